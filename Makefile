@@ -1,0 +1,86 @@
+# `make` lists the commands. All of them work in the virtual environment that is active; when none
+# is, they make .venv here with $(PYTHON). What a command needs is installed the first time, and
+# again when pyproject.toml or setup.cfg has changed.
+
+PYTHON ?= python3
+ARGS ?=
+
+MIN_PYTHON := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
+ENV := $(or $(VIRTUAL_ENV),.venv)
+PY := "$(ENV)/bin/python"
+
+# One process per core runs the tests: more threads than that only slow each other down.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint doctest doc bench clean env
+
+help:
+	@echo "make demo      adapt to a new school from a few pupils: a table and a picture"
+	@echo "make test      run the tests            (ARGS='-k tasks -x' is passed to pytest)"
+	@echo "make doctest   run the examples in docstrings, README.md and doc/"
+	@echo "make lint      check the code with ruff (ARGS=--fix repairs what it can)"
+	@echo "make doc       build the documentation  (doc/_build/html/index.html)"
+	@echo "make bench     measure against peers    (every benchmarks/bench_*.py)"
+	@echo "make clean     remove all that these commands made, except .venv"
+
+demo: env
+	@$(MAKE) --no-print-directory install-demo || { \
+	    echo "The demo's data cannot be installed: going on with matplotlib only and generated data."; \
+	    $(MAKE) --no-print-directory install-plot; }
+	$(PY) examples/plot_new_school.py
+
+test: install-test
+	$(ONE_THREAD) $(PY) -m pytest -n auto $(ARGS)
+
+doctest: install-test
+	$(ONE_THREAD) $(PY) -m pytest --doctest-modules --doctest-glob='*.md' --doctest-glob='*.rst' \
+	    --ignore-glob='doc/*.py' sklearn_meta README.md doc $(ARGS)
+
+lint: install-lint
+	$(PY) -m ruff check $(ARGS)
+
+doc: install-doc
+	rm -rf doc/generated
+	MPLBACKEND=Agg $(PY) -m sphinx -q -W --keep-going -b html doc doc/_build/html $(ARGS)
+	@echo "The documentation is in doc/_build/html/index.html"
+
+bench: install-bench
+	set -e; for script in benchmarks/bench_*.py; do $(PY) "$$script" $(ARGS); done
+
+clean:
+	rm -rf build dist *.egg-info doc/_build doc/auto_examples doc/generated doc/sg_execution_times.rst
+	rm -rf demo_output examples/demo_output .pytest_cache .hypothesis .ruff_cache
+	find sklearn_meta tests examples benchmarks doc -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, with pip in it. A venv half made is worse than none.
+env:
+	@if [ ! -x $(PY) ]; then \
+	    if [ -n "$(VIRTUAL_ENV)" ]; then \
+	        echo "The active virtual environment $(VIRTUAL_ENV) has no bin/python: deactivate it."; exit 1; \
+	    fi; \
+	    $(call require_python,"$(PYTHON)",name one that is: make PYTHON=/path/to/python$(MIN_PYTHON)); \
+	    echo "Making $(ENV) with $$("$(PYTHON)" --version)"; \
+	    "$(PYTHON)" -m venv $(ENV) || { rm -rf $(ENV); exit 1; }; \
+	fi; \
+	$(call require_python,$(PY),make that environment anew with a newer one); \
+	$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --upgrade
+
+# $(call require_python,COMMAND,ADVICE)
+require_python = $(1) -c 'import sys; v = "$(MIN_PYTHON)"; \
+    sys.exit(sys.version_info[:2] < tuple(map(int, v.split("."))))' 2>/dev/null || { \
+    echo "Python $(MIN_PYTHON) or newer is needed, and" $(1) "is none:"; echo "$(2)"; exit 1; }
+
+# `install-EXTRA`: this checkout, editable, with one extra of pyproject.toml. The environment keeps
+# which extras it has, and the checkout and settings that they were installed from.
+install-%: env
+	@stamps="$(ENV)/.sklearn_meta"; key="$$(pwd) $$(cat pyproject.toml setup.cfg | cksum)"; \
+	if [ "$$(cat "$$stamps/key" 2>/dev/null)" != "$$key" ]; then rm -rf "$$stamps"; fi; \
+	if [ ! -e "$$stamps/$*" ]; then \
+	    echo "Installing sklearn_meta[$*] in $(ENV)"; \
+	    $(PY) -m pip install --quiet --editable ".[$*]" && mkdir -p "$$stamps" && \
+	    echo "$$key" > "$$stamps/key" && touch "$$stamps/$*"; \
+	fi

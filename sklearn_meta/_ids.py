@@ -1,0 +1,137 @@
+"""Task ids of any kind: strings, numbers, timestamps, with missing values.
+
+Ids are compared as Python compares them (``17 == 17.0``), after timestamps of every library are
+brought to one form, so that a model fitted on a column of integers still knows its tasks when the
+same column arrives as floats because one value is missing.
+"""
+
+from datetime import UTC, date, datetime
+
+import numpy as np
+
+__all__ = ["IdIndex", "as_ids", "factorize_ids", "missing_ids"]
+
+_TYPED = {"b": "number", "i": "number", "u": "number", "f": "number", "U": "text", "M": "time"}
+
+
+def _is_missing(value):
+    """Whether ``value`` is None, NaN, NaT or a dataframe library's NA."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, np.datetime64):
+        return bool(np.isnat(value))
+    return isinstance(value, (float, np.floating)) and bool(value != value)
+
+
+def as_ids(values):
+    """Bring a column of ids to a 1-D array, typed where it can be, else of Python objects."""
+    values = np.asarray(values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(f"task ids must be one-dimensional, got an array of shape {values.shape}")
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[ns]")
+    if values.dtype.kind in _TYPED:
+        return values
+    out = np.empty(len(values), dtype=object)
+    out[:] = values.tolist()
+    if len(out) and all(isinstance(v, date) or _is_missing(v) for v in out):
+        stamps = [np.datetime64("NaT") if _is_missing(v) else _timestamp(v) for v in out]
+        return np.array(stamps, dtype="datetime64[ns]")
+    return out
+
+
+def _timestamp(value):
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(value, "ns")
+
+
+def missing_ids(ids):
+    """Mask of the missing entries of an id array."""
+    if ids.dtype.kind == "f":
+        return np.isnan(ids)
+    if ids.dtype.kind == "M":
+        return np.isnat(ids)
+    if ids.dtype.kind == "O":
+        return np.fromiter((_is_missing(v) for v in ids), dtype=bool, count=len(ids))
+    return np.zeros(len(ids), dtype=bool)
+
+
+def factorize_ids(ids):
+    """Number the distinct ids in the order in which they first appear.
+
+    Returns
+    -------
+    unique : ndarray of shape (n_tasks,)
+    codes : ndarray of shape (n_rows,), dtype intp
+    """
+    if ids.dtype.kind in _TYPED:
+        unique, first, codes = np.unique(ids, return_index=True, return_inverse=True)
+        order = np.argsort(first, kind="stable")
+        rank = np.empty(len(order), dtype=np.intp)
+        rank[order] = np.arange(len(order))
+        return unique[order], rank[codes]
+    number = {}
+    codes = np.fromiter(
+        (number.setdefault(v, len(number)) for v in ids), dtype=np.intp, count=len(ids)
+    )
+    unique = np.empty(len(number), dtype=object)
+    unique[:] = list(number)
+    return unique, codes
+
+
+class IdIndex:
+    """An array of distinct ids and the look-up from an id to its position.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n_tasks,)
+        Distinct ids, as :func:`as_ids` makes them.
+    """
+
+    def __init__(self, ids):
+        self.ids = ids
+        self._kind = _TYPED.get(ids.dtype.kind, "object")
+        self._order = None if self._kind == "object" else np.argsort(ids, kind="stable")
+        self._number = None
+
+    def __getstate__(self):
+        return {"ids": self.ids}
+
+    def __setstate__(self, state):
+        self.__init__(state["ids"])
+
+    def __len__(self):
+        return len(self.ids)
+
+    def positions(self, ids):
+        """Position of every id of ``ids``; -1 where it is missing or unknown."""
+        kind = _TYPED.get(ids.dtype.kind, "object")
+        if len(self.ids) == 0 or (kind != self._kind and "time" in (kind, self._kind)):
+            return np.full(len(ids), -1, dtype=np.intp)
+        if kind == self._kind != "object":
+            at = np.searchsorted(self.ids, ids, sorter=self._order)
+            position = self._order[np.minimum(at, len(self._order) - 1)]
+            return np.where(self.ids[position] == ids, position, -1)
+        if self._number is None:
+            self._number = {v: i for i, v in enumerate(self.ids.tolist())}
+        found = (-1 if _is_missing(v) else self._number.get(v, -1) for v in ids.tolist())
+        return np.fromiter(found, dtype=np.intp, count=len(ids))
+
+    def union(self, ids):
+        """The index with the new ones of the distinct ``ids`` added, and the places of ``ids``."""
+        positions = self.positions(ids)
+        new = positions < 0
+        positions[new] = len(self.ids) + np.arange(new.sum())
+        if len(self.ids) == 0:
+            return IdIndex(ids), positions
+        if self._kind == _TYPED.get(ids.dtype.kind, "object"):
+            return IdIndex(np.concatenate([self.ids, ids[new]])), positions
+        both = np.empty(len(self.ids) + int(new.sum()), dtype=object)
+        both[: len(self.ids)] = list(self.ids)
+        both[len(self.ids) :] = list(ids[new])
+        return IdIndex(both), positions

@@ -1,0 +1,326 @@
+r"""The linear mixed model from per-task sufficient statistics.
+
+    y_t = X_t w_t + e_t,   w_t = B s_t + u_t,   u_t ~ N(0, Sigma),   e_t ~ N(0, sigma² I)
+
+with ``s_t = [1, side information]`` and ``u_t`` zero but in the random coefficients R. With
+``Sigma = sigma² Lambda Lambda'`` (Lambda: the relative factor of Bates et al.) and Z = X[:, R],
+the covariance of y_t is ``sigma² H_t, H_t = I + Z Lambda Lambda' Z'``, and by Woodbury's identity
+
+    A_t = I + Lambda' Z'Z Lambda = L_t L_t'      log|H_t| = log|A_t|
+    U_t = L_t^{-1} Lambda' Z'X                   K_t = X'H_t^{-1}X = X'X - U_t'U_t
+    v_t = L_t^{-1} Lambda' Z'y                   k_t = X'H_t^{-1}y = X'y - U_t'v_t
+
+so that only ``X'X, X'y, y'y`` of each task are ever needed. B and sigma² are profiled out:
+
+    P = sum_t K_t (x) s_t s_t',   vec B = P^{-1} sum_t k_t (x) s_t,   sigma² = rss / nu
+    -2 log L = sum_t log|A_t| + nu (1 + log 2 pi sigma²)  [+ log|P| and nu = N - rank P: REML]
+
+The profiled deviance is minimised over Lambda, in which it is smooth also where a variance is 0,
+by L-BFGS with the exact gradient ``2 D Lambda``, where with ``e_t = (k_t - K_t B s_t)_R``
+
+    D = sum_t K_t,RR - e_t e_t' / sigma²  [- K_t,R: (s_t' P^{-1} s_t) K_t,:R : REML].
+
+The posterior of u_t (the BLUP) is ``N(Lambda A_t^{-1} Lambda' e0_t, sigma² Lambda A_t^{-1}
+Lambda')`` with ``e0_t = (X'y - X'X B s_t)_R``.
+
+References
+----------
+Bates, Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4.
+Lindstrom, Bates (1988), Newton-Raphson and EM algorithms for linear mixed-effects models.
+Laird, Ware (1982), Random-effects models for longitudinal data.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.optimize
+
+from ._stacked import cholesky, matmul, solve_lower, stack, transpose
+
+__all__ = ["MixedModel", "Moments", "fit_mixed_model", "posterior"]
+
+# The variance of the noise is at least this share of that of y: data without noise have a maximum.
+NOISE_FLOOR = 1e-12
+# Directions of the fixed effects with less than this share of the largest one are not estimable.
+RANK_TOLERANCE = 1e-11
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sufficient statistics ``M_t = sum_i w_i z_i z_i'`` of ``z = [1, x, y]`` of every task.
+
+    Parameters
+    ----------
+    M : ndarray of shape (n_features + 2, n_features + 2, n_tasks)
+    S : ndarray of shape (n_descriptors, n_tasks)
+    """
+
+    M: np.ndarray
+    S: np.ndarray
+
+    @classmethod
+    def from_batches(cls, batches, n_tasks, n_features, shift, S=None):
+        """Sum the rows of padded batches.
+
+        Parameters
+        ----------
+        batches : iterable of PaddedBatch
+        n_tasks, n_features : int
+        shift : ndarray of shape (n_features + 1,)
+            Subtracted from ``[x, y]``, so that sums of squares of data far from 0 stay exact.
+        S : ndarray of shape (n_tasks, n_descriptors), default=None
+        """
+        M = np.zeros((n_tasks, n_features + 2, n_features + 2))
+        for batch in batches:
+            Z = np.empty((*batch.y.shape, n_features + 2))
+            Z[..., 0] = 1.0
+            np.subtract(batch.X, shift[:-1], out=Z[..., 1:-1])
+            np.subtract(batch.y, shift[-1], out=Z[..., -1])
+            M[batch.tasks] = np.swapaxes(Z * batch.weight[..., None], 1, 2) @ Z
+        return cls(stack(M), np.zeros((0, n_tasks)) if S is None else S.T.astype(np.float64))
+
+    @property
+    def n_tasks(self):
+        return self.M.shape[-1]
+
+    def concatenate(self, other):
+        """These tasks and then the others."""
+        M = np.concatenate([np.moveaxis(m.M, -1, 0) for m in (self, other)])
+        return Moments(stack(M), np.concatenate([self.S, other.S], axis=1))
+
+    def pooled(self):
+        """Number of rows, means and standard deviations of ``[x, y]`` over all tasks."""
+        M = self.M.sum(axis=-1)
+        n = M[0, 0]
+        mean = M[0, 1:] / n
+        return n, mean, np.sqrt(np.maximum(np.diag(M)[1:] / n - mean**2, 0.0))
+
+    def rescaled(self, mean, scale):
+        """The moments of ``[1, ([x, y] - mean) / scale]``."""
+        C = np.eye(len(self.M))
+        C[1:, 1:] /= scale[:, None]
+        C[1:, 0] = -mean / scale
+        return Moments(matmul(C, matmul(self.M, C.T)), self.S)
+
+
+@dataclass(frozen=True, eq=False)
+class MixedModel:
+    """A fitted model, in the units of its moments.
+
+    Parameters
+    ----------
+    B : ndarray of shape (n_coefs, 1 + n_descriptors)
+        Means of the coefficients as a function of ``[1, descriptors]``.
+    factor : ndarray of shape (n_random, n_random)
+        Lambda.
+    sigma2 : float
+        Variance of the noise.
+    random : ndarray of shape (n_random,)
+        R: positions of the random coefficients.
+    deviance : float
+        -2 log (restricted) likelihood.
+    dof : float
+        nu.
+    n_iter : int
+    converged : bool
+    """
+
+    B: np.ndarray
+    factor: np.ndarray
+    sigma2: float
+    random: np.ndarray
+    deviance: float
+    dof: float
+    n_iter: int
+    converged: bool
+
+
+class _Structure:
+    """Which entries of Lambda are free: ``full`` (lower triangle), ``diag`` or ``spherical``."""
+
+    def __init__(self, covariance, n_random):
+        self.n_random = n_random
+        self.spherical = covariance == "spherical"
+        if covariance == "full":
+            self.index = np.tril_indices(n_random)
+        else:
+            self.index = np.diag_indices(n_random)
+
+    def factor(self, free):
+        factor = np.zeros((self.n_random, self.n_random))
+        factor[self.index] = free
+        return factor
+
+    def free(self, matrix, gradient=False):
+        """The free entries of Lambda, or the gradient in them from that in Lambda."""
+        entries = matrix[self.index]
+        if not self.spherical:
+            return entries
+        return entries.sum(keepdims=True) if gradient else entries[:1]
+
+
+class _Profile:
+    """The profiled deviance and its gradient as functions of the free entries of Lambda."""
+
+    def __init__(self, moments, random, structure, *, intercept, reml):
+        first = 0 if intercept else 1
+        self.G = moments.M[first:-1, first:-1]
+        self.g = moments.M[first:-1, -1]
+        self.yy = moments.M[-1, -1].sum()
+        n_rows = moments.M[0, 0].sum()
+        self.s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+        self.random, self.structure, self.reml = random, structure, reml
+        self.basis = self._estimable_basis()
+        self.dof = max(n_rows - (self.basis.shape[1] if reml else 0), 1.0)
+        self.floor = max(NOISE_FLOOR * self.yy / n_rows, np.finfo(np.float64).tiny)
+        self.scale = 1.0 / n_rows
+
+    def _fixed(self, K):
+        """P = sum_t K_t (x) s_t s_t', indexed by coefficient, then descriptor."""
+        p, q = len(K), len(self.s)
+        ss = (self.s[:, None] * self.s[None]).reshape(q * q, -1)
+        P = (K.reshape(p * p, -1) @ ss.T).reshape(p, p, q, q)
+        return P.transpose(0, 2, 1, 3).reshape(p * q, p * q)
+
+    def _estimable_basis(self):
+        """A basis of the fixed effects that the data determine; the identity if all are."""
+        P = self._fixed(self.G)
+        scale = np.sqrt(np.diag(P))
+        scale[scale == 0] = 1.0
+        values, vectors = np.linalg.eigh(P / np.outer(scale, scale))
+        kept = values > RANK_TOLERANCE * values.max(initial=0.0)
+        return np.eye(len(P)) if kept.all() else vectors[:, kept] / scale[:, None]
+
+    def _inverse(self, P):
+        """P^{-1} on the estimable directions, and log|P| there."""
+        P = self.basis.T @ P @ self.basis
+        scale = np.sqrt(np.maximum(np.diag(P), np.finfo(np.float64).tiny))
+        values, vectors = np.linalg.eigh(P / np.outer(scale, scale))
+        values = np.maximum(values, RANK_TOLERANCE * 1e-3)
+        half = self.basis @ (vectors / scale[:, None] / np.sqrt(values))
+        return half @ half.T, np.log(values).sum() + 2 * np.log(scale).sum()
+
+    def solve(self, free):
+        """Everything that a value of Lambda determines."""
+        R, G, g = self.random, self.G, self.g
+        factor = self.structure.factor(free)
+        W = matmul(factor.T, G[R])
+        A = matmul(W[:, R], factor)
+        A[np.diag_indices(len(R))] += 1.0
+        L = cholesky(A)
+        Uv = solve_lower(L, np.concatenate([W, matmul(factor.T, g[R][:, None])], axis=1))
+        U, v = Uv[:, :-1], Uv[:, -1]
+        K = G - matmul(transpose(U), U)
+        k = g - np.einsum("ijt,it->jt", U, v)
+        P_inverse, log_P = self._inverse(self._fixed(K))
+        kS = k @ self.s.T
+        B = (P_inverse @ kS.ravel()).reshape(kS.shape)
+        rss = self.yy - np.einsum("it,it->", v, v) - np.sum(kS * B)
+        sigma2 = max(rss, 0.0) / self.dof + self.floor
+        log_A = 2 * np.log(L[np.diag_indices(len(R))]).sum()
+        deviance = log_A + self.dof * (1 + np.log(2 * np.pi * sigma2)) + self.reml * log_P
+        return factor, K, k, B, P_inverse, sigma2, deviance
+
+    def __call__(self, free):
+        factor, K, k, B, P_inverse, sigma2, deviance = self.solve(free)
+        R, p, q = self.random, len(K), len(self.s)
+        e = (k - np.einsum("ijt,jt->it", K, B @ self.s))[R]
+        D = K[R][:, R].sum(axis=-1) - e @ e.T / sigma2
+        if self.reml:
+            if q == 1:
+                H = matmul(K[R], P_inverse)
+            else:
+                Q = P_inverse.reshape(p, q, p, q)
+                sPs = np.einsum("aibj,it,jt->abt", Q, self.s, self.s, optimize=True)
+                H = matmul(K[R], sPs)
+            D -= H.reshape(len(R), -1) @ K[R].reshape(len(R), -1).T
+        gradient = self.structure.free(2 * D @ factor, gradient=True)
+        return deviance * self.scale, gradient * self.scale
+
+
+def fit_mixed_model(
+    moments, random, *, intercept=True, covariance="full", reml=True, start=None, max_iter=500,
+    tol=1e-9, callback=None,
+):
+    """Maximise the (restricted) likelihood.
+
+    Parameters
+    ----------
+    moments : Moments
+        In units in which variances are comparable (standardised).
+    random : ndarray of shape (n_random,)
+        Positions of the coefficients that vary between tasks.
+    intercept : bool, default=True
+        Whether the first coefficient is an intercept; without, ``random`` counts features.
+    covariance : {"full", "diag", "spherical"}, default="full"
+    reml : bool, default=True
+    start : ndarray of shape (n_random, n_random), default=None
+        Lambda to start from; the identity if None.
+    max_iter : int, default=500
+    tol : float, default=1e-9
+        Stop when no entry of the gradient of the deviance per row exceeds it.
+    callback : callable, default=None
+        ``callback(MixedModel)`` after each iteration; True stops.
+
+    Returns
+    -------
+    MixedModel
+    """
+    structure = _Structure(covariance, len(random))
+    profile = _Profile(moments, random, structure, intercept=intercept, reml=reml)
+
+    def model(free, n_iter, converged):
+        factor, _, _, B, _, sigma2, deviance = profile.solve(free)
+        dof = profile.dof
+        return MixedModel(B, factor, sigma2, random, deviance, dof, n_iter, converged)
+
+    if moments.n_tasks < 2 or len(random) == 0:  # nothing varies, or nobody knows by how much
+        free = structure.free(np.zeros((len(random), len(random))))
+        return model(free, 0, True)
+    start = np.eye(len(random)) if start is None else start
+    n_iter = 0
+
+    def after_iteration(intermediate_result):
+        nonlocal n_iter
+        n_iter += 1
+        if callback is not None and callback(model(intermediate_result.x, n_iter, False)):
+            raise StopIteration
+
+    result = scipy.optimize.minimize(
+        profile,
+        structure.free(start),
+        jac=True,
+        method="L-BFGS-B",
+        callback=after_iteration,
+        options={"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0.0, "gtol": tol, "maxcor": 30},
+    )
+    return model(result.x, n_iter, bool(result.success) or result.status == 2)
+
+
+def posterior(model, moments, *, intercept=True):
+    """The posterior of the coefficients of every task given its rows.
+
+    Parameters
+    ----------
+    model : MixedModel
+    moments : Moments
+        In the units of the model; a task without rows has moments of 0 and keeps the prior.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_coefs, n_tasks)
+    covariance : ndarray of shape (n_random, n_random, n_tasks)
+        Of the random coefficients.
+    """
+    first, R = 0 if intercept else 1, model.random
+    G, g = moments.M[first:-1, first:-1], moments.M[first:-1, -1]
+    mean = model.B @ np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+    if len(R) == 0:
+        return mean, np.zeros((0, 0, moments.n_tasks))
+    A = matmul(matmul(model.factor.T, G[R][:, R]), model.factor)
+    A[np.diag_indices(len(R))] += 1.0
+    identity = np.repeat(model.factor.T[:, :, None], moments.n_tasks, axis=2)
+    Q = solve_lower(cholesky(A), identity)
+    error = (g - np.einsum("ijt,jt->it", G, mean))[R]
+    mean[R] += np.einsum("ijt,it->jt", Q, np.einsum("ijt,jt->it", Q, error))
+    return mean, model.sigma2 * matmul(transpose(Q), Q)

@@ -1,0 +1,57 @@
+"""Products and factors of many small matrices at once, the task axis last.
+
+A stack of T matrices is an array ``(i, j, T)``. For the small matrices of most mixed models each
+operation is then a few vector operations over all tasks; larger ones (:data:`SMALL`) are kept in
+memory with the task axis first, and BLAS and LAPACK take them one by one. :func:`stack` chooses.
+"""
+
+import numpy as np
+
+__all__ = ["cholesky", "matmul", "solve_lower", "stack", "transpose"]
+
+SMALL = 6
+
+
+def stack(A):
+    """Lay a stack ``(T, i, j)`` out as ``(i, j, T)``, in memory as is best for its size."""
+    A = np.moveaxis(A, 0, -1)
+    if max(A.shape[:2]) <= SMALL:
+        return np.ascontiguousarray(A)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(A, -1, 0)), 0, -1)
+
+
+def transpose(A):
+    """Transpose every matrix."""
+    return np.swapaxes(A, 0, 1)
+
+
+def matmul(A, B):
+    """``A_t B_t`` for every task; a matrix ``(i, j)`` stands for the same one in every task."""
+    if max(*A.shape[:2], *B.shape[:2]) <= SMALL:
+        a, b = "ij" + "t" * (A.ndim - 2), "jk" + "t" * (B.ndim - 2)
+        return np.einsum(f"{a},{b}->ikt", A, B)
+    a = np.moveaxis(A, -1, 0) if A.ndim == 3 else A
+    b = np.moveaxis(B, -1, 0) if B.ndim == 3 else B
+    return np.moveaxis(np.matmul(a, b), 0, -1)
+
+
+def cholesky(A):
+    """Lower factors ``L_t`` with ``L_t L_t' = A_t``."""
+    if len(A) > SMALL:
+        return np.moveaxis(np.linalg.cholesky(np.moveaxis(A, -1, 0)), 0, -1)
+    L = np.zeros_like(A)
+    for j in range(len(A)):
+        column = A[j:, j] - np.einsum("ikt,kt->it", L[j:, :j], L[j, :j])
+        L[j:, j] = column / np.sqrt(column[0])
+    return L
+
+
+def solve_lower(L, B):
+    """``L_t^{-1} B_t`` for lower triangular ``L_t``."""
+    if len(L) > SMALL:
+        solved = np.linalg.solve(np.moveaxis(L, -1, 0), np.moveaxis(B, -1, 0))
+        return np.moveaxis(solved, 0, -1)
+    X = np.empty_like(B)
+    for i in range(len(L)):
+        X[i] = (B[i] - np.einsum("kt,kjt->jt", L[i, :i], X[:i])) / L[i, i]
+    return X

@@ -1,0 +1,329 @@
+"""The border: every value that a user hands over is checked here, once.
+
+Messages name the task, the column, the row, the value, and the way out. Rows are checked for all
+tasks at a time; only when something is wrong is the culprit looked for.
+"""
+
+import sys
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import check_array
+
+from ._ids import as_ids
+from ._sklearn import get_feature_names, num_features, safe_indexing
+
+__all__ = [
+    "as_table",
+    "as_weight",
+    "check_columns",
+    "check_features",
+    "check_target",
+    "column_names",
+    "concat_rows",
+    "plain",
+    "split_columns",
+    "task_label",
+]
+
+
+def task_label(id_, position):
+    """How messages call a task: by its id, else by its place."""
+    return f"task {position} (counted from 0)" if id_ is None else f"task {plain(id_)!r}"
+
+
+def plain(value):
+    """A NumPy scalar as the Python object that a user would type."""
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        return value.item()
+    return value
+
+
+def as_table(X):
+    """Anything with rows and columns; lists become arrays."""
+    if not hasattr(X, "shape"):
+        X = np.asarray(X)
+        if X.dtype.kind in "US":  # numbers among strings stay numbers
+            X = np.asarray(X, dtype=object)
+    if len(X.shape) != 2:
+        raise ValueError(
+            f"Expected 2D array, got {len(X.shape)}D array instead. Reshape your data either using "
+            "array.reshape(-1, 1) if your data has a single feature or array.reshape(1, -1) if it "
+            "contains a single sample."
+        )
+    return X
+
+
+# -- columns ---------------------------------------------------------------------------------------
+
+
+def column_names(X):
+    """The column names of a dataframe as a list; None for arrays."""
+    names = getattr(X, "columns", None)
+    return None if names is None else list(names)
+
+
+def _column_position(X, column, role):
+    """Where the column stands in X; an error that names it and the columns that X has."""
+    names = column_names(X)
+    if isinstance(column, (int, np.integer)) and (names is None or column not in names):
+        n_features = num_features(X)
+        if not -n_features <= column < n_features:
+            raise ValueError(f"{role}={column} is out of range: X has {n_features} columns.")
+        return int(column) % n_features
+    if names is None:
+        raise ValueError(
+            f"{role}={column!r} is a name, but X is an array without column names. "
+            "Pass a dataframe, or the index of the column."
+        )
+    n_found = names.count(column)
+    if n_found == 0:
+        raise ValueError(
+            f"X has no column {column!r} ({role}={column!r}); its columns are "
+            f"{_shortened(names)}. Add the column, or name the right one in {role}."
+        )
+    if n_found > 1:
+        raise ValueError(
+            f"X has {n_found} columns named {column!r} ({role}={column!r}): one would be used as "
+            "a feature. Drop or rename the others."
+        )
+    return names.index(column)
+
+
+def _shortened(names, most=12):
+    names = [str(n) for n in names]
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
+def split_columns(X, task_column=None, descriptor_columns=None):
+    """Take the id column and the descriptor columns out of a table.
+
+    Returns
+    -------
+    X : the table without these columns
+    ids : ndarray of shape (n_rows,) or None
+    descriptors : the descriptor columns as a table, or None
+    """
+    if task_column is None and not descriptor_columns:
+        return X, None, None
+    taken = []
+    ids = descriptors = None
+    if task_column is not None:
+        taken.append(_column_position(X, task_column, "task_column"))
+        ids = as_ids(safe_indexing(X, taken[0], axis=1))
+    if descriptor_columns:
+        side = [_column_position(X, c, "descriptor_columns") for c in descriptor_columns]
+        if set(side) & set(taken):
+            raise ValueError(
+                f"column {task_column!r} is named in both task_column and descriptor_columns; "
+                "it can be only one of them."
+            )
+        descriptors = safe_indexing(X, side, axis=1)
+        taken += side
+    kept = [j for j in range(num_features(X)) if j not in taken]
+    if not kept:
+        raise ValueError("X has no feature columns left besides the task id and the descriptors.")
+    return safe_indexing(X, kept, axis=1), ids, descriptors
+
+
+def check_columns(X, reference, label):
+    """Check that the X of a task has the columns of the first task (or of meta-training)."""
+    names, n_features = reference
+    found = num_features(X)
+    if found != n_features:
+        extra = ""
+        if names is not None and column_names(X) is not None:
+            own = column_names(X)
+            missing = _shortened([n for n in names if n not in own]) or "none"
+            unknown = _shortened([n for n in own if n not in list(names)]) or "none"
+            extra = f" (missing: {missing}; unknown: {unknown})"
+        raise ValueError(
+            f"{label}: X has {found} features, expected {n_features}{extra}. All tasks need the "
+            "same columns."
+        )
+    own = get_feature_names(X)
+    if names is not None and own is not None and list(own) != list(names):
+        missing = [n for n in names if n not in own]
+        unknown = [n for n in own if n not in names]
+        if missing or unknown:
+            what = f"column {_shortened(missing)} is missing and {_shortened(unknown)} is unknown"
+        else:
+            what = f"the columns are in another order, {_shortened(own)}"
+        raise ValueError(
+            f"{label}: {what}; expected {_shortened(names)}. Select the columns by name, "
+            "X[[...]], in the order of the first task."
+        )
+
+
+def concat_rows(blocks):
+    """Stack tables of one kind (dataframes or arrays) on top of each other."""
+    if len(blocks) == 1:
+        return blocks[0]
+    for library in ("pandas", "polars"):
+        module = sys.modules.get(library)
+        if module is not None and isinstance(blocks[0], module.DataFrame):
+            if all(isinstance(b, module.DataFrame) for b in blocks):
+                return module.concat(blocks)
+    return np.concatenate([np.asarray(b) for b in blocks])
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False, min_rows=1):
+    """Bring a table of features to a 2-D float array.
+
+    Parameters
+    ----------
+    X : array-like or dataframe of shape (n_rows, n_features)
+    where : callable
+        ``where(i)`` says in words which row of which task row ``i`` is.
+    allow_nan : bool, default=False
+        Whether the wrapped estimator copes with missing values itself.
+    min_rows : int, default=1
+        0 allows an empty support.
+    """
+    if sp.issparse(X):
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required: use X.toarray(), or reduce "
+            "the columns first, for example with TruncatedSVD in a Pipeline."
+        )
+    try:
+        out = check_array(
+            X, dtype=list(dtype), ensure_all_finite=False, ensure_min_samples=min_rows
+        )
+    except (TypeError, ValueError) as error:
+        raise type(error)(_explained(X, error, where)) from error
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(np.sum(out, dtype=np.float64))
+    if not finite:
+        bad = np.isinf(out) if allow_nan else ~np.isfinite(out)
+        if bad.any():
+            i, j = np.argwhere(bad)[0]
+            kind = "NaN" if np.isnan(out[i, j]) else "infinity"
+            raise ValueError(
+                f"{where(i)}: column {_column_name(X, j)} of X contains {kind}. Impute it, for "
+                "example with SimpleImputer in a Pipeline, drop the row, or use an estimator that "
+                "accepts NaN."
+            )
+    return out
+
+
+def _column_name(X, j):
+    names = column_names(X)
+    return repr(names[j]) if names is not None else str(j)
+
+
+def _explained(X, error, where):
+    """The error of check_array, with the column and the value that caused it where there is one."""
+    names = column_names(X)
+    values = np.asarray(X) if not sp.issparse(X) else None
+    if values is None or values.ndim != 2 or values.dtype.kind not in "OUS" or not len(values):
+        return str(error)
+    for j in range(values.shape[1]):
+        for i, value in enumerate(values[:, j]):
+            if isinstance(value, (str, bytes)) and not _is_number(value):
+                name = names[j] if names is not None else j
+                return (
+                    f"{where(i)}: column {_column_name(X, j)} of X holds the string {value!r}, "
+                    "which is not a number. Encode it, for example with a ColumnTransformer in a "
+                    f"Pipeline; if it is the task id, pass task_column={name!r}. ({error})"
+                )
+    return str(error)
+
+
+def _is_number(value):
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def check_target(y, *, classifier, where):
+    """Bring the targets to a 1-D array: numbers for a regressor, labels for a classifier.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+    classifier : bool
+    where : callable
+        ``where(i)`` says in words which row of which task row ``i`` is.
+    """
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of "
+            "y to (n_rows,), for example using ravel().",
+            DataConversionWarning,
+            stacklevel=4,
+        )
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(
+            f"y should be a 1d array, got an array of shape {values.shape} instead; several "
+            "targets at a time are not supported: make one task, or one model, of each."
+        )
+    if values.dtype.kind == "c":
+        raise ValueError("Complex data not supported: y is complex.")
+    if not classifier and values.dtype.kind in "OUSMm":
+        bad = [i for i, v in enumerate(values) if not _convertible(v)]
+        if bad:
+            raise ValueError(
+                f"{where(bad[0])}: y is {plain(values[bad[0]])!r}, and a regressor needs numbers. "
+                "For labels, wrap a classifier."
+            )
+        values = values.astype(np.float64)
+    if not classifier and values.dtype.kind in "bui":
+        values = values.astype(np.float64)
+    if values.dtype.kind == "f" and not np.isfinite(np.sum(values, dtype=np.float64)):
+        bad = ~np.isfinite(values)
+        if bad.any():
+            i = int(np.argmax(bad))
+            kind = (
+                "NaN"
+                if np.isnan(values[i])
+                else f"infinity or a value too large for dtype({str(values.dtype)!r})"
+            )
+            raise ValueError(
+                f"{where(i)}: Input y contains {kind}. Drop the rows without a target."
+            )
+    if values.dtype.kind == "O":
+        missing = [i for i, v in enumerate(values) if v is None or v != v]
+        if missing:
+            raise ValueError(
+                f"{where(missing[0])}: Input y contains NaN. Drop the rows without a target."
+            )
+    return values
+
+
+def _convertible(value):
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, str)
+
+
+def as_weight(sample_weight, n_rows, label):
+    """Bring row weights to a float array: finite, not negative, one for each row."""
+    if sample_weight is None:
+        return None
+    if np.ndim(sample_weight) == 0:
+        weight = np.full(n_rows, sample_weight, dtype=np.float64)
+    else:
+        weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.ndim != 1:
+        raise ValueError(f"{label}Sample weights must be 1D array or scalar, got {weight.ndim}D.")
+    if len(weight) != n_rows:
+        raise ValueError(f"{label}sample_weight has {len(weight)} entries for {n_rows} rows.")
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        i = int(np.argmax(~np.isfinite(weight) | (weight < 0)))
+        raise ValueError(
+            f"{label}sample_weight of row {i} is {weight[i]}; weights must be finite and not "
+            "negative."
+        )
+    return weight
+

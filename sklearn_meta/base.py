@@ -1,0 +1,869 @@
+"""The contract that every algorithm of this package keeps, written once.
+
+An algorithm is three functions on arrays: *learn* (tables of tasks to a meta-model), *adapt* (the
+meta-model and supports to one parameter row per task) and *predict* (parameter rows and query rows
+to predictions; mostly the learner's). :class:`BaseMetaEstimator` is everything else: reading and
+checking input, task ids, routing of metadata, callbacks, state, and the way back to scikit-learn.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from numbers import Integral
+
+import numpy as np
+import scipy.sparse as sp
+from joblib import Parallel, delayed
+from sklearn import get_config
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._ids import IdIndex, as_ids
+from ._sklearn import HasMethods, n_rows_of, set_random_states
+from ._validation import (
+    as_table,
+    as_weight,
+    check_columns,
+    check_features,
+    check_target,
+    column_names,
+    concat_rows,
+    plain,
+    split_columns,
+    task_label,
+)
+from .learners import LinearLearner, is_linear, make_learner
+from .tasks import (
+    TaskTable,
+    as_tasks,
+    check_ids,
+    chunks,
+    constant_within_tasks,
+    is_task_collection,
+    stack_descriptors,
+)
+
+__all__ = ["BaseMetaEstimator"]
+
+STREAM_TASKS = 4096  # tasks that are read at a time from an iterator
+BLOCK_TASKS = 2**14  # tasks that one worker adapts at a time
+
+
+def transactional(method):
+    """Give an estimator back as it was when a method raises.
+
+    Fitted state is only ever rebound, never changed in place, so its attributes are all there is.
+    """
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return call
+
+
+class _Reporter:
+    """Tells the callbacks how learning goes on, so that algorithms need not know of them.
+
+    Parameters
+    ----------
+    estimator : BaseMetaEstimator
+    data : dict
+        The X and y that callbacks may score on.
+    """
+
+    def __init__(self, estimator, data):
+        self.estimator, self.data = estimator, data
+        self.context = estimator._init_callback_context(max_subtasks=estimator._n_epochs())
+        self.context.call_on_fit_task_begin(estimator=estimator, **data)
+
+    def __call__(self, meta_model):
+        """An epoch is over; whether a callback wants to stop."""
+        epoch = self.context.subcontext(task_name="epoch")
+        epoch.call_on_fit_task_begin(estimator=self.estimator)
+        return epoch.call_on_fit_task_end(
+            estimator=self.estimator,
+            **self.data,
+            reconstruction_attributes=lambda: self.estimator._zero_shot_state(meta_model),
+        )
+
+    def end(self):
+        """Learning is over."""
+        self.context.call_on_fit_task_end(
+            estimator=self.estimator, **self.data, reconstruction_attributes={}
+        )
+
+
+def _sorted_rows(params, table):
+    """Bring fit parameters with one entry per row into the order of the table."""
+    if table.row_numbers is None:
+        return params
+
+    def in_order(value):
+        is_rows = np.ndim(value) > 0 and len(value) == len(table.y)
+        return np.asarray(value)[table.row_numbers] if is_rows else value
+
+    return {step: {k: in_order(v) for k, v in own.items()} for step, own in params.items()}
+
+
+def _wrapped_has(method):
+    """Whether the wrapped estimator has ``method``; its own AttributeError says why not."""
+
+    def check(self):
+        getattr(self._wrapped(), method)
+        return True
+
+    return check
+
+
+class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
+    """Base class of all algorithms.
+
+    A subclass has its parameters in ``__init__`` and implements :meth:`_learn` and :meth:`_adapt`.
+    """
+
+    __metadata_request__fit = {"groups": True}
+    __metadata_request__predict = {"groups": True}
+    __metadata_request__predict_proba = {"groups": True}
+    __metadata_request__decision_function = {"groups": True}
+    __metadata_request__score = {"groups": True}
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "task_column": [str, Integral, None],
+    }
+
+    _incremental = False  # whether _learn can go on from a meta-model, so that tasks can stream
+    _uses_descriptors = False  # whether side information about tasks matters
+
+    # -- what a subclass provides ------------------------------------------------------------------
+
+    def _default_estimator(self):
+        """The estimator that ``estimator=None`` stands for."""
+        raise NotImplementedError
+
+    def _check_wrapped(self, estimator):
+        """Raise a clear error if the algorithm cannot use the wrapped estimator."""
+
+    def _learn(self, learner, tables, meta_model, fit_params, report):
+        """Learn the meta-model.
+
+        Parameters
+        ----------
+        learner : Learner
+        tables : iterator of TaskTable
+            One table, or several where tasks stream in (``_incremental``).
+        meta_model : object or None
+            What to go on from, in ``partial_meta_fit``.
+        fit_params : dict
+            Further arguments for the ``fit`` of the wrapped estimator.
+        report : callable
+            ``report(meta_model)`` after each epoch tells the callbacks; True means stop.
+
+        Returns
+        -------
+        meta_model : object
+            An immutable record.
+        """
+        raise NotImplementedError
+
+    def _adapt(self, learner, meta_model, table, fit_params):
+        """Adapt to a batch of supports; one parameter row per task.
+
+        A task without rows gets the zero-shot model. ``table.descriptors`` is None where side
+        information is not known.
+
+        Returns
+        -------
+        params : ndarray of shape (n_tasks, n_params)
+        """
+        raise NotImplementedError
+
+    # -- learning ----------------------------------------------------------------------------------
+
+    def fit(self, X, y=None, *, groups=None, **fit_params):
+        """Learn from a long table: meta-train on its tasks, then adapt to each and remember it.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
+            The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
+        y : array-like of shape (n_rows,)
+            The targets.
+        groups : array-like of shape (n_rows,), default=None
+            The task id of every row. Not needed with ``task_column``. Without any ids all rows
+            are one task.
+        **fit_params : dict
+            Passed to the ``fit`` of the wrapped estimator; arrays with one entry per row
+            (``sample_weight``) are cut to the rows of each fit.
+
+        Returns
+        -------
+        self : object
+        """
+        return self._fit(X, y, groups, fit_params)
+
+    @transactional
+    @with_callbacks
+    def _fit(self, X, y, groups, fit_params):
+        if is_task_collection(X):
+            if y is not None:
+                raise ValueError("y must be None where X is a collection of tasks.")
+            return self._meta_fit(X, fit_params, None)
+        estimator = self._start()
+        step_params, fit_params = self._route_fit_params(estimator, fit_params, groups)
+        given = {"X": X, "y": y}
+        X, y, ids, side, weight = self._read_rows(X, y, groups, fit_params, reset=True)
+        table = self._as_task_table(X, y, ids, weight, side)
+        self._set_classes(table)
+        report = _Reporter(self, given)
+        table = self._make_learner(estimator, table, _sorted_rows(step_params, table))
+        fit_params = _sorted_rows({"": fit_params}, table)[""]
+        meta_model = self._learn(self.learner_, iter([table]), None, fit_params, report)
+        self._set_meta_model(meta_model, table.n_tasks)
+        params = self._adapt_table(table, fit_params)
+        if ids is None:
+            self._set_current(params)
+        else:
+            self._remembered_ids = IdIndex(table.ids)
+            self._remembered = params
+        report.end()
+        return self
+
+    @transactional
+    @with_callbacks
+    def meta_fit(self, tasks):
+        """Learn the meta-model from tasks.
+
+        Parameters
+        ----------
+        tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
+            The meta-train tasks.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If the tasks do not fit together; the message names the task. The object then is as it
+            was before.
+        """
+        return self._meta_fit(tasks, {}, None)
+
+    @available_if(lambda self: self._incremental)
+    @transactional
+    @with_callbacks
+    def partial_meta_fit(self, tasks):
+        """Go on learning from more tasks; the first call is :meth:`meta_fit`.
+
+        What was adapted before (``estimator_``, remembered tasks) is forgotten, since it started
+        from an earlier meta-model.
+
+        Parameters
+        ----------
+        tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
+            Tasks that were not yet used.
+
+        Returns
+        -------
+        self : object
+        """
+        return self._meta_fit(tasks, {}, getattr(self, "meta_model_", None))
+
+    def _meta_fit(self, tasks, fit_params, meta_model):
+        going_on = meta_model is not None
+        estimator = self._wrapped() if going_on else self._start()
+        streams = self._incremental and isinstance(tasks, Iterator)
+        size = STREAM_TASKS if streams and not isinstance(estimator, Pipeline) else None
+        blocks = self._read_tasks(tasks, size, reset=not going_on)
+        first = next(blocks)
+        n_tasks = first.n_tasks
+        if going_on:
+            n_tasks += self.n_tasks_
+            first = self._transformed(first)
+        else:
+            self._set_classes(first)
+            first = self._make_learner(estimator, first, {})
+        report = _Reporter(self, {})
+
+        def tables():
+            nonlocal n_tasks
+            yield first
+            for block in blocks:
+                n_tasks += block.n_tasks
+                yield self._transformed(block)
+
+        meta_model = self._learn(self.learner_, tables(), meta_model, fit_params, report)
+        self._set_meta_model(meta_model, n_tasks)
+        report.end()
+        return self
+
+    def _n_epochs(self):
+        """How many subtasks the root context of the callbacks has; None if not known before."""
+        return 0
+
+    def _zero_shot_state(self, meta_model):
+        """The fitted attributes of an object that knows the meta-model and no task."""
+        return {
+            "meta_model_": meta_model,
+            "_zero": self._adapt(self.learner_, meta_model, self._empty_table(1), {}),
+            "_current": None,
+            "_remembered": None,
+            "_remembered_ids": IdIndex(np.empty(0)),
+        }
+
+    def _start(self):
+        """Check the parameters; the estimator to wrap, seeded by ``random_state``."""
+        self._validate_params()
+        estimator = clone(self._wrapped())
+        self._check_wrapped(estimator)
+        if getattr(self, "random_state", None) is not None:
+            set_random_states(estimator, self.random_state)
+        return estimator
+
+    def _set_classes(self, table):
+        vars(self).pop("classes_", None)
+        if not is_classifier(self):
+            return
+        try:
+            check_classification_targets(table.y)
+        except ValueError as error:
+            odd = np.flatnonzero(table.y != np.round(table.y)) if table.y.dtype.kind == "f" else []
+            where = f"{table.where(odd[0])}: y is {plain(table.y[odd[0]])!r}. " if len(odd) else ""
+            raise ValueError(f"{where}{error} For numbers, wrap a regressor.") from error
+        self.classes_ = np.unique(table.y)
+
+    def _make_learner(self, estimator, table, step_params):
+        self.learner_, X = make_learner(
+            estimator,
+            table.X,
+            table.y,
+            classes=getattr(self, "classes_", None),
+            feature_names=self._feature_names(),
+            step_params=step_params,
+            standardize=getattr(self, "standardize", False),
+            sample_weight=table.sample_weight,
+        )
+        return self._checked(table, X)
+
+    def _set_meta_model(self, meta_model, n_tasks):
+        vars(self).update(self._zero_shot_state(meta_model))
+        self.n_tasks_ = n_tasks
+        self.estimator_ = self.learner_.make_estimator(self._zero[0])
+
+    # -- adapting ----------------------------------------------------------------------------------
+
+    @transactional
+    def adapt(self, X, y, *, groups=None, sample_weight=None, descriptor=None):
+        """Adapt the meta-model to a task, or to every task of a table.
+
+        Always starts from the meta-model, never from an earlier adaptation.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The support rows; zero rows give the zero-shot model.
+        y : array-like of shape (n_rows,)
+            Their targets.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids. With ids, here or in ``task_column``, every task in the table is adapted to
+            and remembered by its id; without, the rows are one task, the current one.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Row weights.
+        descriptor : array-like of shape (n_descriptors,) or mapping, default=None
+            Side information about the current task.
+
+        Returns
+        -------
+        self : object
+            ``estimator_`` is the adapted model of the current task.
+        """
+        check_is_fitted(self)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
+        table = self._as_task_table(X, y, ids, weight, side)
+        if self._uses_descriptors and side is None:
+            if descriptor is not None and table.n_tasks != 1:
+                raise ValueError(
+                    f"descriptor= describes one task, and X holds {table.n_tasks}. Use "
+                    "descriptor_columns, or adapt to one task at a time."
+                )
+            labels = [table.label(t) for t in range(table.n_tasks)]
+            descriptors = self._stacked_descriptors([descriptor] * len(labels), labels)
+            table = replace(table, descriptors=descriptors)
+        self._check_labels(table)
+        params = self._adapt_table(self._transformed(table), {})
+        if ids is None:
+            self._set_current(params)
+        else:
+            self._remembered_ids, at = self._remembered_ids.union(table.ids)
+            stack = np.empty((len(self._remembered_ids), params.shape[1]), dtype=params.dtype)
+            if self._remembered is not None:
+                stack[: len(self._remembered)] = self._remembered
+            stack[at] = params
+            self._remembered = stack
+        return self
+
+    def adapt_many(self, tasks):
+        """Adapt to many tasks; the object itself does not change.
+
+        Parameters
+        ----------
+        tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
+            The supports.
+
+        Returns
+        -------
+        list of estimators
+            The adapted model of each task, like ``estimator_``.
+        """
+        check_is_fitted(self)
+        estimators = []
+        for table in self._read_tasks(tasks, STREAM_TASKS, reset=False, min_rows=0):
+            self._check_labels(table)
+            params = self._adapt_table(self._transformed(table), {})
+            estimators += [self.learner_.make_estimator(row) for row in params]
+        return estimators
+
+    def _adapt_table(self, table, fit_params):
+        """Adapt in blocks of tasks, whose bounds depend on the data only."""
+        if table.n_tasks <= BLOCK_TASKS or fit_params:
+            return self._adapt(self.learner_, self.meta_model_, table, fit_params)
+        starts = range(0, table.n_tasks, BLOCK_TASKS)
+        rows = Parallel(n_jobs=getattr(self, "n_jobs", None), prefer="threads")(
+            delayed(self._adapt)(
+                self.learner_,
+                self.meta_model_,
+                table.block(lo, min(lo + BLOCK_TASKS, table.n_tasks)),
+                fit_params,
+            )
+            for lo in starts
+        )
+        return np.concatenate(rows)
+
+    def _set_current(self, params):
+        self._current = params
+        self.estimator_ = self.learner_.make_estimator(params[0])
+
+    # -- predicting --------------------------------------------------------------------------------
+
+    def predict(self, X, *, groups=None):
+        """Predict each row by the model of its task.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
+            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
+            meta-model.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            Targets, or labels of a classifier.
+        """
+        return self._predict("predict", X, groups)
+
+    @available_if(_wrapped_has("predict_proba"))
+    def predict_proba(self, X, *, groups=None):
+        """Predict class probabilities, each row by the model of its task.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids, as in :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return self._predict("predict_proba", X, groups)
+
+    @available_if(_wrapped_has("decision_function"))
+    def decision_function(self, X, *, groups=None):
+        """Decision values, each row by the model of its task.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids, as in :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, n_classes)
+            As the wrapped estimator gives them.
+        """
+        return self._predict("decision_function", X, groups)
+
+    def _predict(self, method, X, groups):
+        X, params, index = self._rows_and_params(X, groups)
+        return self.learner_.predict(method, params, X, index)
+
+    def _rows_and_params(self, X, groups):
+        """Transformed rows, the parameter rows that they need, and which row needs which."""
+        check_is_fitted(self)
+        X, _, ids, side, _ = self._read_rows(X, None, groups, {}, reset=False, labelled=False)
+        X = self._transformed(TaskTable.from_rows(X, None)).X
+        if ids is None and self._current is not None:
+            return X, self._current, np.zeros(len(X), dtype=np.intp)
+        if ids is None:
+            position = np.full(n_rows_of(X), -1, dtype=np.intp)
+        else:
+            position = self._remembered_ids.positions(ids)
+        used, index = np.unique(position, return_inverse=True)
+        unknown = position < 0
+        if not unknown.any():
+            return X, self._remembered[used], index
+        zero, zero_index = self._zero_shot(None if side is None else side[unknown])
+        if not unknown.all():
+            known = self._remembered[used[1:]]  # used[0] is -1
+            index = index + (len(zero) - 1)
+            zero = np.concatenate([zero, known])
+        index[unknown] = zero_index
+        return X, zero, index
+
+    def _zero_shot(self, side):
+        """Parameter rows of tasks without rows, and which of these rows needs which."""
+        if side is None:
+            return self._zero, 0
+        distinct, index = np.unique(side, axis=0, return_inverse=True)
+        table = self._empty_table(len(distinct), distinct)
+        return self._adapt(self.learner_, self.meta_model_, table, {}), index.ravel()
+
+    def _empty_table(self, n_tasks, descriptors=None):
+        X = np.empty((0, self.learner_.n_features), dtype=getattr(self.learner_, "dtype", float))
+        y = np.empty(0) if self.learner_.classes is None else self.learner_.classes[:0]
+        return TaskTable(X, y, np.zeros(n_tasks + 1, dtype=np.intp), descriptors=descriptors)
+
+    def score(self, X, y=None, *, groups=None, sample_weight=None):
+        """Score :meth:`predict` on rows: R² of a regressor, accuracy of a classifier.
+
+        Nothing is adapted here; see :func:`few_shot_scorer` for the score after adaptation.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
+            The rows; of tasks, all their rows together.
+        y : array-like of shape (n_rows,)
+            The targets.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids, as in :meth:`predict`.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Row weights.
+
+        Returns
+        -------
+        float
+            The score.
+        """
+        metric = accuracy_score if is_classifier(self) else r2_score
+        if not is_task_collection(X):
+            return metric(y, self.predict(X, groups=groups), sample_weight=sample_weight)
+        predicted, truth, weights = [], [], []
+        for task in as_tasks(X):
+            ids = None if task.id is None else [task.id] * n_rows_of(task.X)
+            predicted.append(self.predict(task.X, groups=ids))
+            truth.append(np.asarray(task.y))
+            ones = np.ones(len(truth[-1]))
+            weights.append(ones if task.sample_weight is None else task.sample_weight)
+        return metric(
+            np.concatenate(truth), np.concatenate(predicted), sample_weight=np.concatenate(weights)
+        )
+
+    @property
+    def task_ids_(self):
+        """Ids of the remembered tasks, in the order in which they first appeared."""
+        check_is_fitted(self)
+        return self._remembered_ids.ids
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def _wrapped(self):
+        return self._default_estimator() if self.estimator is None else self.estimator
+
+    def _takes_raw_rows(self, X):
+        """Whether rows go to the wrapped estimator as they come: it does its own checks."""
+        estimator = self._wrapped()
+        return isinstance(estimator, Pipeline) or (
+            column_names(X) is not None and not is_linear(estimator)
+        )
+
+    def _columns(self):
+        columns = {"task_column": self.task_column}
+        if self._uses_descriptors:
+            columns["descriptor_columns"] = self.descriptor_columns
+        return columns
+
+    def _feature_names(self):
+        """Names of the columns that the learner sees, where the user gave a dataframe."""
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            return None
+        columns = [self.task_column, *(getattr(self, "descriptor_columns", None) or ())]
+        taken = {names[c] if isinstance(c, Integral) else c for c in columns if c is not None}
+        return np.array([n for n in names if n not in taken], dtype=object)
+
+    def _read_rows(self, X, y, groups, fit_params, *, reset, min_rows=1, labelled=True):
+        """Read a long table, the rows of one task, or rows to predict.
+
+        Returns
+        -------
+        X : array or dataframe, without the id and descriptor columns
+        y : ndarray or None
+        ids : ndarray of shape (n_rows,) or None
+        side : ndarray of shape (n_rows, n_descriptors) or None
+        weight : ndarray of shape (n_rows,) or None
+        """
+        if labelled and y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        X = as_table(X)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        if self.task_column is None and column_names(X) is not None:
+            name = getattr(groups, "name", None)
+            if name is not None and name in column_names(X):
+                raise ValueError(
+                    f"groups is named {name!r}, and X has a column of this name: the task id would "
+                    f"be used as a feature. Drop the column from X, or pass task_column={name!r}."
+                )
+        X, ids, side = split_columns(X, **self._columns())
+        n_rows = n_rows_of(X)
+        if ids is None and groups is not None:
+            ids = as_ids(groups)
+            if len(ids) != n_rows:
+                raise ValueError(f"groups has {len(ids)} entries for {n_rows} rows of X.")
+        if ids is not None and labelled:
+            check_ids(ids, n_rows)
+
+        def where(i):
+            return f"row {i}" if ids is None else f"task {plain(ids[i])!r}, row {i}"
+
+        X = self._check_X(X, where, min_rows)
+        if side is not None:
+            side = check_features(side, where=where, dtype=(np.float64,), min_rows=0)
+        weight = None
+        if labelled:
+            y = check_target(y, classifier=is_classifier(self), where=where)
+            if len(y) != n_rows:
+                raise ValueError(
+                    f"Found input variables with inconsistent numbers of samples: X has {n_rows} "
+                    f"rows and y {len(y)}."
+                )
+            weight = as_weight(fit_params.pop("sample_weight", None), n_rows, "")
+        return X, y, ids, side, weight
+
+    def _check_X(self, X, where, min_rows):
+        if self._takes_raw_rows(X):
+            if sp.issparse(X):
+                check_features(X, where=where)
+            return X
+        allow_nan = get_tags(self._wrapped()).input_tags.allow_nan
+        return check_features(X, where=where, allow_nan=allow_nan, min_rows=min_rows)
+
+    def _as_task_table(self, X, y, ids, weight, side):
+        if not self._uses_descriptors:
+            return TaskTable.from_rows(X, y, ids, weight)
+        if side is None:
+            return TaskTable.from_rows(X, y, ids, weight)
+        self.n_descriptors_in_ = side.shape[1]
+        return TaskTable.from_rows(X, y, ids, weight, side, list(self.descriptor_columns))
+
+    def _read_tasks(self, tasks, size, *, reset, min_rows=1):
+        """Read tasks as tables of at most ``size`` tasks each (one table if None)."""
+        empty = True
+        position = 0
+        iterator = as_tasks(tasks)
+        for chunk in [list(iterator)] if size is None else chunks(iterator, size):
+            if chunk:
+                empty = False
+                yield self._read_chunk(chunk, position, reset and position == 0, min_rows)
+                position += len(chunk)
+        if empty:
+            raise ValueError(
+                f"no tasks: got an empty {type(tasks).__name__}."
+                + (
+                    " An iterator can be read only once; pass a list to use the tasks again."
+                    if isinstance(tasks, Iterator)
+                    else ""
+                )
+            )
+
+    def _read_chunk(self, tasks, position, reset, min_rows):
+        labels = [task_label(task.id, position + i) for i, task in enumerate(tasks)]
+        blocks, targets, weights, sides = [], [], [], []
+        columns = self._columns()
+        for i, (task, label) in enumerate(zip(tasks, labels, strict=True)):
+            try:
+                X = as_table(task.X)
+                if reset and i == 0:
+                    validate_data(self, X, reset=True, skip_check_array=True)
+                names = getattr(self, "feature_names_in_", None)
+                check_columns(X, (names, self.n_features_in_), label)
+                X, _, side = split_columns(X, **columns)
+                n_rows = n_rows_of(X)
+                y = task.y
+                if y is None:
+                    raise ValueError("y is None; every task needs its targets.")
+                y = check_target(y, classifier=is_classifier(self), where=lambda r: f"row {r}")
+                if len(y) != n_rows:
+                    raise ValueError(f"X has {n_rows} rows and y {len(y)}.")
+                if n_rows < min_rows:
+                    raise ValueError("it has no rows. Leave it out of the tasks.")
+            except (TypeError, ValueError) as error:
+                text = str(error)
+                text = text if text.startswith(label) else f"{label}: {text}"
+                raise type(error)(text) from error
+            blocks.append(X)
+            targets.append(y)
+            sides.append(side)
+            weights.append(as_weight(task.sample_weight, n_rows, f"{label}: "))
+        sizes = np.array([len(y) for y in targets])
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        ids = np.empty(len(tasks), dtype=object)
+        ids[:] = [task.id for task in tasks]
+        weight = None
+        if any(w is not None for w in weights):
+            pairs = zip(weights, sizes, strict=True)
+            weight = np.concatenate([np.ones(n) if w is None else w for w, n in pairs])
+        table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
+        table = replace(table, X=self._check_X(table.X, table.where, min_rows))
+        if self._uses_descriptors:
+            descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
+            table = replace(table, descriptors=descriptors)
+        return table
+
+    def _chunk_descriptors(self, tasks, labels, sides, table, reset):
+        if sides[0] is None:
+            descriptors = [task.descriptor for task in tasks]
+            return self._stacked_descriptors(descriptors, labels, reset)
+        side = check_features(
+            concat_rows(sides), where=table.where, dtype=(np.float64,), min_rows=0
+        )
+        self.n_descriptors_in_ = side.shape[1]
+        ids = np.arange(table.n_tasks) if table.ids is None else table.ids
+        return constant_within_tasks(side, table.codes, ids, list(self.descriptor_columns))
+
+    def _stacked_descriptors(self, descriptors, labels, reset=False):
+        """Descriptors as a table; checked against those of meta-training unless ``reset``."""
+        if reset:
+            stacked, names = stack_descriptors(descriptors, labels)
+            self._descriptor_names = names
+            self.n_descriptors_in_ = 0 if stacked is None else stacked.shape[1]
+            return stacked
+        stacked, _ = stack_descriptors(descriptors, labels, self._descriptor_names)
+        n_found = 0 if stacked is None else stacked.shape[1]
+        if n_found != self.n_descriptors_in_:
+            raise ValueError(
+                f"{labels[0]}: it has {n_found} descriptor entries, and the meta-train tasks had "
+                f"{self.n_descriptors_in_}. Pass descriptor= as in meta-training."
+            )
+        return stacked
+
+    def _transformed(self, table):
+        """The table with its rows taken through the frozen transformers."""
+        if n_rows_of(table.X) == 0:
+            return replace(table, X=np.empty((0, self.learner_.n_features)))
+        return self._checked(table, self.learner_.transform(table.X))
+
+    def _checked(self, table, X):
+        if isinstance(self.learner_, LinearLearner):
+            X = check_features(X, where=table.where)
+        return replace(table, X=X)
+
+    def _check_labels(self, table):
+        if not is_classifier(self):
+            return
+        unknown = ~np.isin(table.y, self.classes_)
+        if unknown.any():
+            i = int(np.argmax(unknown))
+            raise ValueError(
+                f"{table.where(i)}: y is {plain(table.y[i])!r}, a class that no meta-train "
+                f"task has; known are {self.classes_.tolist()}."
+            )
+
+    # -- scikit-learn ------------------------------------------------------------------------------
+
+    def _route_fit_params(self, estimator, fit_params, groups):
+        """Arguments for the transformers by step, and those for the last step."""
+        steps = isinstance(estimator, Pipeline)
+        if get_config()["enable_metadata_routing"]:
+            groups = {} if groups is None else {"groups": groups}
+            routed = process_routing(self, "fit", **groups, **fit_params)
+            if "estimator" not in routed:
+                return {}, fit_params
+            fit_params = dict(routed["estimator"]["fit"])
+            if not steps:
+                return {}, fit_params
+            inner = process_routing(estimator, "fit", **fit_params)
+            by_step = {
+                name: dict(inner[name].get("fit_transform") or inner[name].get("fit") or {})
+                for name, step in estimator.steps
+                if step not in (None, "passthrough")
+            }
+        elif not steps:
+            return {}, dict(fit_params)
+        else:
+            by_step = {name: {} for name, _ in estimator.steps}
+            for key, value in fit_params.items():
+                name, _, param = key.rpartition("__")
+                name = name or estimator.steps[-1][0]
+                if name not in by_step:
+                    raise ValueError(
+                        f"{key!r} names no step of the Pipeline; its steps are {list(by_step)}."
+                    )
+                by_step[name][param] = value
+        last = by_step.pop(estimator.steps[-1][0])
+        return by_step, last
+
+    def get_metadata_routing(self):
+        """Metadata routing of this object: ``groups`` for itself, the rest for ``estimator``.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return router.add(estimator=self._wrapped(), method_mapping=mapping)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        wrapped = get_tags(self._wrapped())
+        tags.estimator_type = wrapped.estimator_type
+        tags.classifier_tags = wrapped.classifier_tags
+        tags.regressor_tags = wrapped.regressor_tags
+        tags.target_tags = wrapped.target_tags
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = False
+        tags.target_tags.single_output = True
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = False
+        tags.input_tags.allow_nan = wrapped.input_tags.allow_nan
+        tags.input_tags.positive_only = wrapped.input_tags.positive_only
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "meta_model_")

@@ -1,0 +1,497 @@
+"""Hierarchical Bayes, the closed form of meta-learning: a linear mixed model.
+
+    y = X w_t + e,   w_t ~ N(m + M s_t, Sigma),   e ~ N(0, sigma² I)
+
+The prior of the coefficients is learned from the meta-train tasks by (restricted) maximum
+likelihood; adaptation is the posterior of ``w_t`` given the support rows. The mathematics is in
+``_mixed_model.py``; this file turns estimators into it and back.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LinearRegression
+
+from ._mixed_model import MixedModel, Moments, fit_mixed_model, posterior
+from ._sklearn import Interval, StrOptions
+from .base import BaseMetaEstimator
+from .learners import Scaling, is_squared_linear, last_step, nonzero_scale
+from .tasks import padded_batches
+
+__all__ = ["HierarchicalBayes"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """The meta-model: a fitted mixed model and the units that it works in.
+
+    Parameters
+    ----------
+    model : MixedModel
+        In standardised units.
+    moments : Moments
+        Of all meta-train tasks, of ``[1, x - shift, y - shift]``; partial_meta_fit adds to them.
+    shift : ndarray of shape (n_features + 1,)
+        Where the data were moved to, to keep sums of squares exact.
+    scaling : Scaling
+        From the data to standardised units.
+    s_mean, s_scale : ndarray of shape (n_descriptors,)
+        The same for the descriptors.
+    intercept : bool
+    """
+
+    model: MixedModel
+    moments: Moments
+    shift: np.ndarray
+    scaling: Scaling
+    s_mean: np.ndarray
+    s_scale: np.ndarray
+    intercept: bool
+
+    def standardized(self, moments):
+        """Moments of shifted data in standardised units."""
+        scaling = self.scaling
+        mean = np.append(scaling.x_mean, scaling.y_mean) - self.shift
+        scaled = moments.rescaled(mean, np.append(scaling.x_scale, scaling.y_scale))
+        return replace(scaled, S=(moments.S - self.s_mean[:, None]) / self.s_scale[:, None])
+
+    def jacobian(self):
+        """The linear part of the map from standardised coefficients to those of the data."""
+        scaling = self.scaling
+        J = np.diag(np.append(1.0, 1.0 / scaling.x_scale)) * scaling.y_scale
+        J[0, 1:] = -scaling.y_scale * scaling.x_mean / scaling.x_scale
+        return J if self.intercept else J[1:, 1:]
+
+    def coefs(self, w):
+        """Coefficients of the data, shape (..., n_coefs), from standardised ones."""
+        if not self.intercept:
+            return w @ self.jacobian().T
+        coef, intercept = self.scaling.unfold(w[..., 1:], w[..., 0])
+        return np.concatenate([intercept[..., None], coef], axis=-1)
+
+
+class HierarchicalBayes(BaseMetaEstimator):
+    r"""Linear model whose coefficients vary between tasks around a learned prior.
+
+    .. math:: y = X w_t + e, \quad w_t \sim N(m + M s_t, \Sigma), \quad e \sim N(0, \sigma^2 I)
+
+    for rows :math:`X` (with an intercept) of task :math:`t` with side information :math:`s_t`.
+    ``meta_fit`` finds the prior :math:`m, M, \Sigma` and the noise :math:`\sigma^2` by restricted
+    maximum likelihood; ``adapt`` is the posterior of :math:`w_t` in closed form (the BLUP). This is
+    the linear mixed model of lme4, seen as meta-learning, and agrees with it.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        A linear regressor with squared loss (``LinearRegression``, ``Ridge``, ``Lasso``,
+        ``ElasticNet``, ``SGDRegressor``), or a Pipeline that ends with one. The learned prior takes
+        the place of its penalty; ``estimator_`` is of its class. None: ``LinearRegression()``.
+    random_effects : {"all", "intercept"} or list, default="all"
+        Which coefficients vary between tasks: all, the intercept only, or those of a list of
+        feature names or indices (after the transformers of a Pipeline: indices), in which
+        ``"intercept"`` stands for the intercept. The others are fixed effects, the same in all
+        tasks of equal descriptor.
+    covariance : {"full", "diag", "spherical"}, default="full"
+        The form of the prior covariance: any; no correlations; one common variance. The last two
+        depend on the units: they are meant in standardised ones, unless ``standardize=False``.
+    method : {"reml", "ml"}, default="reml"
+        Restricted or plain maximum likelihood.
+    task_column : str or int, default=None
+        The column of X that holds the task id; it is taken out before the estimator sees X.
+    descriptor_columns : list of str or int, default=None
+        Columns of X, constant within a task, that are its side information :math:`s_t`; they are
+        taken out before the estimator sees X. Else side information comes with the tasks.
+    standardize : bool, default=True
+        Whether to work on features and targets standardised over the meta-train rows (features are
+        scaled but not centred where the intercept does not vary, so that nothing else does).
+        Changes nothing for ``covariance="full"`` but the rounding.
+    max_iter : int, default=500
+        Most iterations of L-BFGS.
+    tol : float, default=1e-7
+        Stop when no entry of the gradient of the deviance per row exceeds it.
+    n_jobs : int, default=None
+        Number of threads that adapt tasks, as in joblib; used for more than 16,384 tasks.
+
+    Attributes
+    ----------
+    prior_mean_ : ndarray of shape (n_coefs,)
+        :math:`m`, the prior mean where the side information is 0, in the units of the data:
+        intercept first (unless ``estimator`` has none), then features in order.
+    prior_covariance_ : ndarray of shape (n_coefs, n_coefs)
+        :math:`\Sigma`, in the same order; rows and columns of fixed effects are 0.
+    descriptor_coef_ : ndarray of shape (n_coefs, n_descriptors)
+        :math:`M`.
+    noise_variance_ : float
+        :math:`\sigma^2`.
+    log_likelihood_ : float
+        Of the data as they came; restricted with ``method="reml"``, and comparable with lme4's.
+    task_coefs_ : ndarray of shape (n_tasks, n_coefs)
+        Posterior means of the remembered tasks, in the order of ``task_ids_``.
+    task_ids_ : ndarray of shape (n_tasks,)
+        Ids of the remembered tasks.
+    estimator_ : estimator
+        The adapted model of the current task: its coefficients are the posterior mean.
+    n_iter_ : int
+        Iterations of L-BFGS.
+    n_tasks_ : int
+        Number of meta-train tasks.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X is a dataframe.
+
+    See Also
+    --------
+    Pooled : One model on all rows.
+    Independent : One model per task.
+
+    Notes
+    -----
+    Cost: one pass over the rows for ``X'X, X'y, y'y`` of every task, then
+    ``O(n_tasks * n_coefs**3)`` for each of some ten to a few hundred iterations. The variances may
+    be exactly 0. A single meta-train task says nothing of how tasks differ: the prior covariance
+    then is 0, and a warning says so. Where side information is not known at prediction (an unknown
+    id), its mean is assumed.
+
+    References
+    ----------
+    Bates, Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4, Journal
+    of Statistical Software 67. Denevi, Pontil, Ciliberto (2020), The advantage of conditional
+    meta-learning for biased regularization and fine tuning, NeurIPS (for :math:`m + M s_t`).
+
+    Examples
+    --------
+    >>> from sklearn_meta import HierarchicalBayes
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=100, n_rows=20, n_features=2, random_state=0)
+    >>> model = HierarchicalBayes().meta_fit(tasks[:99])
+    >>> new = tasks[99]
+    >>> model.adapt(new.X[:5], new.y[:5]).score(new.X[5:], new.y[5:]) > 0.5
+    True
+    """
+
+    _incremental = True
+    _uses_descriptors = True
+
+    _parameter_constraints: dict = {
+        **BaseMetaEstimator._parameter_constraints,
+        "random_effects": [StrOptions({"all", "intercept"}), "array-like"],
+        "covariance": [StrOptions({"full", "diag", "spherical"})],
+        "method": [StrOptions({"reml", "ml"})],
+        "descriptor_columns": ["array-like", None],
+        "standardize": ["boolean"],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        random_effects="all",
+        covariance="full",
+        method="reml",
+        task_column=None,
+        descriptor_columns=None,
+        standardize=True,
+        max_iter=500,
+        tol=1e-7,
+        n_jobs=None,
+    ):
+        self.estimator = estimator
+        self.random_effects = random_effects
+        self.covariance = covariance
+        self.method = method
+        self.task_column = task_column
+        self.descriptor_columns = descriptor_columns
+        self.standardize = standardize
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y=None, *, groups=None, sample_weight=None):
+        """Learn from a long table: meta-train on its tasks, then adapt to each and remember it.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
+            The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
+        y : array-like of shape (n_rows,)
+            The targets.
+        groups : array-like of shape (n_rows,), default=None
+            The task id of every row. Not needed with ``task_column``. Without any ids all rows
+            are one task.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Row weights; a weight of 2 means that the row is there twice.
+
+        Returns
+        -------
+        self : object
+        """
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return self._fit(X, y, groups, weights)
+
+    # -- the wrapped estimator ---------------------------------------------------------------------
+
+    def _default_estimator(self):
+        return LinearRegression()
+
+    def _check_wrapped(self, estimator):
+        last = last_step(estimator)
+        name = type(last).__name__
+        if not is_squared_linear(last):
+            raise ValueError(
+                f"HierarchicalBayes needs a linear regressor with squared loss: LinearRegression, "
+                f"Ridge, Lasso, ElasticNet or SGDRegressor(loss='squared_error'), or a Pipeline "
+                f"that ends with one; got {name}. Pooled and Independent take any estimator."
+            )
+        if getattr(last, "positive", False):
+            raise ValueError(
+                f"HierarchicalBayes cannot keep coefficients positive; set {name}(positive=False)."
+            )
+
+    def _route_fit_params(self, estimator, fit_params, groups):
+        return {}, fit_params  # the wrapped estimator is never fitted
+
+    def get_metadata_routing(self):
+        """Metadata routing of this object: ``groups`` and ``sample_weight`` are its own.
+
+        Returns
+        -------
+        MetadataRequest
+        """
+        return self._get_metadata_request()
+
+    def _n_epochs(self):
+        return None
+
+    # -- learn and adapt ---------------------------------------------------------------------------
+
+    def _learn(self, learner, tables, meta_model, fit_params, report):
+        moments = None if meta_model is None else meta_model.moments
+        shift = None if meta_model is None else meta_model.shift
+        for table in tables:
+            if shift is None:
+                shift = np.append(table.X.mean(axis=0), table.y.mean()).astype(np.float64)
+            more = self._moments(table, shift)
+            if moments is None:
+                moments = more
+            elif more.S.shape[0] != moments.S.shape[0]:
+                raise ValueError("these tasks have other descriptors than those before.")
+            else:
+                moments = moments.concatenate(more)
+        if moments.n_tasks == 1:
+            warnings.warn(
+                "A single task says nothing about how tasks differ: the prior covariance is 0, and "
+                "adaptation will change nothing. Pass several tasks, or the ids of a long table.",
+                UserWarning,
+                stacklevel=2,
+            )
+        prior = self._units(learner, moments, shift)
+        model = fit_mixed_model(
+            prior.standardized(moments),
+            self._random(learner),
+            intercept=prior.intercept,
+            covariance=self.covariance,
+            reml=self.method == "reml",
+            start=None if meta_model is None else meta_model.model.factor,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            callback=lambda model: report(replace(prior, model=model)),
+        )
+        if not model.converged:
+            warnings.warn(
+                f"HierarchicalBayes stopped after {model.n_iter} iterations before it converged. "
+                "Raise max_iter or tol, let fewer coefficients vary (random_effects), or use "
+                'covariance="diag".',
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return replace(prior, model=model)
+
+    def _moments(self, table, shift):
+        n_features = table.X.shape[1]
+        return Moments.from_batches(
+            padded_batches(table), table.n_tasks, n_features, shift, table.descriptors
+        )
+
+    def _random(self, learner):
+        """Positions of the random coefficients; the intercept, where there is one, is 0."""
+        intercept = learner.estimator.fit_intercept
+        n_coefs = learner.n_features + intercept
+        if isinstance(self.random_effects, str):
+            if self.random_effects == "all":
+                return np.arange(n_coefs)
+            effects = ["intercept"]
+        else:
+            effects = list(self.random_effects)
+        names = None
+        if learner.name is None and learner.feature_names is not None:
+            names = list(learner.feature_names)
+        positions = []
+        for effect in effects:
+            if names is not None and effect in names:
+                position = names.index(effect) + intercept
+            elif effect == "intercept" and intercept:
+                position = 0
+            elif isinstance(effect, Integral) and 0 <= effect < learner.n_features:
+                position = int(effect) + intercept
+            else:
+                known = (["intercept"] if intercept else []) + (
+                    names or [f"0 to {learner.n_features - 1}"]
+                )
+                raise ValueError(
+                    f"random_effects names {effect!r}, which is no coefficient; known are "
+                    f"{', '.join(map(str, known))}."
+                )
+            positions.append(position)
+        return np.unique(np.array(positions, dtype=np.intp))
+
+    def _units(self, learner, moments, shift):
+        """The prior without its model: how data and standardised units belong together."""
+        intercept = bool(learner.estimator.fit_intercept)
+        _, mean, scale = moments.pooled()
+        mean = mean + shift
+        scale = nonzero_scale(scale, mean)
+        if not self.standardize:
+            scale = np.ones_like(scale)
+        if not (self.standardize and intercept and 0 in self._random(learner)):
+            mean = np.zeros_like(mean)
+        scaling = Scaling(mean[:-1], scale[:-1], mean[-1], scale[-1])
+        s_mean = moments.S.mean(axis=1)
+        s_scale = nonzero_scale(moments.S.std(axis=1), s_mean)
+        return Prior(None, moments, shift, scaling, s_mean, s_scale, intercept)
+
+    def _adapt(self, learner, meta_model, table, fit_params):
+        prior = meta_model
+        moments = self._moments(table, prior.shift)
+        if table.descriptors is None:
+            S = np.repeat(prior.s_mean[:, None], table.n_tasks, axis=1)
+            moments = replace(moments, S=S)
+        w, C = posterior(prior.model, prior.standardized(moments), intercept=prior.intercept)
+        coefs = prior.coefs(w.T)
+        if not prior.intercept:
+            coefs = np.concatenate([np.zeros((len(coefs), 1)), coefs], axis=1)
+        random = prior.model.random
+        J = prior.jacobian()[np.ix_(random, random)]
+        C = np.einsum("ij,jkt,lk->ilt", J, C, J, optimize=True)
+        packed = C[np.triu_indices(len(random))].T
+        return np.concatenate([coefs, packed], axis=1).astype(learner.dtype, copy=False)
+
+    # -- predictions -------------------------------------------------------------------------------
+
+    def predict(self, X, *, groups=None, return_std=False):
+        """Predict each row by the model of its task.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
+            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
+            meta-model.
+        return_std : bool, default=False
+            Whether to return the predictive standard deviation, too.
+
+        Returns
+        -------
+        y : ndarray of shape (n_rows,)
+            Means.
+        std : ndarray of shape (n_rows,)
+            Only with ``return_std``: the deviation of a new target, of noise and of what is not
+            known of the coefficients of the task (their prior is taken as known), in the units
+            of y.
+        """
+        X, params, index = self._rows_and_params(X, groups)
+        n_coefs = 1 + self.learner_.n_features
+        mean = self.learner_.predict("predict", params, X, index)
+        if not return_std:
+            return mean
+        prior = self.meta_model_
+        random = prior.model.random
+        Z = np.concatenate([np.ones((len(X), 1)), X], axis=1)[:, random + (not prior.intercept)]
+        i, j = np.triu_indices(len(random))
+        twice = np.where(i == j, 1.0, 2.0)
+        variance = np.full(len(X), self.noise_variance_)
+        for k in range(len(i)):
+            variance += twice[k] * params[index, n_coefs + k] * Z[:, i[k]] * Z[:, j[k]]
+        return mean, np.sqrt(np.maximum(variance, 0.0)).astype(mean.dtype, copy=False)
+
+    # -- what was learned, in the units of the data ------------------------------------------------
+
+    def _prior_attribute(self, compute):
+        meta_model = vars(self).get("meta_model_")
+        if meta_model is None:
+            raise AttributeError("this HierarchicalBayes has not been fitted yet.")
+        return compute(meta_model)
+
+    @property
+    def prior_mean_(self):
+        """Prior mean of the coefficients where the side information is 0."""
+
+        def compute(prior):
+            at_zero = np.append(1.0, -prior.s_mean / prior.s_scale)
+            return prior.coefs(prior.model.B @ at_zero)
+
+        return self._prior_attribute(compute)
+
+    @property
+    def prior_covariance_(self):
+        """Prior covariance of the coefficients."""
+
+        def compute(prior):
+            J = prior.jacobian()[:, prior.model.random] @ prior.model.factor
+            return prior.model.sigma2 * J @ J.T
+
+        return self._prior_attribute(compute)
+
+    @property
+    def descriptor_coef_(self):
+        """What one unit of each descriptor adds to the prior mean."""
+        return self._prior_attribute(
+            lambda prior: prior.jacobian() @ (prior.model.B[:, 1:] / prior.s_scale)
+        )
+
+    @property
+    def noise_variance_(self):
+        """Variance of the noise."""
+        return self._prior_attribute(
+            lambda prior: float(prior.model.sigma2 * prior.scaling.y_scale**2)
+        )
+
+    @property
+    def log_likelihood_(self):
+        """Logarithm of the (restricted) likelihood of the data as they came."""
+
+        def compute(prior):
+            model, scaling = prior.model, prior.scaling
+            deviance = model.deviance + 2 * model.dof * np.log(scaling.y_scale)
+            if self.method == "reml":  # log|P| in the units of the data
+                n_coefs, n_descriptors = model.B.shape
+                deviance += 2 * n_descriptors * np.log(scaling.x_scale).sum()
+                deviance += 2 * n_coefs * np.log(prior.s_scale).sum()
+            return float(-deviance / 2)
+
+        return self._prior_attribute(compute)
+
+    @property
+    def n_iter_(self):
+        """Iterations of the optimiser."""
+        return self._prior_attribute(lambda prior: prior.model.n_iter)
+
+    @property
+    def task_coefs_(self):
+        """Posterior means of the coefficients of the remembered tasks."""
+
+        def compute(prior):
+            if self._remembered is None:
+                raise AttributeError("no tasks are remembered; fit or adapt with task ids.")
+            first = 0 if prior.intercept else 1
+            return self._remembered[:, first : 1 + self.learner_.n_features]
+
+        return self._prior_attribute(compute)

@@ -1,0 +1,200 @@
+"""What an algorithm may ask of a wrapped estimator.
+
+A learner stands between an algorithm, which works on arrays with a task axis, and a scikit-learn
+estimator, which knows one data set. Its parameters are rows of one array ``(n_tasks, n_params)``.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from .._sklearn import safe_indexing
+
+__all__ = ["Learner", "n_chunks"]
+
+
+def n_chunks(n_tasks, most=64):
+    """Number of chunks that black-box work on tasks is cut into.
+
+    It depends on the data only, never on the number of workers, so that neither do results.
+    """
+    return max(1, min(n_tasks, most))
+
+
+class Learner(ABC):
+    """A scikit-learn estimator seen as something that can be adapted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The wrapped estimator, not fitted.
+    n_features : int
+        Number of features that it sees, after the transformers.
+    steps : list of (str, transformer)
+        The fitted transformers before it, where a Pipeline was wrapped.
+    name : str or None
+        The name of the last step of that Pipeline.
+    classes : ndarray or None
+        The classes over all tasks; None for a regressor.
+    feature_names : ndarray or None
+        Names of the columns that users pass, where they are dataframes.
+    """
+
+    def __init__(
+        self, estimator, *, n_features, steps=(), name=None, classes=None, feature_names=None
+    ):
+        self.estimator = estimator
+        self.n_features = n_features
+        self.steps = list(steps)
+        self.name = name
+        self.classes = classes
+        self.feature_names = feature_names
+
+    # -- rows --
+
+    def transform(self, X):
+        """Take rows through the frozen transformers; the result is a dense array."""
+        for _, step in self.steps:
+            X = step.transform(X)
+        return X.toarray() if hasattr(X, "toarray") else X
+
+    # -- parameters --
+
+    @abstractmethod
+    def read(self, fitted, class_prior=None, n_rows=1):
+        """The parameter row of an estimator that scikit-learn has fitted.
+
+        Parameters
+        ----------
+        fitted : estimator
+        class_prior : ndarray of shape (n_classes,), default=None
+            Shares of the classes, for those that ``fitted`` has not seen.
+        n_rows : int, default=1
+            Number of rows that ``fitted`` has seen.
+        """
+
+    @abstractmethod
+    def constant(self, value):
+        """The parameter row of a model that ignores X.
+
+        Parameters
+        ----------
+        value : float, or ndarray of shape (n_classes,)
+            The prediction of a regressor, or the class probabilities of a classifier.
+        """
+
+    @abstractmethod
+    def make_estimator(self, row):
+        """The plain fitted scikit-learn estimator of one parameter row."""
+
+    @abstractmethod
+    def predict(self, method, params, X, index):
+        """Predict rows, each with its own parameters.
+
+        Parameters
+        ----------
+        method : {"predict", "predict_proba", "decision_function"}
+        params : ndarray of shape (n_models, n_params)
+        X : ndarray of shape (n_rows, n_features)
+        index : ndarray of shape (n_rows,)
+            Which row of ``params`` predicts a row of ``X``.
+        """
+
+    # -- fits by scikit-learn --
+
+    def fit_one(self, X, y, sample_weight=None, fit_params=None):
+        """Fit a clone of the wrapped estimator on one data set."""
+        fit_params = dict(fit_params or {})
+        if sample_weight is not None:
+            if not has_fit_parameter(self.estimator, "sample_weight"):
+                raise ValueError(
+                    f"{type(self.estimator).__name__} does not support sample_weight; leave the "
+                    "weights out, or wrap an estimator whose fit takes them."
+                )
+            X, y, sample_weight, fit_params = _seen_rows(X, y, sample_weight, fit_params)
+            fit_params["sample_weight"] = sample_weight
+        return clone(self.estimator).fit(X, y, **fit_params)
+
+    def fit_each(self, table, class_prior, fit_params, n_jobs=None):
+        """Fit one model per task; one parameter row per task.
+
+        A task that no estimator can be fitted on (no rows; a single class) gets a constant model:
+        the mean over meta-training, or class frequencies with one pseudo-row spread over the
+        classes as in meta-training.
+
+        Parameters
+        ----------
+        table : TaskTable
+        class_prior : ndarray of shape (n_classes,), or float
+            Class shares (classifier) or mean target (regressor) over meta-training.
+        fit_params : dict
+            Further arguments of ``fit``; those with one entry per row are cut to the task.
+        """
+        bounds = np.linspace(0, table.n_tasks, n_chunks(table.n_tasks) + 1).astype(int)
+        rows = Parallel(n_jobs=n_jobs)(
+            delayed(_fit_chunk)(
+                self, table.block(lo, hi), class_prior, _part(fit_params, table, lo, hi)
+            )
+            for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
+        )
+        return np.concatenate(rows)
+
+    def wrap(self, fitted):
+        """Put the frozen transformers in front of a fitted estimator, as the user had them."""
+        if self.name is None:
+            return fitted
+        return Pipeline([*self.steps, (self.name, fitted)])
+
+
+def _seen_rows(X, y, sample_weight, fit_params):
+    """Drop rows of weight 0: to the mathematics they are not there, to many estimators they are."""
+    seen = sample_weight > 0
+    if seen.all() or not seen.any():
+        return X, y, sample_weight, fit_params
+    n_rows = len(y)
+    cut = {
+        key: np.asarray(value)[seen] if np.ndim(value) and len(value) == n_rows else value
+        for key, value in fit_params.items()
+    }
+    return safe_indexing(X, np.flatnonzero(seen)), y[seen], sample_weight[seen], cut
+
+
+def _part(fit_params, table, lo, hi):
+    """Cut fit parameters that go with the rows to the rows of some tasks."""
+    rows = slice(table.offsets[lo], table.offsets[hi])
+    n_rows = table.offsets[-1]
+    return {
+        key: value[rows] if isinstance(value, np.ndarray) and len(value) == n_rows else value
+        for key, value in fit_params.items()
+    }
+
+
+def _fit_chunk(learner, table, class_prior, fit_params):
+    rows = []
+    for t in range(table.n_tasks):
+        X, y, weight = table.task(t)
+        params = _part(fit_params, table, t, t + 1)
+        if weight is not None and not weight.any():
+            X, y, weight = safe_indexing(X, slice(0, 0)), y[:0], weight[:0]
+        try:
+            rows.append(_fit_task(learner, X, y, weight, class_prior, params))
+        except Exception as error:
+            raise type(error)(f"{table.label(t)}: {error}") from error
+    return np.stack(rows)
+
+
+def _fit_task(learner, X, y, weight, class_prior, fit_params):
+    if learner.classes is None:
+        if len(y) == 0:
+            return learner.constant(class_prior)
+        return learner.read(learner.fit_one(X, y, weight, fit_params))
+    mass = np.ones(len(y)) if weight is None else weight
+    codes = np.searchsorted(learner.classes, y)
+    count = np.bincount(codes, weights=mass, minlength=len(learner.classes))
+    if (count > 0).sum() < 2:
+        return learner.constant((count + class_prior) / (count.sum() + 1))
+    return learner.read(learner.fit_one(X, y, weight, fit_params), class_prior, count.sum())

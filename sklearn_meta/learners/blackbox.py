@@ -1,0 +1,59 @@
+"""Estimators of any other kind: the parameters of a task are the fitted estimator itself."""
+
+import numpy as np
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from .base import Learner
+
+__all__ = ["BlackBoxLearner"]
+
+
+class BlackBoxLearner(Learner):
+    """An estimator without parameters that this package knows.
+
+    Its parameter rows are arrays of dtype object with one fitted estimator each, so algorithms
+    that only fit and predict work with it, and those that compute with parameters do not.
+    """
+
+    def read(self, fitted, class_prior=None, n_rows=1):
+        row = np.empty(1, dtype=object)
+        row[0] = fitted
+        return row
+
+    def constant(self, value):
+        if self.classes is None:
+            return self.read(DummyRegressor(strategy="constant", constant=value).fit([[0.0]], [0.0]))
+        dummy = DummyClassifier(strategy="prior")
+        X = np.zeros((len(self.classes), 1))
+        return self.read(dummy.fit(X, self.classes, sample_weight=np.maximum(value, 1e-12)))
+
+    def make_estimator(self, row):
+        return self.wrap(row[0])
+
+    def predict(self, method, params, X, index):
+        if len(params) == 1:
+            return self._one(method, params[0, 0], X)
+        out = None
+        order = np.argsort(index, kind="stable")
+        models, first = np.unique(index[order], return_index=True)
+        for model, rows in zip(models, np.split(order, first[1:]), strict=True):
+            part = self._one(method, params[model, 0], X[rows])
+            if out is None:
+                out = np.empty((len(X), *part.shape[1:]), dtype=part.dtype)
+            out[rows] = part
+        return out
+
+    def _one(self, method, model, X):
+        if isinstance(model, DummyClassifier) and method == "decision_function":
+            scores = np.log(model.predict_proba(X))
+            return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+        values = getattr(model, method)(X)
+        if method == "predict" or self.classes is None or len(model.classes_) == len(self.classes):
+            return values
+        if values.ndim == 1:  # two classes of more: one score
+            values = np.stack([-values, values], axis=1)
+        absent = 0.0 if method == "predict_proba" else values.min(axis=1, keepdims=True) - 1.0
+        out = np.empty((len(values), len(self.classes)), dtype=values.dtype)
+        out[:] = absent
+        out[:, np.searchsorted(self.classes, model.classes_)] = values
+        return out

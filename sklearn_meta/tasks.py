@@ -1,0 +1,504 @@
+"""Tasks: what one is, where they come from, how they are stored and drawn.
+
+A *task* is one dataset ``(X, y)`` out of many related ones. Users hand tasks over as objects, as
+pairs, as a mapping, as a stream, or as one long table with a column of task ids. Everything below
+the border works on one form, :class:`TaskTable`: all rows stacked, task after task, with offsets;
+and computes on :class:`PaddedBatch`: tasks of similar size as one array
+``(n_tasks, n_rows, n_features)`` with row weights, where weight 0 marks padding.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ._ids import as_ids, factorize_ids, missing_ids
+from ._sklearn import n_rows_of, safe_indexing
+from ._validation import as_table, plain, split_columns, task_label
+
+__all__ = [
+    "PaddedBatch",
+    "Task",
+    "TaskTable",
+    "as_tasks",
+    "is_task_collection",
+    "padded_batches",
+    "split_support",
+    "stack_descriptors",
+    "tasks_from_table",
+]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Task:
+    """One dataset out of many related ones.
+
+    Parameters
+    ----------
+    X : array-like or dataframe of shape (n_rows, n_features)
+        The rows of the task.
+    y : array-like of shape (n_rows,)
+        Their targets.
+    id : str, number or timestamp, default=None
+        The name of the task; error messages and results carry it.
+    sample_weight : array-like of shape (n_rows,), default=None
+        Row weights; a weight of 2 means that the row is there twice.
+    descriptor : array-like of shape (n_descriptors,) or mapping, default=None
+        Side information about the task as a whole: the size of the store, the age of the patient.
+    support : array-like of bool or int, default=None
+        A mask or the indices of fixed support rows. ``None`` lets every episode draw its own.
+
+    Notes
+    -----
+    A task is not a sequence, so that lists of tasks pass through
+    :class:`~sklearn.model_selection.GridSearchCV` and the other tools that index ``X``. The data
+    are checked where the task is used, together with the other tasks.
+
+    Examples
+    --------
+    >>> from sklearn_meta import Task
+    >>> Task([[0.0], [1.0]], [1.0, 3.0], id="store_17")
+    Task(id='store_17', n_rows=2)
+    """
+
+    X: Any
+    y: Any
+    _: KW_ONLY
+    id: Any = None
+    sample_weight: Any = None
+    descriptor: Any = None
+    support: Any = None
+
+    def __repr__(self):
+        return f"Task(id={self.id!r}, n_rows={n_rows_of(self.X)})"
+
+    def rows(self, index):
+        """The task with only the rows of ``index``, in that order."""
+        weight = None if self.sample_weight is None else np.asarray(self.sample_weight)[index]
+        y = safe_indexing(self.y, index)
+        return replace(
+            self, X=safe_indexing(self.X, index), y=y, sample_weight=weight, support=None
+        )
+
+
+def is_task_collection(X):
+    """Whether ``X`` is a collection of tasks and not a table of rows."""
+    if isinstance(X, Mapping):
+        return True
+    if isinstance(X, np.ndarray) and X.ndim != 1:
+        return False
+    return isinstance(X, (list, tuple, np.ndarray)) and len(X) > 0 and isinstance(X[0], Task)
+
+
+def as_tasks(tasks):
+    """Turn everything that ``meta_fit`` accepts into an iterator of :class:`Task`.
+
+    Parameters
+    ----------
+    tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
+
+    Yields
+    ------
+    Task
+        The first tasks come out before the last ones have been read.
+
+    Raises
+    ------
+    TypeError
+        If an element is neither a task nor a pair.
+    ValueError
+        If an id occurs twice, or if a task has no rows or unequal numbers of X and y.
+    """
+    if isinstance(tasks, Mapping):
+        pairs = iter(tasks.items())
+    elif isinstance(tasks, Iterable) and not isinstance(tasks, (str, bytes)):
+        pairs = ((None, task) for task in tasks)
+    else:
+        raise TypeError(
+            f"tasks must be a sequence or an iterator of (X, y) pairs or Task objects, or a "
+            f"mapping id -> (X, y); got {type(tasks).__name__}."
+        )
+    seen = {}
+    for position, (id_, item) in enumerate(pairs):
+        task = _as_task(id_, item, position)
+        if task.id is not None:
+            if task.id in seen:
+                raise ValueError(
+                    f"task id {task.id!r} occurs twice, as tasks {seen[task.id]} and {position} "
+                    "(counted from 0). Ids must be distinct: merge the rows of a task into one "
+                    "Task, or rename one of them."
+                )
+            seen[task.id] = position
+        yield task
+
+
+def _as_task(id_, item, position):
+    if isinstance(item, Task):
+        return item if id_ is None or item.id is not None else replace(item, id=id_)
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return Task(item[0], item[1], id=id_)
+    raise TypeError(
+        f"{task_label(id_, position)} is of type {type(item).__name__}; expected a Task or a pair "
+        "(X, y). For one long table use fit(X, y, groups=ids), or tasks_from_table."
+    )
+
+
+def tasks_from_table(X, y, *, groups=None, task_column=None, descriptor_columns=None):
+    """Split a long table into a list of tasks.
+
+    Parameters
+    ----------
+    X : array-like or dataframe of shape (n_rows, n_columns)
+    y : array-like of shape (n_rows,)
+    groups : array-like of shape (n_rows,), default=None
+        The task id of every row.
+    task_column : str or int, default=None
+        Or the column of ``X`` that holds it; it is taken out of ``X``.
+    descriptor_columns : list of str or int, default=None
+        Columns that are constant within a task; they become its ``descriptor``.
+
+    Returns
+    -------
+    list of Task
+        In the order in which the ids first appear.
+
+    Examples
+    --------
+    >>> from sklearn_meta import tasks_from_table
+    >>> X = [[1.0, 7], [2.0, 7], [3.0, 8]]
+    >>> tasks_from_table(X, [0.1, 0.2, 0.3], task_column=1)
+    [Task(id=7.0, n_rows=2), Task(id=8.0, n_rows=1)]
+    """
+    X, ids, side = split_columns(as_table(X), task_column, descriptor_columns)
+    if ids is None:
+        if groups is None:
+            raise ValueError("Pass the task ids: groups= (an array) or task_column= (a column).")
+        ids = as_ids(groups)
+    check_ids(ids, n_rows_of(X))
+    y = np.asarray(y)
+    unique, codes = factorize_ids(ids)
+    rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    descriptors = [None] * len(unique)
+    if side is not None:
+        names = getattr(side, "columns", descriptor_columns)
+        table = constant_within_tasks(np.asarray(side), codes, unique, list(names))
+        descriptors = [dict(zip(names, row, strict=True)) for row in table]
+    return [
+        Task(safe_indexing(X, index), y[index], id=plain(id_), descriptor=s)
+        for id_, index, s in zip(unique, rows, descriptors, strict=True)
+    ]
+
+
+def check_ids(ids, n_rows):
+    """Check that every row has a task id."""
+    if len(ids) != n_rows:
+        raise ValueError(f"there are {len(ids)} task ids for {n_rows} rows of X.")
+    missing = np.flatnonzero(missing_ids(ids))
+    if len(missing):
+        some = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+        raise ValueError(
+            f"the task id of {len(missing)} row(s) is missing (row numbers {some}). Give these "
+            "rows an id or drop them; a missing id is allowed only in predict, where the "
+            "meta-model answers."
+        )
+
+
+def constant_within_tasks(values, codes, ids, names):
+    """The descriptor columns of a long table as one row per task; an error where they vary."""
+    first = np.unique(codes, return_index=True)[1]
+    table = values[first]
+    varies = table[codes] != values
+    if values.dtype.kind == "f":
+        varies &= ~(np.isnan(table[codes]) & np.isnan(values))
+    if np.any(varies):
+        i, j = np.argwhere(varies)[0]
+        raise ValueError(
+            f"{task_label(ids[codes[i]], codes[i])}: descriptor column {names[j]!r} is not "
+            f"constant: {table[codes[i], j]} and {values[i, j]}. A descriptor describes the task "
+            "as a whole; use the column as a feature instead."
+        )
+    return table
+
+
+def stack_descriptors(descriptors, labels, names=None):
+    """Stack the side information of tasks to one table.
+
+    Parameters
+    ----------
+    descriptors : list of array-like, mapping or None
+        One for each task.
+    labels : list of str
+        How messages call the tasks.
+    names : list, default=None
+        The keys in the order of the columns; those of the first mapping if None.
+
+    Returns
+    -------
+    table : ndarray of shape (n_tasks, n_descriptors), dtype float64, or None
+        None where no task has a descriptor.
+    names : list or None
+        The keys, where the descriptors are mappings.
+    """
+    given = [descriptor is not None for descriptor in descriptors]
+    if not any(given):
+        return None, None
+    if not all(given):
+        raise ValueError(
+            f"{labels[given.index(False)]} has no descriptor, but others have. Give every task "
+            "one, Task(..., descriptor=...), or none."
+        )
+    if names is None and isinstance(descriptors[0], Mapping):
+        names = list(descriptors[0])
+    rows = [_descriptor_row(s, names, lab) for s, lab in zip(descriptors, labels, strict=True)]
+    lengths = {len(row) for row in rows}
+    if len(lengths) > 1:
+        bad = next(i for i, row in enumerate(rows) if len(row) != len(rows[0]))
+        raise ValueError(
+            f"{labels[bad]}: its descriptor has {len(rows[bad])} entries, expected {len(rows[0])}."
+        )
+    return np.array(rows, dtype=np.float64), names
+
+
+def _descriptor_row(descriptor, names, label):
+    if isinstance(descriptor, Mapping) != (names is not None):
+        raise ValueError(f"{label}: descriptors must be all mappings or all arrays.")
+    if names is not None:
+        if set(descriptor) != set(names):
+            raise ValueError(
+                f"{label}: its descriptor has the keys {sorted(map(str, descriptor))}, expected "
+                f"{sorted(map(str, names))}."
+            )
+        descriptor = [descriptor[name] for name in names]
+    try:
+        row = np.asarray(descriptor, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{label}: its descriptor is not numeric ({descriptor!r}). Encode categories as "
+            "numbers, for example 0 and 1."
+        ) from error
+    row = np.atleast_1d(row)
+    if row.ndim != 1:
+        raise ValueError(f"{label}: its descriptor has shape {row.shape}, expected a vector.")
+    if not np.isfinite(row).all():
+        j = int(np.argmax(~np.isfinite(row)))
+        name = repr(names[j]) if names is not None else j
+        raise ValueError(
+            f"{label}: entry {name} of its descriptor is {row[j]}. Impute it before, for example "
+            "by the mean over tasks."
+        )
+    return row
+
+
+# -- stored form -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class TaskTable:
+    """Rows of many tasks, stored task after task.
+
+    Parameters
+    ----------
+    X : array or dataframe of shape (n_rows, n_features)
+    y : ndarray of shape (n_rows,)
+    offsets : ndarray of shape (n_tasks + 1,)
+        Task t is ``X[offsets[t]:offsets[t + 1]]``.
+    ids : ndarray of shape (n_tasks,), default=None
+    sample_weight : ndarray of shape (n_rows,), default=None
+    descriptors : ndarray of shape (n_tasks, n_descriptors), default=None
+    row_numbers : ndarray of shape (n_rows,), default=None
+        The place of every row in the user's table; None where the user gave single tasks.
+    """
+
+    X: Any
+    y: Any
+    offsets: Any
+    ids: Any = None
+    sample_weight: Any = None
+    descriptors: Any = None
+    row_numbers: Any = None
+
+    @classmethod
+    def from_rows(cls, X, y, ids=None, sample_weight=None, side=None, side_names=None):
+        """Sort the rows of a long table by task (the order of rows within a task stays)."""
+        n_rows = n_rows_of(X)
+        if ids is None:
+            descriptors = None
+            if side is not None:
+                codes = np.zeros(n_rows, dtype=np.intp)
+                descriptors = constant_within_tasks(side, codes, [None], side_names)
+            return cls(X, y, np.array([0, n_rows]), None, sample_weight, descriptors)
+        unique, codes = factorize_ids(ids)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(unique)))])
+        descriptors = None
+        if side is not None:
+            descriptors = constant_within_tasks(side, codes, unique, side_names)
+        if (np.diff(codes) >= 0).all():
+            return cls(X, y, offsets, unique, sample_weight, descriptors, np.arange(n_rows))
+        order = np.argsort(codes, kind="stable")
+        weight = None if sample_weight is None else sample_weight[order]
+        return cls(
+            safe_indexing(X, order), y[order], offsets, unique, weight, descriptors, order
+        )
+
+    @property
+    def n_tasks(self):
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self):
+        """Number of rows of every task."""
+        return np.diff(self.offsets)
+
+    @property
+    def codes(self):
+        """The position of the task of every row."""
+        return np.repeat(np.arange(self.n_tasks), self.sizes)
+
+    def label(self, t):
+        """How messages call task ``t``."""
+        return task_label(None if self.ids is None else self.ids[t], t)
+
+    def where(self, i):
+        """How messages call row ``i``: the task, and the row as the user counts it."""
+        t = int(np.searchsorted(self.offsets, i, side="right")) - 1
+        if self.row_numbers is not None:
+            return f"{self.label(t)}, row {self.row_numbers[i]}"
+        row = f"row {i - self.offsets[t]}"
+        return row if self.n_tasks == 1 and self.ids is None else f"{self.label(t)}, {row}"
+
+    def task(self, t):
+        """Rows, targets and weights of one task."""
+        rows = slice(self.offsets[t], self.offsets[t + 1])
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return safe_indexing(self.X, rows), self.y[rows], weight
+
+    def block(self, start, stop):
+        """The tasks ``start`` to ``stop`` as a table (a view)."""
+        rows = slice(self.offsets[start], self.offsets[stop])
+
+        def part(values, index):
+            return None if values is None else values[index]
+
+        return TaskTable(
+            safe_indexing(self.X, rows),
+            self.y[rows],
+            self.offsets[start : stop + 1] - self.offsets[start],
+            part(self.ids, slice(start, stop)),
+            part(self.sample_weight, rows),
+            part(self.descriptors, slice(start, stop)),
+            part(self.row_numbers, rows),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedBatch:
+    """Tasks of similar size as arrays with a task axis.
+
+    Parameters
+    ----------
+    tasks : ndarray of shape (n_batch,)
+        Positions of the tasks in their table.
+    X : ndarray of shape (n_batch, n_rows, n_features)
+    y : ndarray of shape (n_batch, n_rows)
+    weight : ndarray of shape (n_batch, n_rows)
+        Row weights; 0 where a row is padding. Padding is 0 in X and y, too.
+    """
+
+    tasks: np.ndarray
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+
+
+def padded_batches(table, max_cells=2**20):
+    """Cut a table into padded batches of tasks of similar size.
+
+    Tasks are bucketed so that the longest of a batch has at most a quarter more rows (or one more)
+    than the shortest, and a batch holds at most ``max_cells`` numbers (or one task).
+
+    Parameters
+    ----------
+    table : TaskTable
+        With numeric X.
+    max_cells : int, default=2**20
+
+    Yields
+    ------
+    PaddedBatch
+    """
+    sizes = table.sizes
+    order = np.argsort(sizes, kind="stable")
+    sorted_sizes = sizes[order]
+    start = 0
+    while start < len(order):
+        shortest = int(sorted_sizes[start])
+        longest = shortest + max(1, shortest // 4)
+        stop = int(np.searchsorted(sorted_sizes, longest, side="right"))
+        n_pad = int(sorted_sizes[stop - 1])
+        step = max(1, int(max_cells // max(1, n_pad * table.X.shape[1])))
+        for lo in range(start, stop, step):
+            yield _pad(table, order[lo : min(lo + step, stop)], n_pad)
+        start = stop
+
+
+def _pad(table, tasks, n_rows):
+    sizes = table.sizes[tasks]
+    n_features = table.X.shape[1]
+    first = table.offsets[tasks[0]]
+    if (sizes == n_rows).all() and (np.diff(tasks) == 1).all():  # no copy needed
+        rows = slice(first, first + len(tasks) * n_rows)
+        shape = (len(tasks), n_rows)
+        weight = np.ones(shape) if table.sample_weight is None else table.sample_weight[rows]
+        return PaddedBatch(
+            tasks,
+            table.X[rows].reshape(*shape, n_features),
+            table.y[rows].reshape(shape),
+            weight.reshape(shape),
+        )
+    row = np.arange(n_rows)
+    real = row < sizes[:, None]
+    index = np.where(real, table.offsets[tasks][:, None] + row, 0)
+    weight = real.astype(np.float64)
+    if table.sample_weight is not None:
+        weight *= table.sample_weight[index]
+    X = table.X[index] * real[:, :, None] if len(table.X) else np.zeros((*real.shape, n_features))
+    y = table.y[index] * real if len(table.y) else np.zeros(real.shape)
+    return PaddedBatch(tasks, X, y, weight)
+
+
+def split_support(task, n_shots, rng):
+    """Draw the support rows of a task; the rest are its query.
+
+    Parameters
+    ----------
+    task : Task
+    n_shots : int
+        Number of support rows. With ``task.support`` they are drawn from the fixed support only.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    support, query : ndarray of int
+        Row numbers. ``support`` for fewer shots is the beginning of that for more, given equal
+        state of ``rng``.
+    """
+    n_rows = n_rows_of(task.X)
+    if task.support is None:
+        order = rng.permutation(n_rows)
+        return order[:n_shots], order[n_shots:]
+    fixed = np.zeros(n_rows, dtype=bool)
+    fixed[np.asarray(task.support)] = True
+    return rng.permutation(np.flatnonzero(fixed))[:n_shots], np.flatnonzero(~fixed)
+
+
+def chunks(iterator: Iterator, size: int):
+    """Lists of at most ``size`` items."""
+    chunk = []
+    for item in iterator:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

