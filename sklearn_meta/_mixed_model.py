@@ -239,8 +239,16 @@ class _Profile:
 
 
 def fit_mixed_model(
-    moments, random, *, intercept=True, covariance="full", reml=True, start=None, max_iter=500,
-    tol=1e-9, callback=None,
+    moments,
+    random,
+    *,
+    intercept=True,
+    covariance="full",
+    reml=True,
+    start=None,
+    max_iter=500,
+    tol=1e-7,
+    callback=None,
 ):
     """Maximise the (restricted) likelihood.
 
@@ -255,9 +263,9 @@ def fit_mixed_model(
     covariance : {"full", "diag", "spherical"}, default="full"
     reml : bool, default=True
     start : ndarray of shape (n_random, n_random), default=None
-        Lambda to start from; the identity if None.
+        Lambda to start from; half the identity if None.
     max_iter : int, default=500
-    tol : float, default=1e-9
+    tol : float, default=1e-7
         Stop when no entry of the gradient of the deviance per row exceeds it.
     callback : callable, default=None
         ``callback(MixedModel)`` after each iteration; True stops.
@@ -276,8 +284,8 @@ def fit_mixed_model(
 
     if moments.n_tasks < 2 or len(random) == 0:  # nothing varies, or nobody knows by how much
         free = structure.free(np.zeros((len(random), len(random))))
-        return model(free, 0, True)
-    start = np.eye(len(random)) if start is None else start
+        return model(free, 1, True)
+    start = 0.5 * np.eye(len(random)) if start is None else start
     n_iter = 0
 
     def after_iteration(intermediate_result):
@@ -292,9 +300,9 @@ def fit_mixed_model(
         jac=True,
         method="L-BFGS-B",
         callback=after_iteration,
-        options={"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0.0, "gtol": tol, "maxcor": 30},
+        options={"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0.0, "gtol": tol},
     )
-    return model(result.x, n_iter, bool(result.success) or result.status == 2)
+    return model(result.x, max(n_iter, 1), result.status in (0, 2))
 
 
 def posterior(model, moments, *, intercept=True):

@@ -307,23 +307,31 @@ def _convertible(value):
     return not isinstance(value, str)
 
 
-def as_weight(sample_weight, n_rows, label):
-    """Bring row weights to a float array: finite, not negative, one for each row."""
+def as_weight(sample_weight, n_rows, *, all_zero=False):
+    """Bring row weights to a float array: finite, not negative, one for each row.
+
+    Parameters
+    ----------
+    sample_weight : float, array-like of shape (n_rows,) or None
+    n_rows : int
+    all_zero : bool, default=False
+        Whether all of them may be zero.
+    """
     if sample_weight is None:
         return None
-    if np.ndim(sample_weight) == 0:
-        weight = np.full(n_rows, sample_weight, dtype=np.float64)
-    else:
-        weight = np.asarray(sample_weight, dtype=np.float64)
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n_rows, weight)
     if weight.ndim != 1:
-        raise ValueError(f"{label}Sample weights must be 1D array or scalar, got {weight.ndim}D.")
+        raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.ndim}D.")
     if len(weight) != n_rows:
-        raise ValueError(f"{label}sample_weight has {len(weight)} entries for {n_rows} rows.")
-    if not np.isfinite(weight).all() or (weight < 0).any():
-        i = int(np.argmax(~np.isfinite(weight) | (weight < 0)))
+        raise ValueError(f"sample_weight has {len(weight)} entries for {n_rows} rows of X.")
+    bad = ~np.isfinite(weight) | (weight < 0)
+    if bad.any():
+        i = int(np.argmax(bad))
         raise ValueError(
-            f"{label}sample_weight of row {i} is {weight[i]}; weights must be finite and not "
-            "negative."
+            f"row {i}: sample_weight is {weight[i]}; weights must be finite and not negative."
         )
+    if n_rows and not all_zero and not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
-

@@ -672,7 +672,8 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
                     f"Found input variables with inconsistent numbers of samples: X has {n_rows} "
                     f"rows and y {len(y)}."
                 )
-            weight = as_weight(fit_params.pop("sample_weight", None), n_rows, "")
+            weight = fit_params.pop("sample_weight", None)
+            weight = as_weight(weight, n_rows, all_zero=min_rows == 0)
         return X, y, ids, side, weight
 
     def _check_X(self, X, where, min_rows):
@@ -732,6 +733,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
                     raise ValueError(f"X has {n_rows} rows and y {len(y)}.")
                 if n_rows < min_rows:
                     raise ValueError("it has no rows. Leave it out of the tasks.")
+                weights.append(as_weight(task.sample_weight, n_rows, all_zero=min_rows == 0))
             except (TypeError, ValueError) as error:
                 text = str(error)
                 text = text if text.startswith(label) else f"{label}: {text}"
@@ -739,7 +741,6 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
             blocks.append(X)
             targets.append(y)
             sides.append(side)
-            weights.append(as_weight(task.sample_weight, n_rows, f"{label}: "))
         sizes = np.array([len(y) for y in targets])
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         ids = np.empty(len(tasks), dtype=object)

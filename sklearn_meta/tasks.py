@@ -85,7 +85,7 @@ class Task:
 def is_task_collection(X):
     """Whether ``X`` is a collection of tasks and not a table of rows."""
     if isinstance(X, Mapping):
-        return True
+        return not hasattr(X, "shape")  # some sparse arrays are mappings
     if isinstance(X, np.ndarray) and X.ndim != 1:
         return False
     return isinstance(X, (list, tuple, np.ndarray)) and len(X) > 0 and isinstance(X[0], Task)

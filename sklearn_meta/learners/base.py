@@ -116,6 +116,11 @@ class Learner(ABC):
                     "weights out, or wrap an estimator whose fit takes them."
                 )
             X, y, sample_weight, fit_params = _seen_rows(X, y, sample_weight, fit_params)
+            if self.classes is not None and len(np.unique(y)) < 2:
+                raise ValueError(
+                    "only one class is left after rows with a sample_weight of zero are dropped; a "
+                    "classifier needs at least two."
+                )
             fit_params["sample_weight"] = sample_weight
         return clone(self.estimator).fit(X, y, **fit_params)
 

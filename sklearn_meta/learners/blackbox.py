@@ -22,7 +22,8 @@ class BlackBoxLearner(Learner):
 
     def constant(self, value):
         if self.classes is None:
-            return self.read(DummyRegressor(strategy="constant", constant=value).fit([[0.0]], [0.0]))
+            dummy = DummyRegressor(strategy="constant", constant=value)
+            return self.read(dummy.fit([[0.0]], [0.0]))
         dummy = DummyClassifier(strategy="prior")
         X = np.zeros((len(self.classes), 1))
         return self.read(dummy.fit(X, self.classes, sample_weight=np.maximum(value, 1e-12)))

@@ -118,6 +118,11 @@ class LinearLearner(Learner):
 
     def __init__(self, estimator, *, scaling=None, dtype=np.float64, **learner_params):
         super().__init__(estimator, **learner_params)
+        if self.classes is not None and len(self.classes) < 2:
+            raise ValueError(
+                f"all meta-train rows are of one class, {self.classes[0]!r}; a classifier needs at "
+                "least two."
+            )
         self.dtype = np.dtype(dtype)
         self.scaling = scaling
         self._shell = self._set(np.eye(self.n_outputs), np.zeros(self.n_outputs), names=None)

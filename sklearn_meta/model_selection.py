@@ -1,0 +1,278 @@
+"""Evaluation by episodes: draw a support from a test task, adapt, score on the rest.
+
+Test tasks take no part in meta-training; every estimator sees the same episodes.
+"""
+
+import copy
+import time
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.metrics import check_scoring, log_loss, make_scorer
+from sklearn.model_selection import KFold, check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from ._ids import as_ids
+from ._sklearn import n_rows_of
+from ._validation import as_table, split_columns
+from .base import BaseMetaEstimator
+from .tasks import as_tasks, is_task_collection, split_support, tasks_from_table
+
+__all__ = ["cross_validate_tasks", "few_shot_scorer"]
+
+
+def few_shot_scorer(scoring=None, *, n_shots=5, n_repeats=1, random_state=0):
+    """Make a scorer of what counts: the score on a new task after adaptation to a few rows.
+
+    For each task of the test fold ``n_shots`` support rows are drawn, a copy of the fitted
+    estimator is adapted to them, and the other rows are scored. The result is the mean over tasks.
+
+    Parameters
+    ----------
+    scoring : str, callable or None, default=None
+        A scorer as :class:`~sklearn.model_selection.GridSearchCV` takes it; None: R² or accuracy.
+    n_shots : int, default=5
+        Number of support rows.
+    n_repeats : int, default=1
+        Number of supports drawn from each task.
+    random_state : int, RandomState instance or None, default=0
+        Seeds the draws. With an int all candidates of a search see the same episodes.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y=None, groups=None)``, for any search or cross-validation. Tasks
+        come as a list of :class:`Task` in place of X, by ``task_column`` of the estimator, or by
+        routed ``groups``; the estimator may be the last step of a Pipeline.
+
+    Raises
+    ------
+    ValueError
+        When called without task ids, or if no task has more than ``n_shots`` rows. Smaller tasks
+        are left out.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_meta import HierarchicalBayes, few_shot_scorer
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=40, n_features=3, random_state=0)
+    >>> search = GridSearchCV(
+    ...     HierarchicalBayes(),
+    ...     {"random_effects": ["intercept", "all"]},
+    ...     scoring=few_shot_scorer("neg_mean_squared_error", n_shots=5),
+    ... ).fit(tasks)
+    >>> search.best_params_
+    {'random_effects': 'all'}
+    """
+    return _FewShotScorer(scoring, n_shots, n_repeats, random_state)
+
+
+class _FewShotScorer:
+    def __init__(self, scoring, n_shots, n_repeats, random_state):
+        self.scoring = scoring
+        self.n_shots = n_shots
+        self.n_repeats = n_repeats
+        self.random_state = random_state
+
+    def __repr__(self):
+        return f"few_shot_scorer({self.scoring!r}, n_shots={self.n_shots})"
+
+    def get_metadata_routing(self):
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="groups", alias=True)
+        return request
+
+    def __call__(self, estimator, X, y=None, groups=None):
+        meta, X = _unwrap(estimator, X)
+        tasks = list(as_tasks(X)) if is_task_collection(X) else _labelled(meta, X, y, groups)
+        seed = _seed(self.random_state)
+        scores = []
+        for t, task in enumerate(tasks):
+            for repeat in range(self.n_repeats):
+                rng = np.random.default_rng([seed, t, repeat])
+                support, query = split_support(task, self.n_shots, rng)
+                if len(support) == self.n_shots and len(query):
+                    adapted, _ = _adapted(meta, task, support)
+                    scores.append(_score(adapted, task, query, self.scoring))
+        if not scores:
+            raise ValueError(
+                f"none of {len(tasks)} tasks has more than n_shots={self.n_shots} rows, so that "
+                "there is nothing to score; lower n_shots."
+            )
+        return float(np.nanmean(scores))
+
+
+def _unwrap(estimator, X=None):
+    """The meta-estimator inside a search or at the end of a Pipeline, and X as it sees it."""
+    while not isinstance(estimator, BaseMetaEstimator):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, Pipeline):
+            if X is not None and len(estimator) > 1:
+                X = estimator[:-1].transform(X)
+            estimator = estimator[-1]
+        else:
+            raise TypeError(
+                f"{type(estimator).__name__} cannot be adapted: expected an estimator of "
+                "sklearn_meta, or a Pipeline or a search around one."
+            )
+    return estimator, X
+
+
+def _labelled(meta, X, y, groups):
+    """The tasks of a long table; the id column stays in X, since the estimator expects it."""
+    if meta.task_column is not None:
+        _, groups, _ = split_columns(as_table(X), meta.task_column)
+    if groups is None:
+        raise ValueError(
+            "few_shot_scorer needs to know the tasks: set task_column on the estimator, enable "
+            "metadata routing and pass groups, or pass a list of Task as X."
+        )
+    return tasks_from_table(X, y, groups=as_ids(groups))
+
+
+def _seed(random_state):
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _adapted(meta, task, support):
+    """A copy of the meta-estimator, adapted to support rows, and the seconds that it took."""
+    part = task.rows(support)
+    meta = copy.copy(meta)
+    start = time.perf_counter()
+    meta.adapt(part.X, part.y, sample_weight=part.sample_weight, descriptor=part.descriptor)
+    return meta, time.perf_counter() - start
+
+
+def _score(adapted, task, query, scoring):
+    part = task.rows(query)
+    if scoring == "neg_log_loss":  # a task may miss some classes
+        scorer = make_scorer(
+            log_loss,
+            greater_is_better=False,
+            response_method="predict_proba",
+            labels=adapted.classes_,
+        )
+    else:
+        scorer = check_scoring(adapted, scoring)
+    weight = {} if part.sample_weight is None else {"sample_weight": part.sample_weight}
+    return scorer(adapted, part.X, part.y, **weight)
+
+
+def cross_validate_tasks(
+    estimators,
+    tasks,
+    *,
+    n_shots=(0, 1, 5, 10),
+    cv=5,
+    scoring=None,
+    n_repeats=1,
+    random_state=0,
+    n_jobs=None,
+):
+    """Leave tasks out, adapt to a few of their rows, and score the rest.
+
+    Every estimator is meta-trained on the tasks of the training folds and adapted to the same
+    supports of the test tasks, so that results can be compared in pairs. The supports of a task
+    are nested (the first of 5 shots is the 1 shot), and its query rows are the same for all
+    numbers of shots: those behind the largest support that leaves any.
+
+    Parameters
+    ----------
+    estimators : estimator, or dict of str to estimator
+        Estimators of this package, or Pipelines or searches around one.
+    tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
+        All tasks; :func:`tasks_from_table` makes them from a long table.
+    n_shots : int or sequence of int, default=(0, 1, 5, 10)
+        Numbers of support rows. A task with too few rows for some of them is scored for the
+        others.
+    cv : int, splitter or iterable of (train, test), default=5
+        Splits the list of tasks. An int means shuffled folds.
+    scoring : str, callable or None, default=None
+        A scorer as for :func:`~sklearn.model_selection.cross_validate`; None: R² or accuracy.
+    n_repeats : int, default=1
+        Number of supports drawn from each test task.
+    random_state : int, RandomState instance or None, default=0
+        Seeds folds and supports.
+    n_jobs : int, default=None
+        Number of workers, as in joblib, over estimators and folds.
+
+    Returns
+    -------
+    dict of str to ndarray
+        One entry per row of a table: ``estimator``, ``fold``, ``task_id`` (the place of the task
+        where it has no id), ``repeat``, ``n_shots``, ``score`` (greater is better), ``adapt_time``
+        (seconds). ``pandas.DataFrame(result)`` makes it a table.
+
+    Examples
+    --------
+    >>> from sklearn_meta import HierarchicalBayes, Pooled, cross_validate_tasks
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=30, random_state=0)
+    >>> result = cross_validate_tasks(
+    ...     {"pooled": Pooled(), "hierarchical": HierarchicalBayes()}, tasks, n_shots=(0, 5)
+    ... )
+    >>> five = result["n_shots"] == 5
+    >>> hierarchical = result["estimator"] == "hierarchical"
+    >>> result["score"][five & hierarchical].mean() > result["score"][five & ~hierarchical].mean()
+    np.True_
+    """
+    if not isinstance(estimators, dict):
+        estimators = {type(estimators).__name__: estimators}
+    tasks = list(as_tasks(tasks))
+    shots = sorted({int(k) for k in np.atleast_1d(n_shots)})
+    if not shots or shots[0] < 0:
+        raise ValueError(f"n_shots must be numbers of rows, 0 or more; got {n_shots!r}.")
+    seed = _seed(random_state)
+    if isinstance(cv, (int, np.integer)):
+        cv = KFold(cv, shuffle=True, random_state=seed % 2**32)
+    folds = list(check_cv(cv).split(tasks))
+    parts = Parallel(n_jobs=n_jobs)(
+        delayed(_one_fold)(name, estimator, fold, tasks, *split, shots, scoring, n_repeats, seed)
+        for name, estimator in estimators.items()
+        for fold, split in enumerate(folds)
+    )
+    rows = [row for part in parts for row in part]
+    if not rows:
+        raise ValueError(f"no task has more than {shots[0]} rows: there is nothing to score.")
+    keys = ("estimator", "fold", "task_id", "repeat", "n_shots", "score", "adapt_time")
+    return {key: _column(values) for key, values in zip(keys, zip(*rows, strict=True), strict=True)}
+
+
+def _column(values):
+    column = np.array(values) if not isinstance(values[0], tuple) else None
+    if column is None or column.dtype.kind in "US" and not all(isinstance(v, str) for v in values):
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+    return column
+
+
+def _one_fold(name, estimator, fold, tasks, train, test, shots, scoring, n_repeats, seed):
+    train_tasks = [tasks[t] for t in train]
+    estimator = clone(estimator)
+    if isinstance(estimator, BaseMetaEstimator):
+        estimator.meta_fit(train_tasks)
+    else:
+        estimator.fit(train_tasks)
+    meta, _ = _unwrap(estimator)
+    rows = []
+    for t in test:
+        task = tasks[t]
+        id_ = int(t) if task.id is None else task.id
+        for repeat in range(n_repeats):
+            rng = np.random.default_rng([seed, int(t), repeat])
+            order, query = split_support(task, n_rows_of(task.X), rng)
+            possible = [k for k in shots if k < len(order) or (len(query) and k == len(order))]
+            if len(query) == 0 and possible:
+                query = order[possible[-1] :]
+            for k in possible:
+                adapted, seconds = _adapted(meta, task, order[:k])
+                score = _score(adapted, task, query, scoring)
+                rows.append((name, fold, id_, repeat, k, score, seconds))
+    return rows
