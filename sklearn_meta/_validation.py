@@ -26,12 +26,24 @@ __all__ = [
     "plain",
     "split_columns",
     "task_label",
+    "with_address",
 ]
 
 
 def task_label(id_, position):
     """How messages call a task: by its id, else by its place."""
     return f"task {position} (counted from 0)" if id_ is None else f"task {plain(id_)!r}"
+
+
+def with_address(error, label):
+    """The same error, its message beginning with the task that it is about."""
+    text = str(error)
+    if text.startswith(label):
+        return error
+    try:
+        return type(error)(f"{label}: {text}")
+    except TypeError:  # an exception class with other arguments
+        return ValueError(f"{label}: {text}")
 
 
 def plain(value):

@@ -38,6 +38,7 @@ from ._validation import (
     plain,
     split_columns,
     task_label,
+    with_address,
 )
 from .learners import LinearLearner, is_linear, make_learner
 from .tasks import (
@@ -735,9 +736,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
                     raise ValueError("it has no rows. Leave it out of the tasks.")
                 weights.append(as_weight(task.sample_weight, n_rows, all_zero=min_rows == 0))
             except (TypeError, ValueError) as error:
-                text = str(error)
-                text = text if text.startswith(label) else f"{label}: {text}"
-                raise type(error)(text) from error
+                raise with_address(error, label) from error
             blocks.append(X)
             targets.append(y)
             sides.append(side)

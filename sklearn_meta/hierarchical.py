@@ -169,7 +169,7 @@ class HierarchicalBayes(BaseMetaEstimator):
     >>> tasks = make_linear_tasks(n_tasks=100, n_rows=20, n_features=2, random_state=0)
     >>> model = HierarchicalBayes().meta_fit(tasks[:99])
     >>> new = tasks[99]
-    >>> model.adapt(new.X[:5], new.y[:5]).score(new.X[5:], new.y[5:]) > 0.5
+    >>> model.adapt(new.X[:5], new.y[:5]).score(new.X[5:], new.y[5:]) > 0.3
     True
     """
 

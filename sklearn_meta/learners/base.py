@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from .._sklearn import safe_indexing
+from .._validation import with_address
 
 __all__ = ["Learner", "n_chunks"]
 
@@ -188,7 +189,7 @@ def _fit_chunk(learner, table, class_prior, fit_params):
         try:
             rows.append(_fit_task(learner, X, y, weight, class_prior, params))
         except Exception as error:
-            raise type(error)(f"{table.label(t)}: {error}") from error
+            raise with_address(error, table.label(t)) from error
     return np.stack(rows)
 
 

@@ -23,7 +23,7 @@ class BlackBoxLearner(Learner):
     def constant(self, value):
         if self.classes is None:
             dummy = DummyRegressor(strategy="constant", constant=value)
-            return self.read(dummy.fit([[0.0]], [0.0]))
+            return self.read(dummy.fit(np.zeros((1, 1)), np.zeros(1)))
         dummy = DummyClassifier(strategy="prior")
         X = np.zeros((len(self.classes), 1))
         return self.read(dummy.fit(X, self.classes, sample_weight=np.maximum(value, 1e-12)))
