@@ -268,7 +268,8 @@ def fit_mixed_model(
     tol : float, default=1e-7
         Stop when no entry of the gradient of the deviance per row exceeds it.
     callback : callable, default=None
-        ``callback(MixedModel)`` after each iteration; True stops.
+        ``callback(get_model)`` after each iteration, where ``get_model()`` is the MixedModel so
+        far; True stops.
 
     Returns
     -------
@@ -291,7 +292,8 @@ def fit_mixed_model(
     def after_iteration(intermediate_result):
         nonlocal n_iter
         n_iter += 1
-        if callback is not None and callback(model(intermediate_result.x, n_iter, False)):
+        x = intermediate_result.x.copy()
+        if callback is not None and callback(lambda: model(x, n_iter, False)):
             raise StopIteration
 
     result = scipy.optimize.minimize(

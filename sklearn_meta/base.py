@@ -92,13 +92,16 @@ class _Reporter:
         self.context.call_on_fit_task_begin(estimator=estimator, **data)
 
     def __call__(self, meta_model):
-        """An epoch is over; whether a callback wants to stop."""
+        """An epoch is over; whether a callback wants to stop.
+
+        ``meta_model`` is a function that returns it, called only if a callback wants to see it.
+        """
         epoch = self.context.subcontext(task_name="epoch")
         epoch.call_on_fit_task_begin(estimator=self.estimator)
         return epoch.call_on_fit_task_end(
             estimator=self.estimator,
             **self.data,
-            reconstruction_attributes=lambda: self.estimator._zero_shot_state(meta_model),
+            reconstruction_attributes=lambda: self.estimator._zero_shot_state(meta_model()),
         )
 
     def end(self):
@@ -172,7 +175,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         fit_params : dict
             Further arguments for the ``fit`` of the wrapped estimator.
         report : callable
-            ``report(meta_model)`` after each epoch tells the callbacks; True means stop.
+            ``report(lambda: meta_model)`` after each epoch tells the callbacks; True means stop.
 
         Returns
         -------
@@ -228,7 +231,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         step_params, fit_params = self._route_fit_params(estimator, fit_params, groups)
         given = {"X": X, "y": y}
         X, y, ids, side, weight = self._read_rows(X, y, groups, fit_params, reset=True)
-        table = self._as_task_table(X, y, ids, weight, side)
+        table = self._as_task_table(X, y, ids, weight, side, reset=True)
         self._set_classes(table)
         report = _Reporter(self, given)
         table = self._make_learner(estimator, table, _sorted_rows(step_params, table))
@@ -399,14 +402,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
         table = self._as_task_table(X, y, ids, weight, side)
         if self._uses_descriptors and side is None:
-            if descriptor is not None and table.n_tasks != 1:
-                raise ValueError(
-                    f"descriptor= describes one task, and X holds {table.n_tasks}. Use "
-                    "descriptor_columns, or adapt to one task at a time."
-                )
-            labels = [table.label(t) for t in range(table.n_tasks)]
-            descriptors = self._stacked_descriptors([descriptor] * len(labels), labels)
-            table = replace(table, descriptors=descriptors)
+            table = replace(table, descriptors=self._given_descriptor(descriptor, table))
         self._check_labels(table)
         params = self._adapt_table(self._transformed(table), {})
         if ids is None:
@@ -685,13 +681,14 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         allow_nan = get_tags(self._wrapped()).input_tags.allow_nan
         return check_features(X, where=where, allow_nan=allow_nan, min_rows=min_rows)
 
-    def _as_task_table(self, X, y, ids, weight, side):
+    def _as_task_table(self, X, y, ids, weight, side, reset=False):
         if not self._uses_descriptors:
             return TaskTable.from_rows(X, y, ids, weight)
-        if side is None:
-            return TaskTable.from_rows(X, y, ids, weight)
-        self.n_descriptors_in_ = side.shape[1]
-        return TaskTable.from_rows(X, y, ids, weight, side, list(self.descriptor_columns))
+        if reset:
+            self._descriptor_names = None
+            self.n_descriptors_in_ = 0 if side is None else side.shape[1]
+        names = None if side is None else list(self.descriptor_columns)
+        return TaskTable.from_rows(X, y, ids, weight, side, names)
 
     def _read_tasks(self, tasks, size, *, reset, min_rows=1):
         """Read tasks as tables of at most ``size`` tasks each (one table if None)."""
@@ -765,6 +762,17 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         self.n_descriptors_in_ = side.shape[1]
         ids = np.arange(table.n_tasks) if table.ids is None else table.ids
         return constant_within_tasks(side, table.codes, ids, list(self.descriptor_columns))
+
+    def _given_descriptor(self, descriptor, table):
+        """The argument of ``adapt`` as a table of descriptors."""
+        if descriptor is None and self.n_descriptors_in_ == 0:
+            return None
+        if table.n_tasks != 1:
+            raise ValueError(
+                f"descriptor= describes one task, and X holds {table.n_tasks}. Use "
+                "descriptor_columns, or adapt to one task at a time."
+            )
+        return self._stacked_descriptors([descriptor], [table.label(0)])
 
     def _stacked_descriptors(self, descriptors, labels, reset=False):
         """Descriptors as a table; checked against those of meta-training unless ``reset``."""

@@ -301,7 +301,7 @@ class HierarchicalBayes(BaseMetaEstimator):
             start=None if meta_model is None else meta_model.model.factor,
             max_iter=self.max_iter,
             tol=self.tol,
-            callback=lambda model: report(replace(prior, model=model)),
+            callback=lambda model: report(lambda: replace(prior, model=model())),
         )
         if not model.converged:
             warnings.warn(

@@ -22,7 +22,7 @@ class BlackBoxLearner(Learner):
 
     def constant(self, value):
         if self.classes is None:
-            dummy = DummyRegressor(strategy="constant", constant=value)
+            dummy = DummyRegressor(strategy="constant", constant=np.array([value]))
             return self.read(dummy.fit(np.zeros((1, 1)), np.zeros(1)))
         dummy = DummyClassifier(strategy="prior")
         X = np.zeros((len(self.classes), 1))
