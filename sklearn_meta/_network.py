@@ -105,7 +105,7 @@ class Network:
             at += (i + 1) * o
         return layers
 
-    def head(self):
+    def last_layer(self):
         """Mask of the parameters of the last layer."""
         mask = np.zeros(self.n_params, dtype=bool)
         mask[self.n_params - (self.sizes[-2] + 1) * self.sizes[-1] :] = True
@@ -158,7 +158,7 @@ class Network:
         layers, z, a = self._forward(theta, batch)
         weight = batch.weight[..., None]
         if not self.intercept:
-            v = np.where(self._intercepts(), 0, v)
+            v = np.where(self.intercepts(), 0, v)
         directions, Ra, Rz = self.layers(v), [None], []
         for l, ((_, W), (c, V)) in enumerate(zip(layers, directions, strict=True)):
             own = _product(a[l], V) + c
@@ -183,7 +183,8 @@ class Network:
                 delta = back * slope
         return _row(parts[::-1])
 
-    def _intercepts(self):
+    def intercepts(self):
+        """Mask of the intercepts."""
         mask, at = np.zeros(self.n_params, dtype=bool), 0
         for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True):
             mask[at : at + o] = True

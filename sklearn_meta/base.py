@@ -151,6 +151,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
     }
 
     _incremental = False  # whether _learn can go on from a meta-model, so that tasks can stream
+    _gradient = False  # whether the learner must have gradients
     _uses_descriptors = False  # whether side information about tasks matters
 
     # -- what a subclass provides ------------------------------------------------------------------
@@ -362,6 +363,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
             step_params=step_params,
             standardize=getattr(self, "standardize", False),
             sample_weight=table.sample_weight,
+            codes=table.codes if self._gradient else None,
         )
         return self._checked(table, X)
 

@@ -4,16 +4,22 @@ The only place that touches private attributes of scikit-learn.
 """
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 
+from ._losses import Squared
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, n_chunks
 from .blackbox import BlackBoxLearner
+from .gradient import GradientLearner
+from .head import HeadLearner
 from .linear import LINEAR, LinearLearner, link_of
+from .mlp import MLP, MLPLearner
 
 __all__ = [
     "BlackBoxLearner",
+    "GradientLearner",
+    "HeadLearner",
     "Learner",
     "LinearLearner",
     "Scaling",
@@ -39,7 +45,10 @@ def is_linear(estimator):
 def is_squared_linear(estimator):
     """Whether the estimator is linear with squared loss."""
     estimator = last_step(estimator)
-    return type(estimator) in LINEAR and LINEAR[type(estimator)].squared(estimator)
+    if type(estimator) not in LINEAR:
+        return False
+    loss = LINEAR[type(estimator)].loss(estimator, 1)
+    return isinstance(loss, Squared) and not is_classifier(estimator)
 
 
 def make_learner(
@@ -52,6 +61,7 @@ def make_learner(
     step_params=None,
     standardize=False,
     sample_weight=None,
+    codes=None,
 ):
     """Fit the transformers of a Pipeline on pooled rows and make the learner of its last step.
 
@@ -70,6 +80,9 @@ def make_learner(
         Whether a linear learner fits on standardised data.
     sample_weight : ndarray of shape (n_rows,), default=None
         Weights of the rows in the statistics that standardise.
+    codes : ndarray of shape (n_rows,), default=None
+        The task of every row, for algorithms that need gradients: estimators without parameters
+        that are known then become body and head.
 
     Returns
     -------
@@ -91,13 +104,21 @@ def make_learner(
     settings = dict(
         n_features=X.shape[1], steps=steps, name=name, classes=classes, feature_names=feature_names
     )
-    if type(estimator) not in LINEAR:
-        return BlackBoxLearner(estimator, **settings), X
+    network = type(estimator) in LINEAR or (codes is not None and type(estimator) in MLP)
+    if not network:
+        if codes is None:
+            return BlackBoxLearner(estimator, **settings), X
+        del settings["n_features"]
+        return HeadLearner.fit(estimator, X, y, codes, sample_weight=sample_weight, **settings)
     X = np.asarray(X)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     scaling = None
     if standardize:
-        with_target = classes is None and link_of(estimator) == "identity"
+        if type(estimator) in MLP:
+            with_target = classes is None and estimator.loss == "squared_error"
+        else:
+            with_target = classes is None and link_of(estimator) == "identity"
         scaling = Scaling.of(X, y if with_target else None, sample_weight)
-    return LinearLearner(estimator, scaling=scaling, dtype=X.dtype, **settings), X
+    kind = MLPLearner if type(estimator) in MLP else LinearLearner
+    return kind(estimator, scaling=scaling, dtype=X.dtype, **settings), X

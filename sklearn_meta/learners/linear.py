@@ -1,12 +1,13 @@
 """Linear estimators: parameters are coefficients, raw predictions are ``b + w'x``.
 
-The parameters of ``k`` outputs on ``d`` features are one row ``[b_1, w_1', ..., b_k, w_k']``,
-intercept first. What the wrapped estimator makes of a raw prediction (its link, its labels, its
-probabilities) is its own code: a copy of it with the identity for coefficients is given the raw
-predictions as features.
+The parameters of ``k`` outputs on ``d`` features are one row ``[b, W]``, the k intercepts first and
+then the matrix ``W`` of shape (d, k), as of a network with one layer. What the wrapped estimator
+makes of a raw prediction (its link, its labels, its probabilities) is its own code: a copy of it
+with the identity for coefficients is given the raw predictions as features.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from sklearn import linear_model, svm
@@ -14,8 +15,20 @@ from sklearn.base import clone
 from sklearn.preprocessing import LabelBinarizer
 
 from ..tasks import padded_batches
-from ._scaling import Scaling
-from .base import Learner
+from .._network import Network
+from ._losses import (
+    EpsilonInsensitive,
+    Gamma,
+    Hinge,
+    Huber,
+    Logistic,
+    ModifiedHuber,
+    Multinomial,
+    Poisson,
+    Squared,
+    Tweedie,
+)
+from .gradient import GradientLearner
 
 __all__ = ["LINEAR", "LinearKind", "LinearLearner", "link_of"]
 
@@ -28,11 +41,13 @@ class LinearKind:
 
     Parameters
     ----------
+    loss : callable
+        ``loss(estimator, n_outputs)`` is the Loss that it minimises.
+    penalty : callable
+        ``penalty(estimator, n_rows)`` is the strength of its L2 penalty on the mean loss.
     link : {"identity", "log", "logit", "softmax", "margin"}, or callable
         How a prediction that does not depend on x is written as a raw prediction; a callable
         gets the estimator and returns one of these.
-    squared : callable
-        Whether the loss of an estimator of this class is the squared one.
     flat : bool
         Whether ``coef_`` has shape (n_features,) instead of (n_outputs, n_features).
     vector_intercept : bool
@@ -41,19 +56,82 @@ class LinearKind:
         Sets what else ``predict`` needs.
     """
 
+    loss: object
+    penalty: object
     link: object = "identity"
-    squared: object = lambda estimator: False
     flat: bool = True
     vector_intercept: bool = False
     finish: object = None
 
 
-def _always(estimator):
-    return True
+def _squared(estimator, n_outputs):
+    return Squared()
 
 
-def _sgd_squared(estimator):
-    return estimator.loss == "squared_error"
+def _tweedie(estimator, n_outputs):
+    power = estimator.power
+    if _glm_link(estimator) == "identity":
+        if power != 0:
+            raise ValueError(
+                f"TweedieRegressor(power={power}) with the identity link is defined only where "
+                "predictions are positive and cannot be adapted by gradients; use link='log'."
+            )
+        return Squared()
+    if power == 0:
+        raise ValueError(
+            "TweedieRegressor(power=0, link='log') cannot be adapted by gradients; use another "
+            "power, or link='identity'."
+        )
+    return {1: Poisson(), 2: Gamma()}.get(power) or Tweedie(power)
+
+
+def _svr(estimator, n_outputs):
+    squared = estimator.loss == "squared_epsilon_insensitive"
+    return EpsilonInsensitive(estimator.epsilon, squared)
+
+
+def _sgd(estimator, n_outputs):
+    epsilon = estimator.epsilon
+    return {
+        "squared_error": Squared(),
+        "huber": Huber(epsilon),
+        "epsilon_insensitive": EpsilonInsensitive(epsilon),
+        "squared_epsilon_insensitive": EpsilonInsensitive(epsilon, True),
+        "hinge": Hinge(),
+        "squared_hinge": Hinge(squared=True),
+        "perceptron": Hinge(0.0),
+        "log_loss": Logistic(),
+        "modified_huber": ModifiedHuber(),
+    }[estimator.loss]
+
+
+def _no_penalty(estimator, n_rows):
+    return 0.0 * n_rows
+
+
+def _ridge_penalty(estimator, n_rows):
+    return estimator.alpha / n_rows
+
+
+def _glm_penalty(estimator, n_rows):
+    return estimator.alpha + 0.0 * n_rows
+
+
+def _elastic_net_penalty(estimator, n_rows):
+    return estimator.alpha * (1 - estimator.l1_ratio) + 0.0 * n_rows
+
+
+def _sgd_penalty(estimator, n_rows):
+    share = {"l2": 1.0, "elasticnet": 1 - (estimator.l1_ratio or 0), "l1": 0.0, None: 0.0}
+    return estimator.alpha * share[estimator.penalty] + 0.0 * n_rows
+
+
+def _svm_penalty(estimator, n_rows):
+    return 1 / (estimator.C * n_rows)
+
+
+def _logistic_penalty(estimator, n_rows):
+    return (1 - (estimator.l1_ratio or 0)) / (estimator.C * n_rows)
 
 
 def _glm_link(estimator):
@@ -76,23 +154,41 @@ def _set_label_binarizer(estimator, classes):
 
 
 LINEAR = {
-    linear_model.LinearRegression: LinearKind(squared=_always),
-    linear_model.Ridge: LinearKind(squared=_always),
-    linear_model.Lasso: LinearKind(squared=_always),
-    linear_model.ElasticNet: LinearKind(squared=_always),
-    linear_model.SGDRegressor: LinearKind(squared=_sgd_squared, vector_intercept=True),
-    linear_model.HuberRegressor: LinearKind(),
-    linear_model.PoissonRegressor: LinearKind(link="log", finish=_set_base_loss),
-    linear_model.GammaRegressor: LinearKind(link="log", finish=_set_base_loss),
-    linear_model.TweedieRegressor: LinearKind(link=_glm_link, finish=_set_base_loss),
-    svm.LinearSVR: LinearKind(vector_intercept=True),
-    linear_model.LogisticRegression: LinearKind(link="softmax", flat=False),
-    linear_model.SGDClassifier: LinearKind(link=_sgd_link, flat=False),
-    linear_model.RidgeClassifier: LinearKind(
-        link="margin", flat=False, finish=_set_label_binarizer
+    linear_model.LinearRegression: LinearKind(_squared, _no_penalty),
+    linear_model.Ridge: LinearKind(_squared, _ridge_penalty),
+    linear_model.Lasso: LinearKind(_squared, _no_penalty),
+    linear_model.ElasticNet: LinearKind(_squared, _elastic_net_penalty),
+    linear_model.SGDRegressor: LinearKind(_sgd, _sgd_penalty, vector_intercept=True),
+    linear_model.HuberRegressor: LinearKind(lambda e, k: Huber(e.epsilon), _ridge_penalty),
+    linear_model.PoissonRegressor: LinearKind(
+        lambda e, k: Poisson(), _glm_penalty, link="log", finish=_set_base_loss
     ),
-    svm.LinearSVC: LinearKind(link="margin", flat=False),
-    linear_model.Perceptron: LinearKind(link="margin", flat=False),
+    linear_model.GammaRegressor: LinearKind(
+        lambda e, k: Gamma(), _glm_penalty, link="log", finish=_set_base_loss
+    ),
+    linear_model.TweedieRegressor: LinearKind(
+        _tweedie, _glm_penalty, link=_glm_link, finish=_set_base_loss
+    ),
+    svm.LinearSVR: LinearKind(_svr, _svm_penalty, vector_intercept=True),
+    linear_model.LogisticRegression: LinearKind(
+        lambda e, k: Logistic() if k == 1 else Multinomial(),
+        _logistic_penalty,
+        link="softmax",
+        flat=False,
+    ),
+    linear_model.SGDClassifier: LinearKind(_sgd, _sgd_penalty, link=_sgd_link, flat=False),
+    linear_model.RidgeClassifier: LinearKind(
+        _squared, _ridge_penalty, link="margin", flat=False, finish=_set_label_binarizer
+    ),
+    svm.LinearSVC: LinearKind(
+        lambda e, k: Hinge(squared=e.loss == "squared_hinge"),
+        _svm_penalty,
+        link="margin",
+        flat=False,
+    ),
+    linear_model.Perceptron: LinearKind(
+        lambda e, k: Hinge(0.0), _sgd_penalty, link="margin", flat=False
+    ),
 }
 
 
@@ -102,7 +198,7 @@ def link_of(estimator):
     return link(estimator) if callable(link) else link
 
 
-class LinearLearner(Learner):
+class LinearLearner(GradientLearner):
     """A linear regressor or classifier, adapted by its coefficients.
 
     Parameters
@@ -131,6 +227,27 @@ class LinearLearner(Learner):
     def kind(self):
         return LINEAR[type(self.estimator)]
 
+    @cached_property
+    def network(self):
+        """The network of one layer, in standardised units."""
+        loss = self.kind.loss(self.estimator, self.n_outputs)
+        sizes = (self.n_features, self.n_outputs)
+        return Network(sizes, loss, intercept=bool(self.estimator.fit_intercept))
+
+    def pooled(self, table):
+        fitted = self.fit_one(table.X, table.y, table.sample_weight)
+        intercept = np.broadcast_to(np.ravel(fitted.intercept_), (self.n_outputs,))
+        return self.join(np.atleast_2d(fitted.coef_), intercept)
+
+    def random(self, rng):
+        return np.zeros(self.n_params, dtype=self.dtype)
+
+    def penalty_strength(self, n_rows):
+        return self.kind.penalty(self.estimator, n_rows)
+
+    def rows(self, theta):
+        return self.join(*self.units.unfold(*self.split(theta)))
+
     @property
     def n_outputs(self):
         return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
@@ -150,14 +267,14 @@ class LinearLearner(Learner):
 
         What an algorithm appends to a row, behind the first ``n_params`` entries, is its own.
         """
-        shape = (*params.shape[:-1], self.n_outputs, 1 + self.n_features)
-        params = params[..., : self.n_params].reshape(shape)
-        return params[..., 1:], params[..., 0]
+        k = self.n_outputs
+        coef = params[..., k : self.n_params].reshape(*params.shape[:-1], self.n_features, k)
+        return np.swapaxes(coef, -1, -2), params[..., :k]
 
     def join(self, coef, intercept):
         """The inverse of :meth:`split`."""
-        params = np.concatenate([intercept[..., None], coef], axis=-1)
-        return params.reshape(*params.shape[:-2], self.n_params).astype(self.dtype, copy=False)
+        coef = np.swapaxes(coef, -1, -2).reshape(*intercept.shape[:-1], -1)
+        return np.concatenate([intercept, coef], axis=-1).astype(self.dtype, copy=False)
 
     def _set(self, coef, intercept, names):
         kind = self.kind
@@ -256,7 +373,7 @@ class LinearLearner(Learner):
         (alpha = 0: the shortest of the least squares solutions).
         """
         alpha = getattr(self.estimator, "alpha", 0.0)
-        scaling = self.scaling or Scaling.identity(self.n_features)
+        scaling = self.units
         params = np.empty((table.n_tasks, self.n_params), dtype=self.dtype)
         for batch in padded_batches(table):
             X = scaling.features(batch.X).astype(self.dtype, copy=False)

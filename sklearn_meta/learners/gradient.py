@@ -1,0 +1,86 @@
+"""Learners whose parameters can be moved along gradients.
+
+Algorithms work on ``theta`` in standardised units, where one inner rate suits all parameters;
+parameter rows, which predict and become estimators, are in the units of the data.
+"""
+
+from abc import abstractmethod
+
+import numpy as np
+
+from .._network import Batch
+from ._scaling import Scaling
+from .base import Learner
+
+__all__ = ["GradientLearner"]
+
+
+class GradientLearner(Learner):
+    """A learner with a :class:`~sklearn_meta._network.Network`.
+
+    A subclass has ``network`` (a Network in standardised units), ``scaling`` (None: the data are
+    used as they are), ``dtype``, ``n_outputs``, and the methods below.
+    """
+
+    @property
+    def units(self):
+        """The scaling, the identity if there is none."""
+        return self.scaling or Scaling.identity(self.n_features)
+
+    @abstractmethod
+    def pooled(self, table):
+        """The parameters of a fit on the pooled rows, shape (n_params,).
+
+        Parameters
+        ----------
+        table : TaskTable
+        """
+
+    @abstractmethod
+    def random(self, rng):
+        """Parameters as the wrapped estimator draws them before its first step.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        """
+
+    @abstractmethod
+    def penalty_strength(self, n_rows):
+        """Strength of the estimator's own L2 penalty on the mean loss of so many rows."""
+
+    @abstractmethod
+    def rows(self, theta):
+        """Parameter rows, in the units of the data, of ``theta`` of shape (n_tasks, n_params)."""
+
+    def penalty_mask(self):
+        """1 for the parameters that are penalised, 0 for intercepts."""
+        return (~self.network.intercepts()).astype(self.dtype)
+
+    def encode(self, y):
+        """Targets as the loss expects them, shape (..., n_outputs)."""
+        if self.classes is None:
+            return self.units.target(y)[..., None].astype(self.dtype, copy=False)
+        loss = self.network.loss
+        present = y[..., None] == (self.classes[1:] if self.n_outputs == 1 else self.classes)
+        return np.where(present, loss.high, loss.low).astype(self.dtype)
+
+    def batch(self, X, y, weight):
+        """Rows of tasks as the network takes them.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_tasks, n_rows, n_columns)
+        y : ndarray of shape (n_tasks, n_rows, n_outputs)
+            Encoded.
+        weight : ndarray of shape (n_tasks, n_rows)
+            Row weights, 0 for padding.
+        """
+        total = weight.sum(axis=1, keepdims=True)
+        weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+        features = self.units.features(X).astype(self.dtype, copy=False)
+        return Batch(features, y, weight.astype(self.dtype, copy=False), self.offset(X))
+
+    def offset(self, X):
+        """What the network adds to; None for nothing."""
+        return None

@@ -1,0 +1,259 @@
+r"""Body and head: how an estimator without known parameters is adapted.
+
+The estimator, fitted once on the pooled meta-train rows, is a frozen body ``f``. What adapts is a
+linear head that is added to it in the space of raw predictions,
+
+    r(x) = f(x) + theta' [1, f(x), x],
+
+zero at the start, so that zero-shot is the body itself. ``f`` is the prediction of a regressor, the
+log-odds of a classifier. The head is meta-trained on out-of-fold predictions of the body, folds by
+task, so that it does not learn from an overfitted body. Columns of x that are not numbers are left
+to the body; missing values count as the mean.
+"""
+
+from functools import cached_property
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.model_selection import GroupKFold
+from sklearn.utils.validation import check_is_fitted
+
+from .._network import Network
+from .._sklearn import safe_indexing
+from ._losses import Logistic, Multinomial, Squared
+from ._scaling import Scaling
+from .blackbox import BlackBoxLearner
+from .gradient import GradientLearner
+
+__all__ = ["BodyAndHeadClassifier", "BodyAndHeadRegressor", "HeadLearner"]
+
+N_FOLDS = 5
+ROWS_AT_A_TIME = 2**16
+SMALLEST = 1e-3  # probabilities of a body are kept this far from 0 and 1
+
+
+def body_raw(body, X, classes):
+    """Raw predictions of a fitted body: shape (n_rows, n_outputs)."""
+    if classes is None:
+        return np.asarray(body.predict(X), dtype=np.float64).reshape(len(X), 1)
+    if hasattr(body, "predict_proba"):
+        seen = np.asarray(body.predict_proba(X))
+    else:  # a label says that its class is likely, not that it is certain
+        seen = np.where(body.predict(X)[:, None] == body.classes_, 0.9, 0.1)
+    p = np.zeros((len(seen), len(classes)))
+    p[:, np.searchsorted(classes, body.classes_)] = seen
+    p = np.clip(p, SMALLEST, None)
+    log_p = np.log(p / p.sum(axis=1, keepdims=True))
+    return log_p[:, 1:] - log_p[:, :1] if len(classes) == 2 else log_p
+
+
+def numeric_columns(X):
+    """The columns of X that are numbers, as floats with 0 mean where they are missing."""
+    names = getattr(X, "columns", None)
+    if names is None:
+        values = np.asarray(X)
+        return values.astype(np.float64) if values.dtype.kind in "biuf" else np.zeros((len(X), 0))
+    columns = []
+    for name in names:
+        values = np.asarray(X[name])
+        if values.dtype.kind in "biuf":
+            columns.append(values.astype(np.float64))
+    return np.stack(columns, axis=1) if columns else np.zeros((len(X), 0))
+
+
+class _BodyAndHead(BaseEstimator):
+    """A fitted body with a fitted head; what ``estimator_`` is for such learners."""
+
+    def __init__(self, body):
+        self.body = body
+
+    def _raw(self, X):
+        check_is_fitted(self, "coef_")
+        f = body_raw(self.body, X, getattr(self, "classes_", None))
+        x = numeric_columns(X)
+        Z = np.concatenate([f, np.where(np.isnan(x), self.fill_, x)], axis=1)
+        return f + Z @ self.coef_.T + self.intercept_
+
+
+class BodyAndHeadRegressor(RegressorMixin, _BodyAndHead):
+    """``predict(x) = f(x) + head(x)``, see :mod:`sklearn_meta.learners.head`.
+
+    Parameters
+    ----------
+    body : estimator
+        A fitted regressor.
+    """
+
+    def predict(self, X):
+        """Predict targets."""
+        return self._raw(X)[:, 0]
+
+
+class BodyAndHeadClassifier(ClassifierMixin, _BodyAndHead):
+    """Log-odds of the body plus those of the head, see :mod:`sklearn_meta.learners.head`.
+
+    Parameters
+    ----------
+    body : estimator
+        A fitted classifier.
+    """
+
+    def decision_function(self, X):
+        """Log-odds of two classes, logarithms of probabilities up to a constant of more."""
+        raw = self._raw(X)
+        return raw[:, 0] if raw.shape[1] == 1 else raw
+
+    def predict_proba(self, X):
+        """Predict class probabilities."""
+        return _probabilities(self._raw(X))
+
+    def predict(self, X):
+        """Predict labels."""
+        return self.classes_[_probabilities(self._raw(X)).argmax(axis=1)]
+
+
+def _probabilities(raw):
+    if raw.shape[1] > 1:
+        return softmax(raw, axis=1)
+    return np.stack([expit(-raw[:, 0]), expit(raw[:, 0])], axis=1)
+
+
+class HeadLearner(GradientLearner):
+    """A frozen body with a linear head that adapts.
+
+    The features of the head are ``[f(x), x]``; :meth:`transform` makes them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The wrapped estimator, not fitted.
+    body : estimator
+        It, fitted on all pooled rows.
+    fill : ndarray of shape (n_numeric,)
+        What missing values of the numeric columns count as.
+    scaling : Scaling
+        Of ``[f(x), x]`` and of the target.
+    **learner_params
+        See :class:`Learner`.
+    """
+
+    def __init__(self, estimator, *, body, fill, scaling, **learner_params):
+        super().__init__(estimator, **learner_params)
+        self.body, self.fill, self.scaling = body, fill, scaling
+        self.dtype = np.dtype(np.float64)
+
+    @classmethod
+    def fit(cls, estimator, X, y, codes, *, sample_weight=None, classes=None, **learner_params):
+        """Fit the body, and make the rows that the head is trained on.
+
+        Parameters
+        ----------
+        estimator : estimator
+        X : array or dataframe of shape (n_rows, n_features)
+        y : ndarray of shape (n_rows,)
+        codes : ndarray of shape (n_rows,)
+            The task of every row.
+        sample_weight : ndarray of shape (n_rows,), default=None
+
+        Returns
+        -------
+        learner : HeadLearner
+        Z : ndarray of shape (n_rows, n_outputs + n_numeric)
+            ``[f(x), x]`` with out-of-fold predictions.
+        """
+        fitter = BlackBoxLearner(
+            estimator, n_features=X.shape[1], classes=classes, steps=(), name=None
+        )
+        body = fitter.fit_one(X, y, sample_weight)
+        n_folds = min(N_FOLDS, len(np.unique(codes)))
+        if n_folds < 2:
+            f = body_raw(body, X, classes)
+        else:
+            f = None
+            for train, test in GroupKFold(n_folds).split(codes, groups=codes):
+                weight = None if sample_weight is None else sample_weight[train]
+                part = fitter.fit_one(safe_indexing(X, train), y[train], weight)
+                own = body_raw(part, safe_indexing(X, test), classes)
+                f = np.empty((len(y), own.shape[1])) if f is None else f
+                f[test] = own
+        x = numeric_columns(X)
+        with np.errstate(invalid="ignore"):
+            n_known = (~np.isnan(x)).sum(axis=0)
+            fill = np.nansum(x, axis=0) / np.maximum(n_known, 1)
+        Z = np.concatenate([f, np.where(np.isnan(x), fill, x)], axis=1)
+        scaling = Scaling.of(Z, None if classes is not None else y, sample_weight)
+        learner_params |= dict(classes=classes, n_features=Z.shape[1])
+        return cls(estimator, body=body, fill=fill, scaling=scaling, **learner_params), Z
+
+    @property
+    def n_outputs(self):
+        return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
+
+    @cached_property
+    def network(self):
+        """The head, in standardised units."""
+        if self.classes is None:
+            loss = Squared()
+        else:
+            loss = Logistic() if self.n_outputs == 1 else Multinomial()
+        return Network((self.n_features, self.n_outputs), loss)
+
+    def transform(self, X):
+        X = super().transform(X)
+        x = numeric_columns(X)
+        f = body_raw(self.body, X, self.classes)
+        return np.concatenate([f, np.where(np.isnan(x), self.fill, x)], axis=1)
+
+    def offset(self, X):
+        return (X[..., : self.n_outputs] - self.scaling.y_mean) / self.scaling.y_scale
+
+    def penalty_strength(self, n_rows):
+        return 1.0 / n_rows
+
+    def pooled(self, table):
+        return self.random(None)
+
+    def random(self, rng):
+        return np.zeros(self.network.n_params)
+
+    def rows(self, theta):
+        (b, W), k, units = self.network.layers(theta)[0], self.n_outputs, self.scaling
+        W = W * (units.y_scale / units.x_scale[:, None])
+        b = b[:, 0] * units.y_scale - np.einsum("i,tio->to", units.x_mean, W)
+        return np.concatenate([b, W.reshape(len(W), self.n_features * k)], axis=1)
+
+    def make_estimator(self, row):
+        k = self.n_outputs
+        kind = BodyAndHeadRegressor if self.classes is None else BodyAndHeadClassifier
+        estimator = kind(self.body)
+        estimator.intercept_ = row[:k].copy()
+        estimator.coef_ = row[k : self.network.n_params].reshape(self.n_features, k).T.copy()
+        estimator.fill_ = self.fill
+        if self.classes is not None:
+            estimator.classes_ = self.classes
+        return self.wrap(estimator)
+
+    def predict(self, method, params, X, index):
+        k, n_params = self.n_outputs, self.network.n_params
+        raw = X[:, :k].copy()
+        W = params[:, k:n_params].reshape(len(params), self.n_features, k)
+        if len(params) == 1:
+            raw += X @ W[0] + params[0, :k]
+        else:
+            for lo in range(0, len(X), ROWS_AT_A_TIME):
+                rows = slice(lo, lo + ROWS_AT_A_TIME)
+                own = index[rows]
+                raw[rows] += np.einsum("nd,ndk->nk", X[rows], W[own]) + params[own, :k]
+        if self.classes is None:
+            return raw[:, 0]
+        if method == "decision_function":
+            return raw[:, 0] if k == 1 else raw
+        p = _probabilities(raw)
+        return p if method == "predict_proba" else self.classes[p.argmax(axis=1)]
+
+    def read(self, fitted, class_prior=None, n_rows=1):
+        raise NotImplementedError
+
+    def constant(self, value):
+        raise NotImplementedError
