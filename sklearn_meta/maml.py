@@ -360,3 +360,4 @@ class MetaSGD(MAML):
     def _flat_gradient(self, learner, meta_model, episode):
         value, gradient, rate_gradient = self._meta_gradient(learner, meta_model, episode)
         return value, np.concatenate([gradient, rate_gradient])
+

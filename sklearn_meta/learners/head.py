@@ -68,8 +68,15 @@ class _BodyAndHead(BaseEstimator):
     def __init__(self, body):
         self.body = body
 
+    def fit(self, X, y):
+        """Do nothing: body and head are fitted already, and frozen."""
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "coef_")
+
     def _raw(self, X):
-        check_is_fitted(self, "coef_")
+        check_is_fitted(self)
         f = body_raw(self.body, X, getattr(self, "classes_", None))
         x = numeric_columns(X)
         Z = np.concatenate([f, np.where(np.isnan(x), self.fill_, x)], axis=1)
