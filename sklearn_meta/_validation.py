@@ -155,8 +155,10 @@ def check_columns(X, reference, label):
             f"{label}: X has {found} features, expected {n_features}{extra}. All tasks need the "
             "same columns."
         )
+    if names is None:
+        return
     own = get_feature_names(X)
-    if names is not None and own is not None and list(own) != list(names):
+    if own is not None and list(own) != list(names):
         missing = [n for n in names if n not in own]
         unknown = [n for n in own if n not in names]
         if missing or unknown:

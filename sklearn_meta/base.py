@@ -715,7 +715,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
     def _read_chunk(self, tasks, position, reset, min_rows):
         labels = [task_label(task.id, position + i) for i, task in enumerate(tasks)]
         blocks, targets, weights, sides = [], [], [], []
-        columns = self._columns()
+        columns, classifier = self._columns(), is_classifier(self)
         for i, (task, label) in enumerate(zip(tasks, labels, strict=True)):
             try:
                 X = as_table(task.X)
@@ -728,7 +728,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
                 y = task.y
                 if y is None:
                     raise ValueError("y is None; every task needs its targets.")
-                y = check_target(y, classifier=is_classifier(self), where=lambda r: f"row {r}")
+                y = check_target(y, classifier=classifier, where=lambda r: f"row {r}")
                 if len(y) != n_rows:
                     raise ValueError(f"X has {n_rows} rows and y {len(y)}.")
                 if n_rows < min_rows:
