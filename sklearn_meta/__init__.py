@@ -3,17 +3,26 @@
 from . import datasets
 from .baselines import Independent, Pooled
 from .hierarchical import HierarchicalBayes
+from .imaml import IMAML
 from .inspection import AdaptationCurveDisplay
+from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .model_selection import cross_validate_tasks, few_shot_scorer
+from .reptile import Reptile
 from .tasks import Task, tasks_from_table
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ANIL",
     "AdaptationCurveDisplay",
+    "FOMAML",
     "HierarchicalBayes",
+    "IMAML",
     "Independent",
+    "MAML",
+    "MetaSGD",
     "Pooled",
+    "Reptile",
     "Task",
     "cross_validate_tasks",
     "datasets",

@@ -88,7 +88,7 @@ def _take(batch, tasks):
 def _value_and_gradient(network, theta, batch, penalty, centre):
     with np.errstate(over="ignore", invalid="ignore"):
         value, gradient = network.gradient(theta, batch)
-    if penalty is not None and theta is not centre:
+    if penalty is not None:
         distance = theta - centre
         value = value + penalty.value(distance)
         gradient = gradient + penalty.product(distance)
@@ -101,20 +101,24 @@ def _value(network, theta, batch, penalty, centre):
     return value if penalty is None else value + penalty.value(theta - centre)
 
 
-def inner_steps(network, theta, support, alpha, n_steps, *, penalty=None, guard=True):
+def inner_steps(
+    network, theta, support, alpha, n_steps, *, penalty=None, centre=None, guard=True
+):
     """Adapt to supports by gradient steps.
 
     Parameters
     ----------
     network : Network
-    theta : ndarray of shape (1, n_params)
-        The meta-initialisation.
+    theta : ndarray of shape (1, n_params) or (n_tasks, n_params)
+        Where to start: the meta-initialisation.
     support : Batch
     alpha : ndarray of shape (1, n_params)
         Inner rates.
     n_steps : int
         K.
     penalty : Penalty, default=None
+    centre : ndarray of shape (1, n_params), default=None
+        Where the penalty is zero; ``theta`` if None.
     guard : bool, default=True
         Whether to halve steps that raise the support loss.
 
@@ -123,27 +127,28 @@ def inner_steps(network, theta, support, alpha, n_steps, *, penalty=None, guard=
     Path
     """
     path = Path([theta], [], [])
+    centre = theta if centre is None else centre
     now, value = theta, None
     for k in range(n_steps):
         if value is None or not guard:
-            value, gradient = _value_and_gradient(network, now, support, penalty, theta)
+            value, gradient = _value_and_gradient(network, now, support, penalty, centre)
         rate = alpha
         new = now - rate * gradient
         path.gradient.append(gradient)
         if guard:
             last = k == n_steps - 1
             if last:
-                new_value = _value(network, new, support, penalty, theta)
+                new_value = _value(network, new, support, penalty, centre)
             else:
-                new_value, gradient = _value_and_gradient(network, new, support, penalty, theta)
+                new_value, gradient = _value_and_gradient(network, new, support, penalty, centre)
             bad = ~(new_value <= value)
             if bad.any():
                 rate = np.repeat(alpha, len(new), axis=0)
-                _halve(network, now, path.gradient[-1], rate, bad, value, support, penalty, theta)
+                _halve(network, now, path.gradient[-1], rate, bad, value, support, penalty, centre)
                 new = now - rate * path.gradient[-1]
                 new[~rate.any(axis=1)] = now if len(now) == 1 else now[~rate.any(axis=1)]
                 if last:
-                    new_value = _value(network, new, support, penalty, theta)
+                    new_value = _value(network, new, support, penalty, centre)
                 else:
                     new_value, gradient = _value_and_gradient(
                         network, new, support, penalty, theta
@@ -182,7 +187,7 @@ def meta_gradient(
     penalty=None,
     second_order=True,
     learn_rates=False,
-    guard=False,
+    guard=True,
 ):
     """Mean query loss after adaptation and its gradient.
 
@@ -198,7 +203,7 @@ def meta_gradient(
         The exact gradient (MAML) or the first-order one (FOMAML).
     learn_rates : bool, default=False
         Whether to return the gradient in alpha, too (Meta-SGD).
-    guard : bool, default=False
+    guard : bool, default=True
         Whether to halve steps that raise the support loss.
 
     Returns

@@ -47,6 +47,7 @@ from .tasks import (
     check_ids,
     chunks,
     constant_within_tasks,
+    fixed_support,
     is_task_collection,
     stack_descriptors,
 )
@@ -121,6 +122,18 @@ def _sorted_rows(params, table):
         return np.asarray(value)[table.row_numbers] if is_rows else value
 
     return {step: {k: in_order(v) for k, v in own.items()} for step, own in params.items()}
+
+
+def _roles(tasks):
+    """What episodes may use each row for (``TaskTable.role``); None if every row for anything."""
+    if all(task.support is None for task in tasks):
+        return None
+    masks = [fixed_support(task) for task in tasks]
+    roles = [
+        np.zeros(n_rows_of(task.X), dtype=np.int8) if mask is None else np.where(mask, 1, 2)
+        for task, mask in zip(tasks, masks, strict=True)
+    ]
+    return np.concatenate(roles).astype(np.int8)
 
 
 def _wrapped_has(method):
@@ -227,17 +240,23 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         if is_task_collection(X):
             if y is not None:
                 raise ValueError("y must be None where X is a collection of tasks.")
-            return self._meta_fit(X, fit_params, None)
+            return self._meta_fit(X, fit_params, self._continued())
+        before = self._continued()
         estimator = self._start()
         step_params, fit_params = self._route_fit_params(estimator, fit_params, groups)
         given = {"X": X, "y": y}
-        X, y, ids, side, weight = self._read_rows(X, y, groups, fit_params, reset=True)
-        table = self._as_task_table(X, y, ids, weight, side, reset=True)
-        self._set_classes(table)
+        reset = before is None
+        X, y, ids, side, weight = self._read_rows(X, y, groups, fit_params, reset=reset)
+        table = self._as_task_table(X, y, ids, weight, side, reset=reset)
         report = _Reporter(self, given)
-        table = self._make_learner(estimator, table, _sorted_rows(step_params, table))
+        if before is None:
+            self._set_classes(table)
+            table = self._make_learner(estimator, table, _sorted_rows(step_params, table))
+        else:
+            self._check_labels(table)
+            table = self._transformed(table)
         fit_params = _sorted_rows({"": fit_params}, table)[""]
-        meta_model = self._learn(self.learner_, iter([table]), None, fit_params, report)
+        meta_model = self._learn(self.learner_, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
         params = self._adapt_table(table, fit_params)
         if ids is None:
@@ -268,7 +287,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
             If the tasks do not fit together; the message names the task. The object then is as it
             was before.
         """
-        return self._meta_fit(tasks, {}, None)
+        return self._meta_fit(tasks, {}, self._continued())
 
     @available_if(lambda self: self._incremental)
     @transactional
@@ -300,6 +319,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         n_tasks = first.n_tasks
         if going_on:
             n_tasks += self.n_tasks_
+            self._check_labels(first)
             first = self._transformed(first)
         else:
             self._set_classes(first)
@@ -311,12 +331,18 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
             yield first
             for block in blocks:
                 n_tasks += block.n_tasks
+                self._check_labels(block)
                 yield self._transformed(block)
 
         meta_model = self._learn(self.learner_, tables(), meta_model, fit_params, report)
         self._set_meta_model(meta_model, n_tasks)
         report.end()
         return self
+
+    def _continued(self):
+        """The meta-model that a new fit goes on from: with ``warm_start`` the one that is there."""
+        warm = getattr(self, "warm_start", False)
+        return getattr(self, "meta_model_", None) if warm else None
 
     def _n_epochs(self):
         """How many subtasks the root context of the callbacks has; None if not known before."""
@@ -748,7 +774,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
             pairs = zip(weights, sizes, strict=True)
             weight = np.concatenate([np.ones(n) if w is None else w for w, n in pairs])
         table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
-        table = replace(table, X=self._check_X(table.X, table.where, min_rows))
+        table = replace(table, X=self._check_X(table.X, table.where, min_rows), role=_roles(tasks))
         if self._uses_descriptors:
             descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
             table = replace(table, descriptors=descriptors)

@@ -1,278 +1,86 @@
-r"""Model-agnostic meta-learning and its relatives; the mathematics is in ``_gradient.py``."""
+r"""Model-agnostic meta-learning (MAML) and three relatives that differ in a line each.
 
-import warnings
-from dataclasses import dataclass, replace
+Learn an initialisation theta from which K gradient steps on the support of a task lead to a small
+loss on its query (Finn, Abbeel, Levine 2017):
+
+    min_theta  mean_t q_t(theta_K),   theta_{k+1} = theta_k - alpha grad f_t(theta_k)
+
+MAML follows the exact gradient of this, FOMAML leaves its second derivatives out, ANIL moves only
+the last layer in the inner steps, Meta-SGD learns alpha, too, one rate for each parameter.
+The mathematics is in ``_gradient.py``.
+"""
+
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-import scipy.optimize
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
-from sklearn.utils import check_random_state
 
-from ._episodes import EpisodeSampler, all_rows
-from ._gradient import Penalty, implicit_meta_gradient, inner_steps, meta_gradient, proximal
-from ._sklearn import Interval, StrOptions
-from .base import BaseMetaEstimator
-from .optimizers import OPTIMIZERS, clip_norm
-from .tasks import padded_batches
+from ._gradient import inner_steps, meta_gradient
+from ._sklearn import Interval
+from .gradient_based import GradientMetaEstimator, Initialisation, documented
 
-__all__ = ["ANIL", "FOMAML", "MAML", "GradientMetaEstimator", "MetaSGD"]
-
-SMALLEST_RATE = 1e-8  # a learned inner rate stays above it
+__all__ = ["ANIL", "FOMAML", "MAML", "MetaSGD"]
 
 
-@dataclass(frozen=True, eq=False)
-class Initialisation:
-    """The meta-model: where every task starts, and how fast it moves.
+@documented
+class MAML(GradientMetaEstimator):
+    """Model-agnostic meta-learning: a start from which few gradient steps suffice.
+
+    The outer gradient is exact through any number of inner steps. An inner step that would raise
+    the support loss of a task is halved for that task until it does not, so that adaptation never
+    diverges, whatever the rate.
 
     Parameters
     ----------
-    theta : ndarray of shape (n_params,)
-    alpha : ndarray of shape (n_params,)
-    optimizer_state : object
-        Where the outer optimiser stopped, for ``partial_meta_fit`` and ``warm_start``.
-    loss_curve : tuple of float
-        Mean query loss of every meta-iteration.
-    validation_curve : tuple of float
-        Of the held-out tasks, after each epoch.
+    {estimator}
+    inner_lr : float, default=0.1
+        Rate alpha of the inner steps.
+    inner_steps : int, default=5
+        Number K of inner steps in training.
+    adapt_steps : int, default=None
+        Number of steps of ``adapt``; None: ``inner_steps``.
+    {episodes}
+    {outer}
+    {border}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    FOMAML : Without second derivatives.
+    MetaSGD : With learned inner rates.
+    ANIL : Only the last layer adapts.
+    HierarchicalBayes : The closed form, for linear models with squared loss.
+
+    References
+    ----------
+    Finn, Abbeel, Levine (2017), Model-agnostic meta-learning for fast adaptation of deep networks,
+    ICML.
+
+    Examples
+    --------
+    >>> from sklearn_meta import MAML
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=100, random_state=0)
+    >>> model = MAML(max_iter=200, random_state=0).meta_fit(tasks[:99])
+    >>> new = tasks[99]
+    >>> before = model.score(new.X[5:], new.y[5:])
+    >>> after = model.adapt(new.X[:5], new.y[:5]).score(new.X[5:], new.y[5:])
+    >>> after > before
+    True
     """
-
-    theta: np.ndarray
-    alpha: np.ndarray
-    optimizer_state: object = None
-    loss_curve: tuple = ()
-    validation_curve: tuple = ()
-
-
-class GradientMetaEstimator(BaseMetaEstimator):
-    """What the gradient family shares: episodes, the outer loop, adaptation by guarded steps.
-
-    A subclass has the parameters below in ``__init__`` and implements :meth:`_meta_gradient`.
-    """
-
-    _incremental = True
-    _gradient = True
 
     _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
+        **GradientMetaEstimator._parameter_constraints,
         "inner_lr": [Interval(Real, 0, None, closed="neither")],
         "inner_steps": [Interval(Integral, 0, None, closed="left")],
         "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
-        "n_shots": [Interval(Integral, 0, None, closed="left"), tuple],
-        "n_query": [Interval(Integral, 1, None, closed="left"), None],
-        "tasks_per_batch": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
-        "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
-        "outer_lr": [Interval(Real, 0, None, closed="neither")],
-        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "init": [StrOptions({"pooled", "random"})],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "standardize": ["boolean"],
-        "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
     }
 
-    def _default_estimator(self):
-        return Ridge()
+    _second_order = True
 
-    def _n_epochs(self):
-        return None
-
-    # -- the outer loop ----------------------------------------------------------------------------
-
-    def _learn(self, learner, tables, meta_model, fit_params, report):
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        for table in tables:
-            if meta_model is None:
-                meta_model = self._initialisation(learner, table, rng)
-            meta_model = self._train(learner, table, meta_model, rng, report)
-        return meta_model
-
-    def _initialisation(self, learner, table, rng):
-        theta = learner.random(rng) if self.init == "random" else learner.pooled(table)
-        alpha = np.full_like(theta, self.inner_lr)
-        if not learner.network.intercept:
-            alpha[learner.network.intercepts()] = 0
-        return Initialisation(theta, self._adapting(learner, alpha))
-
-    def _adapting(self, learner, alpha):
-        """Inner rates, 0 for parameters that do not adapt."""
-        return alpha
-
-    def _train(self, learner, table, meta_model, rng, report):
-        tasks = np.arange(table.n_tasks)
-        held_out = tasks[:0]
-        if self.early_stopping:
-            n_held_out = max(1, round(self.validation_fraction * len(tasks)))
-            if n_held_out >= len(tasks):
-                raise ValueError(
-                    f"early_stopping holds tasks out, and there are only {len(tasks)}; pass more "
-                    "tasks, or early_stopping=False."
-                )
-            tasks = rng.permutation(tasks)
-            held_out, tasks = np.sort(tasks[:n_held_out]), np.sort(tasks[n_held_out:])
-        low, high = self.n_shots if isinstance(self.n_shots, tuple) else (self.n_shots,) * 2
-        y = learner.encode(table.y)
-        sampler = EpisodeSampler(learner, table, y, (low, high), self.n_query)
-        seed = int(rng.integers(2**31))
-        fixed = None
-        if len(held_out):
-            fixed = sampler.draw(held_out, np.random.default_rng(seed))
-        if self.outer_solver == "lbfgs":
-            return self._minimise(learner, sampler, tasks, meta_model, rng, report)
-        return self._descend(learner, sampler, tasks, fixed, meta_model, rng, report)
-
-    def _penalty(self, learner, n_rows):
-        strength = np.asarray(learner.penalty_strength(np.maximum(n_rows, 1.0)))[:, None]
-        if not strength.any():
-            return None
-        return Penalty(strength.astype(learner.dtype), learner.penalty_mask())
-
-    def _meta_gradient(self, learner, meta_model, episode):
-        """Mean query loss, its gradient in theta, and that in alpha (None: not learned)."""
-        raise NotImplementedError
-
-    def _descend(self, learner, sampler, tasks, fixed, meta_model, rng, report):
-        optimizer = OPTIMIZERS[self.outer_solver]()
-        x = self._pack(meta_model)
-        state = meta_model.optimizer_state
-        state = optimizer.init(x) if state is None else state
-        curve, validation = list(meta_model.loss_curve), list(meta_model.validation_curve)
-        n_batch = min(self.tasks_per_batch, len(tasks))
-        per_epoch = max(1, len(tasks) // n_batch)
-        best, best_x, best_iter = np.inf, x, 0
-        order = np.empty(0, dtype=np.intp)
-        for i in range(self.max_iter):
-            if len(order) < n_batch:
-                order = rng.permutation(tasks)
-            chosen, order = order[:n_batch], order[n_batch:]
-            now = self._unpack(meta_model, x)
-            value, gradient = self._flat_gradient(learner, now, sampler.draw(chosen, rng))
-            if not (np.isfinite(value) and np.isfinite(gradient).all()):
-                bad = self._culprit(learner, now, sampler, chosen, rng)
-                warnings.warn(
-                    f"{type(self).__name__} met a meta-gradient that is not finite after {i} "
-                    f"meta-iterations, in {bad}; training stops with the parameters so far. Lower "
-                    "outer_lr or inner_lr, or set max_grad_norm.",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
-                break
-            x, state = optimizer.update(
-                x, clip_norm(gradient, self.max_grad_norm), state, self.outer_lr
-            )
-            curve.append(value)
-            if (i + 1) % per_epoch == 0:
-                after = replace(
-                    self._unpack(meta_model, x), loss_curve=tuple(curve), optimizer_state=state
-                )
-                if fixed is not None:
-                    validation.append(self._flat_gradient(learner, after, fixed)[0])
-                    if validation[-1] < best - self.tol:
-                        best, best_x, best_iter = validation[-1], x, len(validation)
-                    elif len(validation) - best_iter >= self.n_iter_no_change:
-                        break
-                if report(lambda after=after: after):
-                    break
-        if fixed is not None and np.isfinite(best):
-            x = best_x
-        return replace(
-            self._unpack(meta_model, x),
-            optimizer_state=state,
-            loss_curve=tuple(curve),
-            validation_curve=tuple(validation),
-        )
-
-    def _minimise(self, learner, sampler, tasks, meta_model, rng, report):
-        """Minimise the meta-loss of fixed episodes, one for each task, by L-BFGS."""
-        episode = sampler.draw(tasks, rng)
-        curve = list(meta_model.loss_curve)
-
-        def objective(x):
-            now = self._unpack(meta_model, x.astype(learner.dtype))
-            value, gradient = self._flat_gradient(learner, now, episode)
-            return value, gradient.astype(np.float64)
-
-        def after_iteration(intermediate_result):
-            curve.append(float(intermediate_result.fun))
-            x = intermediate_result.x.astype(learner.dtype)
-            if report(lambda: self._unpack(meta_model, x)):
-                raise StopIteration
-
-        result = scipy.optimize.minimize(
-            objective,
-            self._pack(meta_model).astype(np.float64),
-            jac=True,
-            method="L-BFGS-B",
-            callback=after_iteration,
-            options={"maxiter": self.max_iter, "gtol": 1e-6},
-        )
-        x = result.x.astype(learner.dtype)
-        return replace(self._unpack(meta_model, x), loss_curve=tuple(curve))
-
-    def _culprit(self, learner, meta_model, sampler, tasks, rng):
-        """The first task of a batch whose meta-gradient is not finite, in words."""
-        for task in tasks:
-            episode = sampler.draw(np.array([task]), rng)
-            value, gradient = self._flat_gradient(learner, meta_model, episode)
-            if not (np.isfinite(value) and np.isfinite(gradient).all()):
-                return sampler.table.label(task)
-        return f"one of the tasks {[sampler.table.label(t) for t in tasks[:3]]} ..."
-
-    # one flat vector of what is learned
-
-    def _pack(self, meta_model):
-        return meta_model.theta
-
-    def _unpack(self, meta_model, x):
-        return replace(meta_model, theta=x)
-
-    def _flat_gradient(self, learner, meta_model, episode):
-        value, gradient, _ = self._meta_gradient(learner, meta_model, episode)
-        return value, gradient
-
-    # -- adaptation --------------------------------------------------------------------------------
-
-    def _adapt(self, learner, meta_model, table, fit_params):
-        rows = np.empty((table.n_tasks, learner.network.n_params), dtype=learner.dtype)
-        for padded in padded_batches(table):
-            support, n_rows = all_rows(learner, padded)
-            theta = self._adapted(learner, meta_model, support, n_rows)
-            if len(theta) == 1:
-                theta = np.repeat(theta, len(padded.tasks), axis=0)
-            rows[padded.tasks] = learner.rows(theta)
-        return rows
-
-    def _adapted(self, learner, meta_model, support, n_rows):
-        n_steps = self.inner_steps if self.adapt_steps is None else self.adapt_steps
-        return inner_steps(
-            learner.network,
-            meta_model.theta[None],
-            support,
-            meta_model.alpha[None],
-            n_steps,
-            penalty=self._penalty(learner, n_rows),
-        ).theta[-1]
-
-    # -- what was learned --------------------------------------------------------------------------
-
-    @property
-    def loss_curve_(self):
-        """Mean query loss of every meta-iteration."""
-        return list(self.meta_model_.loss_curve)
-
-    @property
-    def n_iter_(self):
-        """Number of meta-iterations."""
-        return len(self.meta_model_.loss_curve)
-
-
-class MAML(GradientMetaEstimator):
     def __init__(
         self,
         estimator=None,
@@ -283,7 +91,7 @@ class MAML(GradientMetaEstimator):
         n_shots=(1, 10),
         n_query=None,
         tasks_per_batch=25,
-        max_iter=500,
+        max_iter=1000,
         outer_solver="adam",
         outer_lr=0.01,
         max_grad_norm=None,
@@ -320,10 +128,20 @@ class MAML(GradientMetaEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    _second_order = True
-    _learn_rates = False
+    def _start_of(self, theta, learner):
+        alpha = np.full_like(theta, self.inner_lr)
+        return Initialisation(theta, np.where(self._adapting(learner), alpha, 0).astype(alpha.dtype))
+
+    def _adapting(self, learner):
+        """Mask of the parameters that inner steps move."""
+        if learner.network.intercept:
+            return np.ones(learner.network.n_params, dtype=bool)
+        return ~learner.network.intercepts()
 
     def _meta_gradient(self, learner, meta_model, episode):
+        return self._value_and_gradients(learner, meta_model, episode)[:2]
+
+    def _value_and_gradients(self, learner, meta_model, episode, learn_rates=False):
         support, query, n_rows = episode
         return meta_gradient(
             learner.network,
@@ -334,21 +152,152 @@ class MAML(GradientMetaEstimator):
             self.inner_steps,
             penalty=self._penalty(learner, n_rows),
             second_order=self._second_order,
-            learn_rates=self._learn_rates,
+            learn_rates=learn_rates,
         )
 
+    def _adapted(self, learner, meta_model, support, penalty):
+        n_steps = self.inner_steps if self.adapt_steps is None else self.adapt_steps
+        theta, alpha = meta_model.theta[None], meta_model.alpha[None]
+        return inner_steps(learner.network, theta, support, alpha, n_steps, penalty=penalty).theta[-1]
 
+
+@documented
 class FOMAML(MAML):
+    """First-order MAML: the outer gradient leaves the second derivatives out.
+
+    ``d q_t(theta_K) / d theta`` is taken to be ``grad q_t(theta_K)``. An iteration costs a third
+    to a half of MAML's; the result is often as good.
+
+    Parameters
+    ----------
+    {estimator}
+    inner_lr : float, default=0.1
+        Rate alpha of the inner steps.
+    inner_steps : int, default=5
+        Number K of inner steps in training.
+    adapt_steps : int, default=None
+        Number of steps of ``adapt``; None: ``inner_steps``.
+    {episodes}
+    {outer}
+    {border}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MAML : With the exact gradient.
+    Reptile : Another first-order algorithm.
+
+    References
+    ----------
+    Finn, Abbeel, Levine (2017), section 5.2. Nichol, Achiam, Schulman (2018), On first-order
+    meta-learning algorithms.
+
+    Examples
+    --------
+    >>> from sklearn_meta import FOMAML
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=50, random_state=0)
+    >>> FOMAML(max_iter=100, random_state=0).meta_fit(tasks).n_iter_
+    100
+    """
+
     _second_order = False
 
 
+@documented
 class ANIL(MAML):
-    def _adapting(self, learner, alpha):
-        return np.where(learner.network.last_layer(), alpha, 0).astype(alpha.dtype)
+    """Almost no inner loop: MAML whose inner steps move the last layer only.
+
+    The layers before it are one representation for all tasks, learned by the outer loop. Of linear
+    estimators, and where a linear head adapts, everything is the last layer: ANIL is MAML there.
+
+    Parameters
+    ----------
+    {estimator}
+    inner_lr : float, default=0.1
+        Rate alpha of the inner steps.
+    inner_steps : int, default=5
+        Number K of inner steps in training.
+    adapt_steps : int, default=None
+        Number of steps of ``adapt``; None: ``inner_steps``.
+    {episodes}
+    {outer}
+    {border}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MAML : All layers adapt.
+
+    References
+    ----------
+    Raghu, Raghu, Bengio, Vinyals (2020), Rapid learning or feature reuse? Towards understanding the
+    effectiveness of MAML, ICLR.
+
+    Examples
+    --------
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> from sklearn_meta import ANIL
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=50, random_state=0)
+    >>> network = MLPRegressor(hidden_layer_sizes=(10,))
+    >>> model = ANIL(network, init="random", max_iter=100, random_state=0).meta_fit(tasks)
+    >>> before = model.estimator_.coefs_[0]
+    >>> after = model.adapt(tasks[0].X, tasks[0].y).estimator_.coefs_[0]
+    >>> bool((before == after).all())
+    True
+    """
+
+    def _adapting(self, learner):
+        return super()._adapting(learner) & learner.network.last_layer()
 
 
+@documented
 class MetaSGD(MAML):
-    _learn_rates = True
+    """MAML that learns its inner rates, one for each parameter, by the same meta-gradient.
+
+    Parameters
+    ----------
+    {estimator}
+    inner_lr : float, default=0.1
+        Where the rates start.
+    inner_steps : int, default=5
+        Number K of inner steps in training.
+    adapt_steps : int, default=None
+        Number of steps of ``adapt``; None: ``inner_steps``.
+    {episodes}
+    {outer}
+    {border}
+
+    Attributes
+    ----------
+    inner_lr_ : ndarray of shape (n_params,)
+        The learned rates, in the order of the parameters: of every layer the intercepts, then the
+        weights. A rate may become negative.
+    {attributes}
+
+    See Also
+    --------
+    MAML : With one fixed rate.
+
+    References
+    ----------
+    Li, Zhou, Chen, Li (2017), Meta-SGD: learning to learn quickly for few-shot learning.
+
+    Examples
+    --------
+    >>> from sklearn_meta import MetaSGD
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=50, n_features=2, random_state=0)
+    >>> MetaSGD(max_iter=100, random_state=0).meta_fit(tasks).inner_lr_.shape
+    (3,)
+    """
 
     def _pack(self, meta_model):
         return np.concatenate([meta_model.theta, meta_model.alpha])
@@ -357,7 +306,11 @@ class MetaSGD(MAML):
         theta, alpha = np.split(x, 2)
         return replace(meta_model, theta=theta, alpha=alpha)
 
-    def _flat_gradient(self, learner, meta_model, episode):
-        value, gradient, rate_gradient = self._meta_gradient(learner, meta_model, episode)
-        return value, np.concatenate([gradient, rate_gradient])
+    def _meta_gradient(self, learner, meta_model, episode):
+        value, gradient, rates = self._value_and_gradients(learner, meta_model, episode, True)
+        return value, np.concatenate([gradient, np.where(self._adapting(learner), rates, 0)])
 
+    @property
+    def inner_lr_(self):
+        """The learned inner rates."""
+        return self._learned("alpha")

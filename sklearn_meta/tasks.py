@@ -308,6 +308,8 @@ class TaskTable:
     descriptors : ndarray of shape (n_tasks, n_descriptors), default=None
     row_numbers : ndarray of shape (n_rows,), default=None
         The place of every row in the user's table; None where the user gave single tasks.
+    role : ndarray of shape (n_rows,), dtype int8, default=None
+        What episodes may use a row for: 0 anything, 1 support only, 2 query only.
     """
 
     X: Any
@@ -317,6 +319,7 @@ class TaskTable:
     sample_weight: Any = None
     descriptors: Any = None
     row_numbers: Any = None
+    role: Any = None
 
     @classmethod
     def from_rows(cls, X, y, ids=None, sample_weight=None, side=None, side_names=None):
@@ -388,6 +391,7 @@ class TaskTable:
             part(self.sample_weight, rows),
             part(self.descriptors, slice(start, stop)),
             part(self.row_numbers, rows),
+            part(self.role, rows),
         )
 
 
@@ -402,7 +406,7 @@ class PaddedBatch:
     X : ndarray of shape (n_batch, n_rows, n_features)
     y : ndarray of shape (n_batch, n_rows)
     weight : ndarray of shape (n_batch, n_rows)
-        Row weights; 0 where a row is padding. Padding is 0 in X and y, too.
+        Row weights; 0 where a row is padding. Padding is 0 in X, and in y where it is numbers.
     """
 
     tasks: np.ndarray
@@ -463,7 +467,9 @@ def _pad(table, tasks, n_rows):
     if table.sample_weight is not None:
         weight *= table.sample_weight[index]
     X = table.X[index] * real[:, :, None] if len(table.X) else np.zeros((*real.shape, n_features))
-    y = table.y[index] * real if len(table.y) else np.zeros(real.shape)
+    y = table.y[index] if len(table.y) else np.zeros(real.shape)
+    if y.dtype.kind == "f":
+        y = y * real
     return PaddedBatch(tasks, X, y, weight)
 
 
@@ -483,13 +489,20 @@ def split_support(task, n_shots, rng):
         Row numbers. ``support`` for fewer shots is the beginning of that for more, given equal
         state of ``rng``.
     """
-    n_rows = n_rows_of(task.X)
-    if task.support is None:
-        order = rng.permutation(n_rows)
+    fixed = fixed_support(task)
+    if fixed is None:
+        order = rng.permutation(n_rows_of(task.X))
         return order[:n_shots], order[n_shots:]
-    fixed = np.zeros(n_rows, dtype=bool)
-    fixed[np.asarray(task.support)] = True
     return rng.permutation(np.flatnonzero(fixed))[:n_shots], np.flatnonzero(~fixed)
+
+
+def fixed_support(task):
+    """The fixed support rows of a task as a mask; None where episodes draw their own."""
+    if task.support is None:
+        return None
+    fixed = np.zeros(n_rows_of(task.X), dtype=bool)
+    fixed[np.asarray(task.support)] = True
+    return fixed
 
 
 def chunks(iterator: Iterator, size: int):

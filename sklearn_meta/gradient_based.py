@@ -1,0 +1,370 @@
+"""What the gradient family shares: episodes, the outer loop, adaptation, documentation.
+
+An algorithm of the family says how a batch of episodes becomes a meta-gradient
+(:meth:`GradientMetaEstimator._meta_gradient`) and how a support becomes parameters
+(:meth:`GradientMetaEstimator._adapted`); the mathematics of both is in ``_gradient.py``.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+
+import numpy as np
+import scipy.optimize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
+from sklearn.utils import check_random_state
+
+from ._episodes import EpisodeSampler, all_rows
+from ._gradient import Penalty
+from ._sklearn import Interval, StrOptions
+from .base import BaseMetaEstimator
+from .optimizers import OPTIMIZERS, clip_norm
+from .tasks import padded_batches
+
+__all__ = ["GradientMetaEstimator", "Initialisation", "documented"]
+
+
+@dataclass(frozen=True, eq=False)
+class Initialisation:
+    """The meta-model: where every task starts, and how fast it moves.
+
+    Parameters
+    ----------
+    theta : ndarray of shape (n_params,)
+        In standardised units.
+    alpha : ndarray of shape (n_params,)
+        Inner rates.
+    optimizer_state : object
+        Where the outer optimiser stopped, for ``partial_meta_fit`` and ``warm_start``.
+    loss_curve : tuple of float
+        Mean query loss of every meta-iteration.
+    validation_curve : tuple of float
+        Mean query loss of the held-out tasks after every epoch.
+    """
+
+    theta: np.ndarray
+    alpha: np.ndarray
+    optimizer_state: object = None
+    loss_curve: tuple = ()
+    validation_curve: tuple = ()
+
+
+SHARED = {
+    "estimator": """
+    estimator : estimator, default=None
+        Any scikit-learn regressor or classifier, a Pipeline included. Linear estimators and
+        multi-layer perceptrons adapt all their parameters; of every other estimator, fitted once
+        on the pooled rows, a linear head on its predictions adapts. None: ``Ridge()``.
+    """,
+    "episodes": """
+    n_shots : int or (int, int), default=(1, 10)
+        Support rows of an episode; of a range, each batch draws one number. At least half of the
+        rows of a task stay in the query.
+    n_query : int, default=None
+        Most query rows of an episode; None: all that are left.
+    tasks_per_batch : int, default=25
+        Tasks of a meta-iteration; all, if there are fewer.
+    """,
+    "outer": """
+    max_iter : int, default=1000
+        Meta-iterations; 0 leaves the start as it is.
+    outer_solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        Optimiser of the meta-loss. ``"lbfgs"`` (scipy) runs on one fixed episode of every task, to
+        convergence or ``max_iter``.
+    outer_lr : float, default=0.01
+        Rate of ``"adam"`` and ``"sgd"``.
+    max_grad_norm : float, default=None
+        Longer meta-gradients are shortened to this norm.
+    init : {"pooled", "random"}, default="pooled"
+        Where meta-training starts: at the wrapped estimator fitted on the pooled rows, or as it
+        draws its own first parameters (0 of linear ones).
+    early_stopping : bool, default=False
+        Whether to hold tasks out, stop when their loss no longer falls, and keep the best.
+    validation_fraction : float, default=0.1
+        Share of the tasks that is held out.
+    n_iter_no_change : int, default=10
+        Epochs without improvement before it stops.
+    tol : float, default=1e-4
+        What counts as improvement.
+    warm_start : bool, default=False
+        Whether another fit goes on from the last one.
+    """,
+    "border": """
+    task_column : str or int, default=None
+        The column of X that holds the task id; it is taken out before the estimator sees X.
+    standardize : bool, default=True
+        Whether linear estimators and perceptrons work on features (and, with squared loss,
+        targets) standardised over the meta-train rows. Rates are meant in these units;
+        coefficients and predictions are always in those of the data.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the wrapped estimator, the start and the episodes.
+    n_jobs : int, default=None
+        Number of threads that adapt tasks, as in joblib; used for more than 16,384 tasks.
+    """,
+    "attributes": """
+    estimator_ : estimator
+        The adapted model of the current task.
+    loss_curve_ : list of float
+        Mean query loss of every meta-iteration.
+    validation_loss_curve_ : list of float
+        Mean query loss of the held-out tasks after every epoch, with ``early_stopping``.
+    n_iter_ : int
+        Number of meta-iterations.
+    task_ids_ : ndarray of shape (n_tasks,)
+        Ids of the remembered tasks.
+    classes_ : ndarray of shape (n_classes,)
+        The classes over all tasks, of a classifier.
+    n_tasks_ : int
+        Number of meta-train tasks.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X is a dataframe.
+    """,
+}
+
+
+def documented(cls):
+    """Fill the parts of a docstring that the family shares: lines ``{name}`` of SHARED."""
+    for name, text in SHARED.items():
+        cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text.strip())
+    return cls
+
+
+class GradientMetaEstimator(BaseMetaEstimator):
+    """Base of the gradient family."""
+
+    _incremental = True
+    _gradient = True
+
+    _parameter_constraints: dict = {
+        **BaseMetaEstimator._parameter_constraints,
+        "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
+        "n_query": [Interval(Integral, 1, None, closed="left"), None],
+        "tasks_per_batch": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
+        "outer_lr": [Interval(Real, 0, None, closed="neither")],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "init": [StrOptions({"pooled", "random"})],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "standardize": ["boolean"],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    # -- what an algorithm provides ----------------------------------------------------------------
+
+    def _start_of(self, theta, learner):
+        """The meta-model at the start."""
+        raise NotImplementedError
+
+    def _meta_gradient(self, learner, meta_model, episode):
+        """Mean query loss of an episode and its gradient in what is learned (:meth:`_pack`)."""
+        raise NotImplementedError
+
+    def _adapted(self, learner, meta_model, support, penalty):
+        """Parameters of the tasks of a batch of supports, shape (n_tasks or 1, n_params)."""
+        raise NotImplementedError
+
+    def _pack(self, meta_model):
+        """What is learned as one vector."""
+        return meta_model.theta
+
+    def _unpack(self, meta_model, x):
+        """The meta-model with what is learned replaced."""
+        return replace(meta_model, theta=x)
+
+    def _draw(self, sampler, tasks, rng):
+        """An episode of some tasks."""
+        return sampler.draw(tasks, rng)
+
+    def _rate(self, i):
+        """The outer rate of meta-iteration i."""
+        return self.outer_lr
+
+    # -- the outer loop ----------------------------------------------------------------------------
+
+    def _default_estimator(self):
+        return Ridge()
+
+    def _n_epochs(self):
+        return None
+
+    def _learn(self, learner, tables, meta_model, fit_params, report):
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        for table in tables:
+            if meta_model is None:
+                theta = learner.random(rng) if self.init == "random" else learner.pooled(table)
+                meta_model = self._start_of(theta, learner)
+            meta_model = self._train(learner, table, meta_model, rng, report)
+        return meta_model
+
+    def _train(self, learner, table, meta_model, rng, report):
+        low, high = self._shot_range()
+        sampler = EpisodeSampler(learner, table, learner.encode(table.y), (low, high), self.n_query)
+        tasks, held_out = self._split(table.n_tasks, rng)
+        if self.outer_solver == "lbfgs":
+            return self._minimise(learner, sampler, tasks, meta_model, rng, report)
+        fixed = self._draw(sampler, held_out, rng) if len(held_out) else None
+        return self._descend(learner, sampler, tasks, fixed, meta_model, rng, report)
+
+    def _shot_range(self):
+        shots = self.n_shots if isinstance(self.n_shots, (tuple, list)) else (self.n_shots,) * 2
+        if len(shots) != 2 or not 0 <= shots[0] <= shots[1]:
+            raise ValueError(
+                f"n_shots={self.n_shots!r} is neither a number of rows nor a range (low, high)."
+            )
+        return int(shots[0]), int(shots[1])
+
+    def _split(self, n_tasks, rng):
+        """Tasks to train on, and tasks that are held out to know when to stop."""
+        tasks = np.arange(n_tasks)
+        if not self.early_stopping:
+            return tasks, tasks[:0]
+        n_held_out = max(1, round(self.validation_fraction * n_tasks))
+        if n_held_out >= n_tasks:
+            raise ValueError(
+                f"early_stopping holds tasks out, and there is only {n_tasks}. Pass more tasks, or "
+                "early_stopping=False."
+            )
+        tasks = rng.permutation(tasks)
+        return np.sort(tasks[n_held_out:]), np.sort(tasks[:n_held_out])
+
+    def _descend(self, learner, sampler, tasks, fixed, meta_model, rng, report):
+        """Stochastic descent; one epoch is about as many tasks as there are."""
+        optimizer = OPTIMIZERS[self.outer_solver]()
+        x, state = self._pack(meta_model), meta_model.optimizer_state
+        state = optimizer.init(x) if state is None else state
+        losses, validation = list(meta_model.loss_curve), list(meta_model.validation_curve)
+        n_batch = min(self.tasks_per_batch, len(tasks))
+        per_epoch = max(1, len(tasks) // n_batch)
+        best, best_x, since_best = np.inf, x, 0
+        waiting = tasks[:0]
+
+        def state_now(x):
+            return replace(
+                self._unpack(meta_model, x),
+                optimizer_state=state,
+                loss_curve=tuple(losses),
+                validation_curve=tuple(validation),
+            )
+
+        for i in range(self.max_iter):
+            if len(waiting) < n_batch:
+                waiting = rng.permutation(tasks)
+            chosen, waiting = waiting[:n_batch], waiting[n_batch:]
+            now = self._unpack(meta_model, x)
+            value, gradient = self._meta_gradient(
+                learner, now, self._draw(sampler, chosen, rng)
+            )
+            if not (np.isfinite(value) and np.isfinite(gradient).all()):
+                self._warn_not_finite(learner, now, sampler, chosen, rng, i)
+                break
+            gradient = clip_norm(gradient, self.max_grad_norm)
+            x, state = optimizer.update(x, gradient, state, self._rate(i))
+            losses.append(value)
+            if (i + 1) % per_epoch:
+                continue
+            if fixed is not None:
+                validation.append(self._meta_gradient(learner, self._unpack(now, x), fixed)[0])
+                since_best += 1
+                if validation[-1] < best - self.tol:
+                    best, best_x, since_best = validation[-1], x, 0
+            if report(lambda x=x: state_now(x)) or since_best >= self.n_iter_no_change:
+                break
+        return state_now(best_x if np.isfinite(best) else x)
+
+    def _warn_not_finite(self, learner, meta_model, sampler, tasks, rng, i):
+        culprits = []
+        for task in tasks:
+            episode = self._draw(sampler, np.array([task]), rng)
+            value, gradient = self._meta_gradient(learner, meta_model, episode)
+            if not (np.isfinite(value) and np.isfinite(gradient).all()):
+                culprits.append(sampler.table.label(task))
+        where = ", ".join(culprits[:3]) or "a batch of tasks"
+        warnings.warn(
+            f"{type(self).__name__} met a meta-gradient that is not finite after {i} "
+            f"meta-iterations, in {where}. Training stops with the last finite parameters; lower "
+            "inner_lr or outer_lr, or set max_grad_norm.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+    def _minimise(self, learner, sampler, tasks, meta_model, rng, report):
+        """Minimise the meta-loss of one fixed episode per task by L-BFGS."""
+        episode = self._draw(sampler, tasks, rng)
+        losses = list(meta_model.loss_curve)
+        dtype = meta_model.theta.dtype
+
+        def objective(x):
+            now = self._unpack(meta_model, x.astype(dtype))
+            value, gradient = self._meta_gradient(learner, now, episode)
+            return value, gradient.astype(np.float64)
+
+        def state_at(x):
+            return replace(self._unpack(meta_model, x.astype(dtype)), loss_curve=tuple(losses))
+
+        def after_iteration(intermediate_result):
+            losses.append(float(intermediate_result.fun))
+            x = intermediate_result.x.copy()
+            if report(lambda: state_at(x)):
+                raise StopIteration
+
+        if self.max_iter == 0:
+            return meta_model
+        result = scipy.optimize.minimize(
+            objective,
+            self._pack(meta_model).astype(np.float64),
+            jac=True,
+            method="L-BFGS-B",
+            callback=after_iteration,
+            options={"maxiter": self.max_iter, "gtol": 1e-7, "ftol": 1e-14},
+        )
+        if not np.isfinite(result.fun):
+            return meta_model
+        return state_at(result.x)
+
+    # -- adaptation --------------------------------------------------------------------------------
+
+    def _penalty(self, learner, n_rows):
+        """The estimator's own L2 penalty, centred on the meta-model; None if it has none."""
+        strength = np.asarray(learner.penalty_strength(np.maximum(n_rows, 1.0)))[:, None]
+        if not strength.any():
+            return None
+        return Penalty(strength.astype(learner.dtype), learner.penalty_mask())
+
+    def _adapt(self, learner, meta_model, table, fit_params):
+        rows = np.empty((table.n_tasks, learner.network.n_params), dtype=learner.dtype)
+        for padded in padded_batches(table):
+            support, n_rows = all_rows(learner, padded)
+            theta = self._adapted(learner, meta_model, support, self._penalty(learner, n_rows))
+            rows[padded.tasks] = learner.rows(theta)
+        return rows
+
+    # -- what was learned --------------------------------------------------------------------------
+
+    @property
+    def loss_curve_(self):
+        """Mean query loss of every meta-iteration."""
+        return list(self._learned("loss_curve"))
+
+    @property
+    def validation_loss_curve_(self):
+        """Mean query loss of the held-out tasks after every epoch."""
+        return list(self._learned("validation_curve"))
+
+    @property
+    def n_iter_(self):
+        """Number of meta-iterations."""
+        return len(self._learned("loss_curve"))
+
+    def _learned(self, name):
+        if "meta_model_" not in vars(self):
+            raise AttributeError(f"this {type(self).__name__} has not been fitted yet.")
+        return getattr(self.meta_model_, name)

@@ -1,0 +1,173 @@
+r"""Reptile: move the start towards where training on tasks leads.
+
+    theta <- theta + epsilon (mean_t W_t - theta)
+
+``W_t`` is theta after k steps of minibatch SGD on task t, and epsilon falls linearly to 0 over
+training. With one task at a time (serial) and k = 1 this is SGD; with larger k it maximises, to
+leading order, the inner product of gradients of different minibatches of a task, as MAML does.
+
+References
+----------
+Nichol, Achiam, Schulman (2018), On first-order meta-learning algorithms.
+"""
+
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+
+from ._episodes import EpisodeSampler
+from ._gradient import inner_steps
+from ._sklearn import Interval
+from .gradient_based import GradientMetaEstimator, Initialisation, documented
+
+__all__ = ["Reptile"]
+
+
+@documented
+class Reptile(GradientMetaEstimator):
+    """Reptile: first-order meta-learning without supports and queries.
+
+    Every meta-iteration trains a copy of the start on each of some tasks by a few steps of
+    minibatch SGD, and moves the start towards the mean of the results.
+
+    Parameters
+    ----------
+    {estimator}
+    inner_lr : float, default=0.1
+        Rate of the SGD steps.
+    inner_steps : int, default=5
+        Number k of SGD steps on each task.
+    inner_batch_size : int, default=10
+        Rows of a minibatch, drawn anew for each step; all rows of tasks that have fewer.
+    adapt_steps : int, default=None
+        Number of steps of ``adapt``, on all support rows; None: ``inner_steps``.
+    tasks_per_batch : int, default=5
+        Tasks of a meta-iteration; 1 is the serial version.
+    max_iter : int, default=1000
+        Meta-iterations; 0 leaves the start as it is.
+    outer_lr : float, default=1.0
+        The step epsilon at the start of training; it falls linearly to 0.
+    init : {"pooled", "random"}, default="pooled"
+        Where meta-training starts: at the wrapped estimator fitted on the pooled rows, or as it
+        draws its own first parameters (0 of linear ones).
+    warm_start : bool, default=False
+        Whether another fit goes on from the last one.
+    {border}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    FOMAML : First-order, with supports and queries.
+
+    References
+    ----------
+    Nichol, Achiam, Schulman (2018), On first-order meta-learning algorithms.
+
+    Examples
+    --------
+    >>> from sklearn_meta import Reptile
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=50, random_state=0)
+    >>> Reptile(max_iter=100, random_state=0).meta_fit(tasks).n_iter_
+    100
+    """
+
+    _parameter_constraints: dict = {
+        **{
+            name: constraint
+            for name, constraint in GradientMetaEstimator._parameter_constraints.items()
+            if name
+            not in {
+                "n_shots",
+                "n_query",
+                "outer_solver",
+                "max_grad_norm",
+                "early_stopping",
+                "validation_fraction",
+                "n_iter_no_change",
+                "tol",
+            }
+        },
+        "inner_lr": [Interval(Real, 0, None, closed="neither")],
+        "inner_steps": [Interval(Integral, 1, None, closed="left")],
+        "inner_batch_size": [Interval(Integral, 1, None, closed="left")],
+        "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
+    }
+
+    # what the outer loop of the family asks for and Reptile has no choice in
+    outer_solver = "sgd"
+    max_grad_norm = None
+    early_stopping = False
+    n_iter_no_change = 1
+    n_query = None
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        inner_lr=0.1,
+        inner_steps=5,
+        inner_batch_size=10,
+        adapt_steps=None,
+        tasks_per_batch=5,
+        max_iter=1000,
+        outer_lr=1.0,
+        init="pooled",
+        warm_start=False,
+        task_column=None,
+        standardize=True,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.estimator = estimator
+        self.inner_lr = inner_lr
+        self.inner_steps = inner_steps
+        self.inner_batch_size = inner_batch_size
+        self.adapt_steps = adapt_steps
+        self.tasks_per_batch = tasks_per_batch
+        self.max_iter = max_iter
+        self.outer_lr = outer_lr
+        self.init = init
+        self.warm_start = warm_start
+        self.task_column = task_column
+        self.standardize = standardize
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def _start_of(self, theta, learner):
+        alpha = np.full_like(theta, self.inner_lr)
+        if not learner.network.intercept:
+            alpha[learner.network.intercepts()] = 0
+        return Initialisation(theta, alpha)
+
+    def _shot_range(self):
+        return self.inner_batch_size, self.inner_batch_size
+
+    def _rate(self, i):
+        return self.outer_lr * (1 - i / self.max_iter)
+
+    def _draw(self, sampler, tasks, rng):
+        """One minibatch for each inner step."""
+        sampler = replace(sampler, keep_query=False)
+        draws = [sampler.draw(tasks, rng) for _ in range(self.inner_steps)]
+        return [(support, n_rows) for support, _, n_rows in draws]
+
+    def _meta_gradient(self, learner, meta_model, episode):
+        """Mean loss before each inner step, and ``theta - mean_t W_t``."""
+        theta, alpha = meta_model.theta[None], meta_model.alpha[None]
+        W, losses = theta, []
+        for support, n_rows in episode:
+            penalty = self._penalty(learner, n_rows)
+            losses.append(learner.network.value(W, support).mean())
+            path = inner_steps(learner.network, W, support, alpha, 1, penalty=penalty, centre=theta)
+            W = path.theta[-1]
+        return float(np.mean(losses)), meta_model.theta - W.mean(axis=0)
+
+    def _adapted(self, learner, meta_model, support, penalty):
+        n_steps = self.inner_steps if self.adapt_steps is None else self.adapt_steps
+        theta, alpha = meta_model.theta[None], meta_model.alpha[None]
+        return inner_steps(learner.network, theta, support, alpha, n_steps, penalty=penalty).theta[-1]
