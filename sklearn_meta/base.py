@@ -40,7 +40,7 @@ from ._validation import (
     task_label,
     with_address,
 )
-from .learners import LinearLearner, is_linear, make_learner
+from .learners import BlackBoxLearner, HeadLearner, has_network, make_learner
 from .tasks import (
     TaskTable,
     as_tasks,
@@ -632,7 +632,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         """Whether rows go to the wrapped estimator as they come: it does its own checks."""
         estimator = self._wrapped()
         return isinstance(estimator, Pipeline) or (
-            column_names(X) is not None and not is_linear(estimator)
+            column_names(X) is not None and not has_network(estimator, self._gradient)
         )
 
     def _columns(self):
@@ -825,7 +825,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         return self._checked(table, self.learner_.transform(table.X))
 
     def _checked(self, table, X):
-        if isinstance(self.learner_, LinearLearner):
+        if not isinstance(self.learner_, (BlackBoxLearner, HeadLearner)):
             X = check_features(X, where=table.where)
         return replace(table, X=X)
 

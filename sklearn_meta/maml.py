@@ -130,7 +130,8 @@ class MAML(GradientMetaEstimator):
 
     def _start_of(self, theta, learner):
         alpha = np.full_like(theta, self.inner_lr)
-        return Initialisation(theta, np.where(self._adapting(learner), alpha, 0).astype(alpha.dtype))
+        alpha[~self._adapting(learner)] = 0
+        return Initialisation(theta, alpha)
 
     def _adapting(self, learner):
         """Mask of the parameters that inner steps move."""
@@ -158,7 +159,8 @@ class MAML(GradientMetaEstimator):
     def _adapted(self, learner, meta_model, support, penalty):
         n_steps = self.inner_steps if self.adapt_steps is None else self.adapt_steps
         theta, alpha = meta_model.theta[None], meta_model.alpha[None]
-        return inner_steps(learner.network, theta, support, alpha, n_steps, penalty=penalty).theta[-1]
+        path = inner_steps(learner.network, theta, support, alpha, n_steps, penalty=penalty)
+        return path.theta[-1]
 
 
 @documented

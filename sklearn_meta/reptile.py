@@ -16,7 +16,6 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from ._episodes import EpisodeSampler
 from ._gradient import inner_steps
 from ._sklearn import Interval
 from .gradient_based import GradientMetaEstimator, Initialisation, documented
@@ -170,4 +169,5 @@ class Reptile(GradientMetaEstimator):
     def _adapted(self, learner, meta_model, support, penalty):
         n_steps = self.inner_steps if self.adapt_steps is None else self.adapt_steps
         theta, alpha = meta_model.theta[None], meta_model.alpha[None]
-        return inner_steps(learner.network, theta, support, alpha, n_steps, penalty=penalty).theta[-1]
+        path = inner_steps(learner.network, theta, support, alpha, n_steps, penalty=penalty)
+        return path.theta[-1]

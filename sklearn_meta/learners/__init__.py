@@ -23,7 +23,7 @@ __all__ = [
     "Learner",
     "LinearLearner",
     "Scaling",
-    "is_linear",
+    "has_network",
     "is_squared_linear",
     "last_step",
     "make_learner",
@@ -37,9 +37,10 @@ def last_step(estimator):
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
-def is_linear(estimator):
-    """Whether the estimator is of a linear class that this package knows."""
-    return type(last_step(estimator)) in LINEAR
+def has_network(estimator, perceptrons):
+    """Whether the estimator's own parameters are known: linear ones, perceptrons if asked for."""
+    kind = type(last_step(estimator))
+    return kind in LINEAR or (perceptrons and kind in MLP)
 
 
 def is_squared_linear(estimator):
@@ -104,8 +105,7 @@ def make_learner(
     settings = dict(
         n_features=X.shape[1], steps=steps, name=name, classes=classes, feature_names=feature_names
     )
-    network = type(estimator) in LINEAR or (codes is not None and type(estimator) in MLP)
-    if not network:
+    if not has_network(estimator, codes is not None):
         if codes is None:
             return BlackBoxLearner(estimator, **settings), X
         del settings["n_features"]

@@ -19,8 +19,21 @@ class GradientLearner(Learner):
     """A learner with a :class:`~sklearn_meta._network.Network`.
 
     A subclass has ``network`` (a Network in standardised units), ``scaling`` (None: the data are
-    used as they are), ``dtype``, ``n_outputs``, and the methods below.
+    used as they are), ``dtype``, and the methods below.
     """
+
+    def __init__(self, estimator, **learner_params):
+        super().__init__(estimator, **learner_params)
+        if self.classes is not None and len(self.classes) < 2:
+            raise ValueError(
+                f"all meta-train rows are of one class, {self.classes[0]!r}; a classifier needs at "
+                "least two."
+            )
+
+    @property
+    def n_outputs(self):
+        """Number of raw predictions of a row."""
+        return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
 
     @property
     def units(self):

@@ -193,10 +193,6 @@ class HeadLearner(GradientLearner):
         learner_params |= dict(classes=classes, n_features=Z.shape[1])
         return cls(estimator, body=body, fill=fill, scaling=scaling, **learner_params), Z
 
-    @property
-    def n_outputs(self):
-        return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
-
     @cached_property
     def network(self):
         """The head, in standardised units."""

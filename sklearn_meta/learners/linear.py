@@ -14,8 +14,8 @@ from sklearn import linear_model, svm
 from sklearn.base import clone
 from sklearn.preprocessing import LabelBinarizer
 
-from ..tasks import padded_batches
 from .._network import Network
+from ..tasks import padded_batches
 from ._losses import (
     EpsilonInsensitive,
     Gamma,
@@ -214,11 +214,6 @@ class LinearLearner(GradientLearner):
 
     def __init__(self, estimator, *, scaling=None, dtype=np.float64, **learner_params):
         super().__init__(estimator, **learner_params)
-        if self.classes is not None and len(self.classes) < 2:
-            raise ValueError(
-                f"all meta-train rows are of one class, {self.classes[0]!r}; a classifier needs at "
-                "least two."
-            )
         self.dtype = np.dtype(dtype)
         self.scaling = scaling
         self._shell = self._set(np.eye(self.n_outputs), np.zeros(self.n_outputs), names=None)
@@ -247,10 +242,6 @@ class LinearLearner(GradientLearner):
 
     def rows(self, theta):
         return self.join(*self.units.unfold(*self.split(theta)))
-
-    @property
-    def n_outputs(self):
-        return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
 
     @property
     def n_params(self):

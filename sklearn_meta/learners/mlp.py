@@ -37,10 +37,6 @@ class MLPLearner(GradientLearner):
         k = self.n_outputs
         self._shell = self._set([(np.zeros((1, k)), np.eye(k))], names=None)
 
-    @property
-    def n_outputs(self):
-        return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
-
     @cached_property
     def network(self):
         """The network, in standardised units."""
@@ -84,7 +80,8 @@ class MLPLearner(GradientLearner):
 
     def _theta(self, fitted):
         pairs = zip(fitted.intercepts_, fitted.coefs_, strict=True)
-        return np.concatenate([np.ravel(part) for pair in pairs for part in pair]).astype(self.dtype)
+        theta = np.concatenate([np.ravel(part) for pair in pairs for part in pair])
+        return theta.astype(self.dtype)
 
     def constant(self, value):
         raise NotImplementedError
