@@ -781,12 +781,15 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
             self._descriptor_names = names
             self.n_descriptors_in_ = 0 if stacked is None else stacked.shape[1]
             return stacked
-        stacked, _ = stack_descriptors(descriptors, labels, self._descriptor_names)
+        stacked, names = stack_descriptors(descriptors, labels, self._descriptor_names)
         n_found = 0 if stacked is None else stacked.shape[1]
-        if n_found != self.n_descriptors_in_:
+        if n_found != self.n_descriptors_in_ or (n_found and names != self._descriptor_names):
             raise ValueError(
-                f"{labels[0]}: it has {n_found} descriptor entries, and the meta-train tasks had "
-                f"{self.n_descriptors_in_}. Pass descriptor= as in meta-training."
+                f"{labels[0]}: its descriptor has {n_found} entries"
+                f"{'' if names is None else f' ({names})'}, and those of the meta-train tasks had "
+                f"{self.n_descriptors_in_}"
+                f"{'' if self._descriptor_names is None else f' ({self._descriptor_names})'}. Pass "
+                "descriptor= as in meta-training."
             )
         return stacked
 

@@ -324,7 +324,7 @@ class TaskTable:
         n_rows = n_rows_of(X)
         if ids is None:
             descriptors = None
-            if side is not None:
+            if side is not None and n_rows:
                 codes = np.zeros(n_rows, dtype=np.intp)
                 descriptors = constant_within_tasks(side, codes, [None], side_names)
             return cls(X, y, np.array([0, n_rows]), None, sample_weight, descriptors)
