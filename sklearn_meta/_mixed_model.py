@@ -314,13 +314,15 @@ def fit_mixed_model(
         if callback is not None and callback(lambda: model(x, n_iter, False)):
             raise StopIteration
 
+    # The stored corrections are many: the deviance is flat along singular covariances.
+    options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0, "gtol": tol, "maxcor": 100}
     result = scipy.optimize.minimize(
         profile,
         structure.free(start),
         jac=True,
         method="L-BFGS-B",
         callback=after_iteration,
-        options={"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0, "gtol": tol, "maxcor": 100},
+        options=options,
     )
     return model(result.x, max(n_iter, 1), result.status in (0, 2))
 

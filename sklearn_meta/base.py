@@ -395,7 +395,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         Returns
         -------
         self : object
-            ``estimator_`` is the adapted model of the current task.
+            Without ids, ``estimator_`` is the adapted model of these rows; with ids it stays.
         """
         check_is_fitted(self)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
@@ -772,7 +772,8 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
                 f"descriptor= describes one task, and X holds {table.n_tasks}. Use "
                 "descriptor_columns, or adapt to one task at a time."
             )
-        return self._stacked_descriptors([descriptor], [table.label(0)])
+        label = "this task" if table.ids is None else table.label(0)
+        return self._stacked_descriptors([descriptor], [label])
 
     def _stacked_descriptors(self, descriptors, labels, reset=False):
         """Descriptors as a table; checked against those of meta-training unless ``reset``."""

@@ -140,7 +140,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         Number of meta-train tasks.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where X is a dataframe.
 
     See Also
@@ -431,7 +431,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     @property
     def prior_mean_(self):
-        """Prior mean of the coefficients where the side information is 0."""
+        """Prior mean of the coefficients (intercept first) where the side information is 0."""
 
         def compute(prior):
             at_zero = np.append(1.0, -prior.s_mean / prior.s_scale)
@@ -441,7 +441,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     @property
     def prior_covariance_(self):
-        """Prior covariance of the coefficients."""
+        """Prior covariance of the coefficients; 0 in rows and columns of fixed effects."""
 
         def compute(prior):
             J = prior.jacobian()[:, prior.model.random] @ prior.model.factor
@@ -465,7 +465,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     @property
     def log_likelihood_(self):
-        """Logarithm of the (restricted) likelihood of the data as they came."""
+        """Log (restricted) likelihood of the data as they came, comparable with lme4's."""
 
         def compute(prior):
             model, scaling = prior.model, prior.scaling
@@ -485,7 +485,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     @property
     def task_coefs_(self):
-        """Posterior means of the coefficients of the remembered tasks."""
+        """Posterior means of the coefficients of the remembered tasks, ordered as task_ids_."""
 
         def compute(prior):
             if self._remembered is None:

@@ -74,7 +74,18 @@ class Task:
         return f"Task(id={self.id!r}, n_rows={n_rows_of(self.X)})"
 
     def rows(self, index):
-        """The task with only the rows of ``index``, in that order."""
+        """The task with only some of its rows.
+
+        Parameters
+        ----------
+        index : array-like of int or bool
+            Row numbers, in the order wanted, or a mask.
+
+        Returns
+        -------
+        Task
+            Without fixed ``support``.
+        """
         weight = None if self.sample_weight is None else np.asarray(self.sample_weight)[index]
         y = safe_indexing(self.y, index)
         return replace(
