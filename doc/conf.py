@@ -3,6 +3,9 @@
 import tomllib
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 import sklearn_meta
 
 pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
@@ -15,13 +18,13 @@ release = version = sklearn_meta.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "literal"
+toc_object_entries_show_parents = "hide"
 
 autodoc_typehints = "none"  # types stand in the docstrings
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them
@@ -42,9 +45,23 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_show_sourcelink = False
+html_math_renderer = "mathml"
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
 }
+
+
+def visit_math(self, node):
+    """Write MathML, which browsers show without a script."""
+    block = isinstance(node, nodes.math_block)
+    self.body.append(tex2mathml(node.astext(), as_block=block))
+    raise nodes.SkipNode
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))

@@ -43,11 +43,18 @@ def as_ids(values):
 
 
 def _timestamp(value):
+    if hasattr(value, "to_datetime64"):  # of pandas: to the nanosecond, UTC if it has a zone
+        return value.to_datetime64()
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if value.tzinfo is not None:
         value = value.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(value, "ns")
+
+
+def _keys(ids):
+    """Ids as Python objects that can be looked up in a dict."""
+    return list(ids) if ids.dtype.kind == "M" else ids.tolist()
 
 
 def missing_ids(ids):
@@ -111,15 +118,15 @@ class IdIndex:
     def positions(self, ids):
         """Position of every id of ``ids``; -1 where it is missing or unknown."""
         kind = _TYPED.get(ids.dtype.kind, "object")
-        if len(self.ids) == 0 or (kind != self._kind and "time" in (kind, self._kind)):
+        if len(self.ids) == 0:
             return np.full(len(ids), -1, dtype=np.intp)
         if kind == self._kind != "object":
             at = np.searchsorted(self.ids, ids, sorter=self._order)
             position = self._order[np.minimum(at, len(self._order) - 1)]
             return np.where(self.ids[position] == ids, position, -1)
         if self._number is None:
-            self._number = {v: i for i, v in enumerate(self.ids.tolist())}
-        found = (-1 if _is_missing(v) else self._number.get(v, -1) for v in ids.tolist())
+            self._number = {v: i for i, v in enumerate(_keys(self.ids))}
+        found = (-1 if _is_missing(v) else self._number.get(v, -1) for v in _keys(ids))
         return np.fromiter(found, dtype=np.intp, count=len(ids))
 
     def union(self, ids):

@@ -15,6 +15,8 @@ so that only ``X'X, X'y, y'y`` of each task are ever needed. B and sigma² are p
     P = sum_t K_t (x) s_t s_t',   vec B = P^{-1} sum_t k_t (x) s_t,   sigma² = rss / nu
     -2 log L = sum_t log|A_t| + nu (1 + log 2 pi sigma²)  [+ log|P| and nu = N - rank P: REML]
 
+Fixed effects that depend linearly on earlier ones are left out (they are 0), as lme4 does.
+
 The profiled deviance is minimised over Lambda, in which it is smooth also where a variance is 0,
 by L-BFGS with the exact gradient ``2 D Lambda``, where with ``e_t = (k_t - K_t B s_t)_R``
 
@@ -33,6 +35,7 @@ Laird, Ware (1982), Random-effects models for longitudinal data.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 import scipy.optimize
 
 from ._stacked import cholesky, matmul, solve_lower, stack, transpose
@@ -121,6 +124,9 @@ class MixedModel:
         -2 log (restricted) likelihood.
     dof : float
         nu.
+    kept : ndarray of shape (n_kept,)
+        Positions in ``B.ravel()`` of the fixed effects that the data determine; the others are 0.
+    reml : bool
     n_iter : int
     converged : bool
     """
@@ -131,6 +137,8 @@ class MixedModel:
     random: np.ndarray
     deviance: float
     dof: float
+    kept: np.ndarray
+    reml: bool
     n_iter: int
     converged: bool
 
@@ -170,8 +178,8 @@ class _Profile:
         n_rows = moments.M[0, 0].sum()
         self.s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
         self.random, self.structure, self.reml = random, structure, reml
-        self.basis = self._estimable_basis()
-        self.dof = max(n_rows - (self.basis.shape[1] if reml else 0), 1.0)
+        self.kept = self._estimable()
+        self.dof = max(n_rows - (len(self.kept) if reml else 0), 1.0)
         self.floor = max(NOISE_FLOOR * self.yy / n_rows, np.finfo(np.float64).tiny)
         self.scale = 1.0 / n_rows
 
@@ -182,23 +190,32 @@ class _Profile:
         P = (K.reshape(p * p, -1) @ ss.T).reshape(p, p, q, q)
         return P.transpose(0, 2, 1, 3).reshape(p * q, p * q)
 
-    def _estimable_basis(self):
-        """A basis of the fixed effects that the data determine; the identity if all are."""
+    def _estimable(self):
+        """Positions of the fixed effects that do not depend linearly on those before them."""
         P = self._fixed(self.G)
         scale = np.sqrt(np.diag(P))
         scale[scale == 0] = 1.0
-        values, vectors = np.linalg.eigh(P / np.outer(scale, scale))
-        kept = values > RANK_TOLERANCE * values.max(initial=0.0)
-        return np.eye(len(P)) if kept.all() else vectors[:, kept] / scale[:, None]
+        P = P / np.outer(scale, scale)
+        kept, L = [], np.zeros_like(P)
+        for j in range(len(P)):  # Cholesky, leaving out what has no pivot
+            k = len(kept)
+            row = scipy.linalg.solve_triangular(L[:k, :k], P[kept, j], lower=True)
+            pivot = P[j, j] - row @ row
+            if pivot > RANK_TOLERANCE:
+                L[k, :k], L[k, k] = row, np.sqrt(pivot)
+                kept.append(j)
+        return np.array(kept, dtype=np.intp)
 
     def _inverse(self, P):
-        """P^{-1} on the estimable directions, and log|P| there."""
-        P = self.basis.T @ P @ self.basis
-        scale = np.sqrt(np.maximum(np.diag(P), np.finfo(np.float64).tiny))
-        values, vectors = np.linalg.eigh(P / np.outer(scale, scale))
+        """P^{-1} of the estimable fixed effects (0 for the others), and log|P| of these."""
+        kept = np.ix_(self.kept, self.kept)
+        scale = np.sqrt(np.maximum(np.diag(P)[self.kept], np.finfo(np.float64).tiny))
+        values, vectors = np.linalg.eigh(P[kept] / np.outer(scale, scale))
         values = np.maximum(values, RANK_TOLERANCE * 1e-3)
-        half = self.basis @ (vectors / scale[:, None] / np.sqrt(values))
-        return half @ half.T, np.log(values).sum() + 2 * np.log(scale).sum()
+        half = vectors / scale[:, None] / np.sqrt(values)
+        inverse = np.zeros_like(P)
+        inverse[kept] = half @ half.T
+        return inverse, np.log(values).sum() + 2 * np.log(scale).sum()
 
     def solve(self, free):
         """Everything that a value of Lambda determines."""
@@ -245,9 +262,8 @@ def fit_mixed_model(
     intercept=True,
     covariance="full",
     reml=True,
-    start=None,
-    max_iter=500,
-    tol=1e-7,
+    max_iter=1000,
+    tol=1e-8,
     callback=None,
 ):
     """Maximise the (restricted) likelihood.
@@ -262,10 +278,8 @@ def fit_mixed_model(
         Whether the first coefficient is an intercept; without, ``random`` counts features.
     covariance : {"full", "diag", "spherical"}, default="full"
     reml : bool, default=True
-    start : ndarray of shape (n_random, n_random), default=None
-        Lambda to start from; half the identity if None.
-    max_iter : int, default=500
-    tol : float, default=1e-7
+    max_iter : int, default=1000
+    tol : float, default=1e-8
         Stop when no entry of the gradient of the deviance per row exceeds it.
     callback : callable, default=None
         ``callback(get_model)`` after each iteration, where ``get_model()`` is the MixedModel so
@@ -280,13 +294,17 @@ def fit_mixed_model(
 
     def model(free, n_iter, converged):
         factor, _, _, B, _, sigma2, deviance = profile.solve(free)
-        dof = profile.dof
-        return MixedModel(B, factor, sigma2, random, deviance, dof, n_iter, converged)
+        dof, kept = profile.dof, profile.kept
+        return MixedModel(
+            B, factor, sigma2, random, deviance, dof, kept, reml, n_iter, converged
+        )
 
     if moments.n_tasks < 2 or len(random) == 0:  # nothing varies, or nobody knows by how much
         free = structure.free(np.zeros((len(random), len(random))))
         return model(free, 1, True)
-    start = 0.5 * np.eye(len(random)) if start is None else start
+    # Not at 0, where the gradient vanishes even if the variance should be positive, nor at a
+    # distance from it that is the length of the first step of L-BFGS, which is 1.
+    start = 0.5 * np.eye(len(random))
     n_iter = 0
 
     def after_iteration(intermediate_result):
@@ -296,13 +314,15 @@ def fit_mixed_model(
         if callback is not None and callback(lambda: model(x, n_iter, False)):
             raise StopIteration
 
+    # The stored corrections are many: the deviance is flat along singular covariances.
+    options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0, "gtol": tol, "maxcor": 100}
     result = scipy.optimize.minimize(
         profile,
         structure.free(start),
         jac=True,
         method="L-BFGS-B",
         callback=after_iteration,
-        options={"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0.0, "gtol": tol},
+        options=options,
     )
     return model(result.x, max(n_iter, 1), result.status in (0, 2))
 

@@ -423,7 +423,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         Returns
         -------
         self : object
-            ``estimator_`` is the adapted model of the current task.
+            Without ids, ``estimator_`` is the adapted model of these rows; with ids it stays.
         """
         check_is_fitted(self)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
@@ -800,7 +800,8 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
                 f"descriptor= describes one task, and X holds {table.n_tasks}. Use "
                 "descriptor_columns, or adapt to one task at a time."
             )
-        return self._stacked_descriptors([descriptor], [table.label(0)])
+        label = "this task" if table.ids is None else table.label(0)
+        return self._stacked_descriptors([descriptor], [label])
 
     def _stacked_descriptors(self, descriptors, labels, reset=False):
         """Descriptors as a table; checked against those of meta-training unless ``reset``."""
@@ -809,12 +810,15 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
             self._descriptor_names = names
             self.n_descriptors_in_ = 0 if stacked is None else stacked.shape[1]
             return stacked
-        stacked, _ = stack_descriptors(descriptors, labels, self._descriptor_names)
+        stacked, names = stack_descriptors(descriptors, labels, self._descriptor_names)
         n_found = 0 if stacked is None else stacked.shape[1]
-        if n_found != self.n_descriptors_in_:
+        if n_found != self.n_descriptors_in_ or (n_found and names != self._descriptor_names):
             raise ValueError(
-                f"{labels[0]}: it has {n_found} descriptor entries, and the meta-train tasks had "
-                f"{self.n_descriptors_in_}. Pass descriptor= as in meta-training."
+                f"{labels[0]}: its descriptor has {n_found} entries"
+                f"{'' if names is None else f' ({names})'}, and those of the meta-train tasks had "
+                f"{self.n_descriptors_in_}"
+                f"{'' if self._descriptor_names is None else f' ({self._descriptor_names})'}. Pass "
+                "descriptor= as in meta-training."
             )
         return stacked
 

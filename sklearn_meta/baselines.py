@@ -39,7 +39,7 @@ class Pooled(BaseMetaEstimator):
         Number of meta-train tasks.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where X is a dataframe.
 
     See Also
@@ -120,7 +120,7 @@ class Independent(BaseMetaEstimator):
         Number of meta-train tasks.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where X is a dataframe.
 
     See Also

@@ -108,9 +108,9 @@ class HierarchicalBayes(BaseMetaEstimator):
         Whether to work on features and targets standardised over the meta-train rows (features are
         scaled but not centred where the intercept does not vary, so that nothing else does).
         Changes nothing for ``covariance="full"`` but the rounding.
-    max_iter : int, default=500
+    max_iter : int, default=1000
         Most iterations of L-BFGS.
-    tol : float, default=1e-7
+    tol : float, default=1e-8
         Stop when no entry of the gradient of the deviance per row exceeds it.
     n_jobs : int, default=None
         Number of threads that adapt tasks, as in joblib; used for more than 16,384 tasks.
@@ -140,7 +140,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         Number of meta-train tasks.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where X is a dataframe.
 
     See Also
@@ -198,8 +198,8 @@ class HierarchicalBayes(BaseMetaEstimator):
         task_column=None,
         descriptor_columns=None,
         standardize=True,
-        max_iter=500,
-        tol=1e-7,
+        max_iter=1000,
+        tol=1e-8,
         n_jobs=None,
     ):
         self.estimator = estimator
@@ -298,7 +298,6 @@ class HierarchicalBayes(BaseMetaEstimator):
             intercept=prior.intercept,
             covariance=self.covariance,
             reml=self.method == "reml",
-            start=None if meta_model is None else meta_model.model.factor,
             max_iter=self.max_iter,
             tol=self.tol,
             callback=lambda model: report(lambda: replace(prior, model=model())),
@@ -432,7 +431,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     @property
     def prior_mean_(self):
-        """Prior mean of the coefficients where the side information is 0."""
+        """Prior mean of the coefficients (intercept first) where the side information is 0."""
 
         def compute(prior):
             at_zero = np.append(1.0, -prior.s_mean / prior.s_scale)
@@ -442,7 +441,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     @property
     def prior_covariance_(self):
-        """Prior covariance of the coefficients."""
+        """Prior covariance of the coefficients; 0 in rows and columns of fixed effects."""
 
         def compute(prior):
             J = prior.jacobian()[:, prior.model.random] @ prior.model.factor
@@ -466,15 +465,15 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     @property
     def log_likelihood_(self):
-        """Logarithm of the (restricted) likelihood of the data as they came."""
+        """Log (restricted) likelihood of the data as they came, comparable with lme4's."""
 
         def compute(prior):
             model, scaling = prior.model, prior.scaling
             deviance = model.deviance + 2 * model.dof * np.log(scaling.y_scale)
-            if self.method == "reml":  # log|P| in the units of the data
-                n_coefs, n_descriptors = model.B.shape
-                deviance += 2 * n_descriptors * np.log(scaling.x_scale).sum()
-                deviance += 2 * n_coefs * np.log(prior.s_scale).sum()
+            if model.reml:  # log|P| in the units of the data
+                x_scale = np.append(1.0, scaling.x_scale)[0 if prior.intercept else 1 :]
+                unit = np.outer(x_scale, np.append(1.0, prior.s_scale)).ravel()
+                deviance += 2 * np.log(unit[model.kept]).sum()
             return float(-deviance / 2)
 
         return self._prior_attribute(compute)
@@ -486,7 +485,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     @property
     def task_coefs_(self):
-        """Posterior means of the coefficients of the remembered tasks."""
+        """Posterior means of the coefficients of the remembered tasks, ordered as task_ids_."""
 
         def compute(prior):
             if self._remembered is None:

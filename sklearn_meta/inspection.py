@@ -150,8 +150,8 @@ class AdaptationCurveDisplay:
             )
         ax.set_xticks(np.arange(len(ticks)), [str(k) for k in ticks])
         ax.set_xlabel("Known rows of the new task (shots)")
-        ax.set_ylabel(f"{self.score_name} (mean ± standard error over tasks)")
-        ax.legend()
+        ax.set_ylabel(self.score_name)
+        ax.legend(title="mean ± standard error")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

@@ -5,6 +5,7 @@ Test tasks take no part in meta-training; every estimator sees the same episodes
 
 import copy
 import time
+from dataclasses import replace
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -17,7 +18,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from ._ids import as_ids
 from ._sklearn import n_rows_of
-from ._validation import as_table, split_columns
+from ._validation import as_table, concat_rows, split_columns
 from .base import BaseMetaEstimator
 from .tasks import as_tasks, is_task_collection, split_support, tasks_from_table
 
@@ -113,7 +114,7 @@ def _unwrap(estimator, X=None):
             estimator = estimator.best_estimator_
         elif isinstance(estimator, Pipeline):
             if X is not None and len(estimator) > 1:
-                X = estimator[:-1].transform(X)
+                X = _transformed(estimator[:-1], X)
             estimator = estimator[-1]
         else:
             raise TypeError(
@@ -121,6 +122,29 @@ def _unwrap(estimator, X=None):
                 "sklearn_meta, or a Pipeline or a search around one."
             )
     return estimator, X
+
+
+def _transformed(transformer, X):
+    """Take the rows of a table, or of every task, through a fitted transformer."""
+    if not is_task_collection(X):
+        return transformer.transform(X)
+    return [replace(task, X=transformer.transform(task.X)) for task in as_tasks(X)]
+
+
+def _fit_on_tasks(estimator, tasks):
+    """Meta-fit an estimator, a Pipeline or a search; the transformers see the pooled rows."""
+    if isinstance(estimator, BaseMetaEstimator):
+        return estimator.meta_fit(tasks)
+    if isinstance(estimator, Pipeline):
+        if len(estimator) > 1:
+            X = concat_rows([as_table(task.X) for task in tasks])
+            y = np.concatenate([np.asarray(task.y) for task in tasks])
+            tasks = _transformed(estimator[:-1].fit(X, y), tasks)
+        _fit_on_tasks(estimator[-1], tasks)
+        return estimator
+    if hasattr(estimator, "estimator") and hasattr(estimator, "refit"):
+        return estimator.fit(tasks)
+    return _unwrap(estimator)  # raises
 
 
 def _labelled(meta, X, y, groups):
@@ -254,16 +278,10 @@ def _column(values):
 
 
 def _one_fold(name, estimator, fold, tasks, train, test, shots, scoring, n_repeats, seed):
-    train_tasks = [tasks[t] for t in train]
-    estimator = clone(estimator)
-    if isinstance(estimator, BaseMetaEstimator):
-        estimator.meta_fit(train_tasks)
-    else:
-        estimator.fit(train_tasks)
-    meta, _ = _unwrap(estimator)
+    estimator = _fit_on_tasks(clone(estimator), [tasks[t] for t in train])
+    meta, test_tasks = _unwrap(estimator, [tasks[t] for t in test])
     rows = []
-    for t in test:
-        task = tasks[t]
+    for t, task in zip(test, test_tasks, strict=True):
         id_ = int(t) if task.id is None else task.id
         for repeat in range(n_repeats):
             rng = np.random.default_rng([seed, int(t), repeat])

@@ -74,7 +74,18 @@ class Task:
         return f"Task(id={self.id!r}, n_rows={n_rows_of(self.X)})"
 
     def rows(self, index):
-        """The task with only the rows of ``index``, in that order."""
+        """The task with only some of its rows.
+
+        Parameters
+        ----------
+        index : array-like of int or bool
+            Row numbers, in the order wanted, or a mask.
+
+        Returns
+        -------
+        Task
+            Without fixed ``support``.
+        """
         weight = None if self.sample_weight is None else np.asarray(self.sample_weight)[index]
         y = safe_indexing(self.y, index)
         return replace(
@@ -327,7 +338,7 @@ class TaskTable:
         n_rows = n_rows_of(X)
         if ids is None:
             descriptors = None
-            if side is not None:
+            if side is not None and n_rows:
                 codes = np.zeros(n_rows, dtype=np.intp)
                 descriptors = constant_within_tasks(side, codes, [None], side_names)
             return cls(X, y, np.array([0, n_rows]), None, sample_weight, descriptors)

@@ -298,20 +298,23 @@ class LinearLearner(GradientLearner):
         return self.join(coef, intercept)
 
     def _with_absent(self, fitted, coef, intercept, class_prior, n_rows):
-        """Outputs for all classes from a fit on some: the absent ones share one pseudo-row."""
+        """Outputs for all classes from a fit on some of them.
+
+        An absent class gets the mean output of the seen ones, lowered so that it has the share of
+        one pseudo-row where these are equal. So it is never the largest: never predicted.
+        """
         seen = np.searchsorted(self.classes, fitted.classes_)
         if len(seen) == 2:  # one output: its sign says which of two classes
             zero = 0.0 if self.link == "softmax" else -1.0
             coef = np.concatenate([zero * coef, coef])
             intercept = np.concatenate([zero * intercept, intercept])
-        absent = np.delete(np.arange(len(self.classes)), seen)
         share = class_prior / (n_rows + 1)
-        all_coef = np.zeros((self.n_outputs, self.n_features))
-        all_intercept = _link(share, self.link)
-        if self.link == "softmax":  # relative to the seen classes, at the centre of the features
-            centre = intercept.max()
-            level = centre + np.log(np.exp(intercept - centre).sum())
-            all_intercept = level + _link(share, "softmax") - np.log1p(-share[absent].sum())
+        lower = _link(share, self.link)
+        if self.link == "softmax":
+            absent = np.delete(share, seen).sum()
+            lower = lower + np.log(len(seen)) - np.log1p(-absent)
+        all_coef = np.repeat(coef.mean(axis=0, keepdims=True), self.n_outputs, axis=0)
+        all_intercept = intercept.mean() + np.minimum(lower, -1e-6)
         all_coef[seen], all_intercept[seen] = coef, intercept
         return all_coef, all_intercept
 
