@@ -105,8 +105,8 @@ class HierarchicalBayes(BaseMetaEstimator):
         Columns of X, constant within a task, that are its side information :math:`s_t`; they are
         taken out before the estimator sees X. Else side information comes with the tasks.
     standardize : bool, default=True
-        Whether to work on features and targets standardised over the meta-train rows (features are
-        scaled but not centred where the intercept does not vary, so that nothing else does).
+        Whether to work on features and targets standardised over the meta-train rows (where the
+        intercept does not vary, features that do are scaled but not centred, so that it does not).
         Changes nothing for ``covariance="full"`` but the rounding.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
@@ -358,8 +358,10 @@ class HierarchicalBayes(BaseMetaEstimator):
         scale = nonzero_scale(scale, mean)
         if not self.standardize:
             scale = np.ones_like(scale)
-        if not (self.standardize and intercept and 0 in self._random(learner)):
+        if not (self.standardize and intercept):
             mean = np.zeros_like(mean)
+        elif 0 not in self._random(learner):  # to centre a feature moves variation to the intercept
+            mean[self._random(learner) - 1] = 0.0
         scaling = Scaling(mean[:-1], scale[:-1], mean[-1], scale[-1])
         s_mean = moments.S.mean(axis=1)
         s_scale = nonzero_scale(moments.S.std(axis=1), s_mean)
@@ -375,10 +377,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         coefs = prior.coefs(w.T)
         if not prior.intercept:
             coefs = np.concatenate([np.zeros((len(coefs), 1)), coefs], axis=1)
-        random = prior.model.random
-        J = prior.jacobian()[np.ix_(random, random)]
-        C = np.einsum("ij,jkt,lk->ilt", J, C, J, optimize=True)
-        packed = C[np.triu_indices(len(random))].T
+        packed = C[np.triu_indices(len(C))].T  # in standardised units
         return np.concatenate([coefs, packed], axis=1).astype(learner.dtype, copy=False)
 
     # -- predictions -------------------------------------------------------------------------------
@@ -412,14 +411,16 @@ class HierarchicalBayes(BaseMetaEstimator):
         if not return_std:
             return mean
         prior = self.meta_model_
-        random = prior.model.random
-        Z = np.concatenate([np.ones((len(X), 1)), X], axis=1)[:, random + (not prior.intercept)]
+        random, scaling = prior.model.random, prior.scaling
+        Z = np.concatenate([np.ones((len(X), 1)), scaling.features(X)], axis=1)
+        Z = Z[:, random + (not prior.intercept)]
         i, j = np.triu_indices(len(random))
-        twice = np.where(i == j, 1.0, 2.0)
-        variance = np.full(len(X), self.noise_variance_)
+        variance = np.full(len(X), prior.model.sigma2)
         for k in range(len(i)):
-            variance += twice[k] * params[index, n_coefs + k] * Z[:, i[k]] * Z[:, j[k]]
-        return mean, np.sqrt(np.maximum(variance, 0.0)).astype(mean.dtype, copy=False)
+            both = params[index, n_coefs + k] * Z[:, i[k]] * Z[:, j[k]]
+            variance += both if i[k] == j[k] else 2 * both
+        std = scaling.y_scale * np.sqrt(np.maximum(variance, 0.0))
+        return mean, std.astype(mean.dtype, copy=False)
 
     # -- what was learned, in the units of the data ------------------------------------------------
 
