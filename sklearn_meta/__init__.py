@@ -4,7 +4,7 @@ from . import datasets
 from .baselines import Independent, Pooled
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
-from .inspection import AdaptationCurveDisplay
+from .inspection import AdaptationCurveDisplay, MetaLossDisplay
 from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .model_selection import cross_validate_tasks, few_shot_scorer
 from .reptile import Reptile
@@ -20,6 +20,7 @@ __all__ = [
     "IMAML",
     "Independent",
     "MAML",
+    "MetaLossDisplay",
     "MetaSGD",
     "Pooled",
     "Reptile",

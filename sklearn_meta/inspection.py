@@ -1,10 +1,11 @@
-"""Pictures of how well adaptation works."""
+"""Pictures of how well adaptation works, and of how meta-training went."""
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from .model_selection import cross_validate_tasks
 
-__all__ = ["AdaptationCurveDisplay"]
+__all__ = ["AdaptationCurveDisplay", "MetaLossDisplay"]
 
 
 class AdaptationCurveDisplay:
@@ -154,6 +155,128 @@ class AdaptationCurveDisplay:
         ax.legend(title="mean ± standard error")
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+class MetaLossDisplay:
+    """Mean query loss over meta-training, its running mean, and the loss of held-out tasks.
+
+    Use :meth:`from_estimator` to make one. The loss of a single meta-iteration is that of a few
+    tasks and jumps with their choice; the running mean shows the trend.
+
+    Parameters
+    ----------
+    loss_curve : array-like of shape (n_iter,)
+        Mean query loss of every meta-iteration.
+    validation_loss_curve : array-like of shape (n_epochs,), default=None
+        Mean query loss of the held-out tasks after every epoch, if any were held out.
+    name : str, default=None
+        What the legend calls the model, for several in one picture.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        Its figure.
+    lines_ : dict of str to matplotlib Line2D
+        The curves: ``"loss"``, ``"running_mean"`` and, if there is one, ``"validation_loss"``.
+
+    See Also
+    --------
+    AdaptationCurveDisplay : What the trained model gains from rows of a new task.
+
+    Examples
+    --------
+    >>> from sklearn_meta import MAML, MetaLossDisplay
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=50, random_state=0)
+    >>> model = MAML(max_iter=200, early_stopping=True, random_state=0).meta_fit(tasks)
+    >>> display = MetaLossDisplay.from_estimator(model)
+    >>> list(display.lines_)
+    ['loss', 'running_mean', 'validation_loss']
+    """
+
+    def __init__(self, *, loss_curve, validation_loss_curve=None, name=None):
+        self.loss_curve = loss_curve
+        self.validation_loss_curve = validation_loss_curve
+        self.name = name
+
+    @classmethod
+    def from_estimator(cls, estimator, *, name=None, ax=None):
+        """Draw the loss of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted, with ``loss_curve_``: an algorithm that learns by iterations.
+        name : str, default=None
+            What the legend calls it, for several in one picture.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        MetaLossDisplay
+        """
+        check_is_fitted(estimator)
+        loss = getattr(estimator, "loss_curve_", None)
+        if loss is None:
+            raise TypeError(
+                f"{type(estimator).__name__} has no loss_curve_: there is no course of training to "
+                "draw."
+            )
+        validation = getattr(estimator, "validation_loss_curve_", None)
+        validation = validation if validation is not None and len(validation) else None
+        return cls(loss_curve=loss, validation_loss_curve=validation, name=name).plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        MetaLossDisplay
+            This object.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                "MetaLossDisplay needs matplotlib: pip install 'sklearn_meta[plot]'."
+            ) from error
+        if ax is None:
+            _, ax = plt.subplots()
+        loss = np.asarray(self.loss_curve, dtype=float)
+        at = np.arange(1, len(loss) + 1)
+        label = "query loss" if self.name is None else self.name
+        (thin,) = ax.plot(at, loss, lw=0.6, alpha=0.4)
+        mean = _running_mean(loss, len(loss) // 40)
+        (thick,) = ax.plot(at, mean, lw=2, color=thin.get_color(), label=label)
+        self.lines_ = {"loss": thin, "running_mean": thick}
+        if self.validation_loss_curve is not None:
+            held_out = np.asarray(self.validation_loss_curve, dtype=float)
+            epochs = np.arange(1, len(held_out) + 1) * (len(loss) / max(1, len(held_out)))
+            label = "held-out tasks" if self.name is None else f"{self.name}, held-out tasks"
+            (line,) = ax.plot(epochs, held_out, "--", color="black", label=label)
+            self.lines_["validation_loss"] = line
+        ax.set_xlabel("Meta-iteration")
+        ax.set_ylabel("Query loss after adaptation")
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _running_mean(values, half):
+    """Means of the values up to ``half`` places away; of fewer at the start, where they fall."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    at = np.arange(len(values))
+    half = np.minimum(half, at)
+    start, stop = at - half, np.minimum(at + half + 1, len(values))
+    return (sums[stop] - sums[start]) / (stop - start)
 
 
 def _mean_by(codes, values):
