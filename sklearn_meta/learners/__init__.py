@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from .._sklearn import get_feature_names
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, n_chunks
 from .blackbox import BlackBoxLearner
@@ -64,6 +65,7 @@ def make_learner(
     y : ndarray of shape (n_rows,)
     classes : ndarray, default=None
     feature_names : ndarray of str, default=None
+        Of X; of a Pipeline, the last step gets the names that its transformers give.
     step_params : dict of dict, default=None
         Further arguments of ``fit`` for the transformers, by the name of the step.
     standardize : bool, default=False
@@ -86,6 +88,7 @@ def make_learner(
             X = step.fit_transform(X, y, **(step_params or {}).get(step_name, {}))
             steps.append((step_name, step))
         name, estimator = estimator.steps[-1]
+        feature_names = get_feature_names(X)
     if hasattr(X, "toarray"):
         X = X.toarray()
     settings = dict(
