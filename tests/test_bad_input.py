@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import itertools
 import re
 from contextlib import contextmanager
 from functools import partial
@@ -156,10 +157,23 @@ BAD_VALUES = {
 }
 
 
-@pytest.mark.parametrize("dataframe", [True, False], ids=["frame", "array"])
-@pytest.mark.parametrize("kind", BAD_VALUES)
-@each_door(DOORS)
-@each(REGRESSORS)
+def finds_out_later(meta, door, kind, dataframe):
+    """Whether the package cannot know: who wraps what takes strings may pass such a dataframe.
+
+    Independent gives the rows to the estimator only when it adapts.
+    """
+    keeps_frames = isinstance(meta.estimator, SVR) and dataframe
+    return keeps_frames and door is meta_fit and kind not in ("NaN", "infinity")
+
+
+@pytest.mark.parametrize(
+    "meta, door, kind, dataframe",
+    [
+        pytest.param(*case, id="-".join([short(case[0]), case[1].__name__, *map(str, case[2:])]))
+        for case in itertools.product(REGRESSORS, DOORS, BAD_VALUES, [True, False])
+        if not finds_out_later(*case)
+    ],
+)
 def test_bad_value_in_X(meta, door, kind, dataframe, knows, refuses):
     value, words = BAD_VALUES[kind]
     meta, tasks = knows(meta, dataframe)
@@ -821,7 +835,7 @@ def test_odd_data_give_finite_predictions(meta, kind, unchanged):
         np.testing.assert_allclose(meta.predict(X, groups=ids), y, atol=0.2)
 
 
-@pytest.mark.parametrize("scale", [1e-160, 1e160])
+@pytest.mark.parametrize("scale", [1e-160, 1e13, 1e160])
 @pytest.mark.parametrize("what", ["X", "y", "support", "query"])
 @each([Independent(), HierarchicalBayes(), HierarchicalBayes(standardize=False)])
 @pytest.mark.filterwarnings("error::RuntimeWarning")

@@ -96,6 +96,7 @@ def make_learner(
     )
     if type(estimator) not in LINEAR:
         return BlackBoxLearner(estimator, **settings), X
+    estimator._validate_params()  # scikit-learn's own check; its fit may never be called
     X = np.asarray(X)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
