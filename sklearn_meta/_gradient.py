@@ -151,7 +151,7 @@ def inner_steps(
                     new_value = _value(network, new, support, penalty, centre)
                 else:
                     new_value, gradient = _value_and_gradient(
-                        network, new, support, penalty, theta
+                        network, new, support, penalty, centre
                     )
             value = new_value
         path.rate.append(rate)

@@ -25,21 +25,37 @@ def _is_missing(value):
 
 def as_ids(values):
     """Bring a column of ids to a 1-D array, typed where it can be, else of Python objects."""
-    values = np.asarray(values)
+    values = _list_of_ids(values) if isinstance(values, (list, tuple)) else np.asarray(values)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
         raise ValueError(f"task ids must be one-dimensional, got an array of shape {values.shape}")
     if values.dtype.kind == "M":
-        return values.astype("datetime64[ns]")
+        stamps = values.astype("datetime64[ns]")
+        same = (stamps.astype(values.dtype) == values) | np.isnat(values)
+        return stamps if same.all() else values  # nanoseconds end in the year 2262
     if values.dtype.kind in _TYPED:
         return values
     out = np.empty(len(values), dtype=object)
     out[:] = values.tolist()
-    if len(out) and all(isinstance(v, date) or _is_missing(v) for v in out):
+    if len(out) and all(_is_missing(v) or _is_timestamp(v) for v in out):
         stamps = [np.datetime64("NaT") if _is_missing(v) else _timestamp(v) for v in out]
         return np.array(stamps, dtype="datetime64[ns]")
     return out
+
+
+def _list_of_ids(values):
+    """An array of the entries of a list, each as it is: NumPy would make ["a", 1] all text."""
+    kinds = {type(value) for value in values}
+    if len(kinds) == 1 and not kinds & {tuple, list}:
+        return np.asarray(values)
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def _is_timestamp(value):
+    return isinstance(value, date) and 1678 <= value.year < 2262  # what nanoseconds can hold
 
 
 def _timestamp(value):

@@ -80,7 +80,8 @@ SHARED = {
         Where meta-training starts: at the wrapped estimator fitted on the pooled rows, or as it
         draws its own first parameters (0 of linear ones).
     early_stopping : bool, default=False
-        Whether to hold tasks out, stop when their loss no longer falls, and keep the best.
+        Whether to hold tasks out, stop when their loss no longer falls, and keep the best (not
+        with ``"lbfgs"``).
     validation_fraction : float, default=0.1
         Share of the tasks that is held out.
     n_iter_no_change : int, default=10
@@ -106,7 +107,7 @@ SHARED = {
     estimator_ : estimator
         The adapted model of the current task.
     loss_curve_ : list of float
-        Mean query loss of every meta-iteration.
+        Mean query loss before every meta-iteration (after it, of ``"lbfgs"``).
     validation_loss_curve_ : list of float
         Mean query loss of the held-out tasks after every epoch, with ``early_stopping``.
     n_iter_ : int
@@ -227,6 +228,11 @@ class GradientMetaEstimator(BaseMetaEstimator):
         tasks = np.arange(n_tasks)
         if not self.early_stopping:
             return tasks, tasks[:0]
+        if self.outer_solver == "lbfgs":
+            raise ValueError(
+                "early_stopping needs outer_solver='adam' or 'sgd'; 'lbfgs' runs to convergence on "
+                "fixed episodes."
+            )
         n_held_out = max(1, round(self.validation_fraction * n_tasks))
         if n_held_out >= n_tasks:
             raise ValueError(

@@ -91,7 +91,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         the place of its penalty; ``estimator_`` is of its class. None: ``LinearRegression()``.
     random_effects : {"all", "intercept"} or list, default="all"
         Which coefficients vary between tasks: all, the intercept only, or those of a list of
-        feature names or indices (after the transformers of a Pipeline: indices), in which
+        feature names or indices (those that the transformers of a Pipeline give), in which
         ``"intercept"`` stands for the intercept. The others are fixed effects, the same in all
         tasks of equal descriptor.
     covariance : {"full", "diag", "spherical"}, default="full"
@@ -328,9 +328,7 @@ class HierarchicalBayes(BaseMetaEstimator):
             effects = ["intercept"]
         else:
             effects = list(self.random_effects)
-        names = None
-        if learner.name is None and learner.feature_names is not None:
-            names = list(learner.feature_names)
+        names = None if learner.feature_names is None else list(learner.feature_names)
         positions = []
         for effect in effects:
             if names is not None and effect in names:

@@ -383,13 +383,13 @@ class TaskTable:
 
     def task(self, t):
         """Rows, targets and weights of one task."""
-        rows = slice(self.offsets[t], self.offsets[t + 1])
+        rows = slice(int(self.offsets[t]), int(self.offsets[t + 1]))
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         return safe_indexing(self.X, rows), self.y[rows], weight
 
     def block(self, start, stop):
         """The tasks ``start`` to ``stop`` as a table (a view)."""
-        rows = slice(self.offsets[start], self.offsets[stop])
+        rows = slice(int(self.offsets[start]), int(self.offsets[stop]))
 
         def part(values, index):
             return None if values is None else values[index]

@@ -131,6 +131,7 @@ def test_relatives_of_linear_models():
     assert (first.meta_model_.theta != exact.meta_model_.theta).any()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_anil_moves_the_last_layer_only():
     meta = make(ANIL, NETWORK).meta_fit(TASKS)
     start = make(ANIL, NETWORK, max_iter=0).meta_fit(TASKS)
@@ -221,6 +222,11 @@ def test_early_stopping_keeps_the_best():
 def test_early_stopping_needs_two_tasks():
     with pytest.raises(ValueError, match="there is only 1"):
         make(early_stopping=True).meta_fit(TASKS[:1])
+
+
+def test_early_stopping_is_not_for_lbfgs():
+    with pytest.raises(ValueError, match="outer_solver"):
+        make(early_stopping=True, outer_solver="lbfgs").meta_fit(TASKS)
 
 
 @pytest.mark.parametrize("n_shots", [(3, 1), (1, 2, 3), (-1, 2)])

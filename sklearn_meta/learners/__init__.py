@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 
+from .._sklearn import get_feature_names
 from ._losses import Squared
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, n_chunks
@@ -75,6 +76,7 @@ def make_learner(
     y : ndarray of shape (n_rows,)
     classes : ndarray, default=None
     feature_names : ndarray of str, default=None
+        Of X; of a Pipeline, the last step gets the names that its transformers give.
     step_params : dict of dict, default=None
         Further arguments of ``fit`` for the transformers, by the name of the step.
     standardize : bool, default=False
@@ -100,6 +102,7 @@ def make_learner(
             X = step.fit_transform(X, y, **(step_params or {}).get(step_name, {}))
             steps.append((step_name, step))
         name, estimator = estimator.steps[-1]
+        feature_names = get_feature_names(X)
     if hasattr(X, "toarray"):
         X = X.toarray()
     settings = dict(
@@ -110,6 +113,7 @@ def make_learner(
             return BlackBoxLearner(estimator, **settings), X
         del settings["n_features"]
         return HeadLearner.fit(estimator, X, y, codes, sample_weight=sample_weight, **settings)
+    estimator._validate_params()  # scikit-learn's own check; its fit may never be called
     X = np.asarray(X)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)

@@ -4,6 +4,7 @@ A learner stands between an algorithm, which works on arrays with a task axis, a
 estimator, which knows one data set. Its parameters are rows of one array ``(n_tasks, n_params)``.
 """
 
+import copy
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -42,7 +43,7 @@ class Learner(ABC):
     classes : ndarray or None
         The classes over all tasks; None for a regressor.
     feature_names : ndarray or None
-        Names of the columns that users pass, where they are dataframes.
+        Names of the features that it sees, where they are columns of a dataframe.
     """
 
     def __init__(
@@ -150,10 +151,14 @@ class Learner(ABC):
         return np.concatenate(rows)
 
     def wrap(self, fitted):
-        """Put the frozen transformers in front of a fitted estimator, as the user had them."""
+        """Put the frozen transformers in front of a fitted estimator, as the user had them.
+
+        They are copies, so that what the user does to the result leaves the learner alone.
+        """
         if self.name is None:
             return fitted
-        return Pipeline([*self.steps, (self.name, fitted)])
+        steps = [(name, copy.copy(step)) for name, step in self.steps]
+        return Pipeline([*steps, (self.name, fitted)])
 
 
 def _seen_rows(X, y, sample_weight, fit_params):

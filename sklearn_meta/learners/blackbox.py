@@ -1,8 +1,11 @@
 """Estimators of any other kind: the parameters of a task are the fitted estimator itself."""
 
+import copy
+
 import numpy as np
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
+from .._sklearn import safe_indexing
 from .base import Learner
 
 __all__ = ["BlackBoxLearner"]
@@ -29,7 +32,7 @@ class BlackBoxLearner(Learner):
         return self.read(dummy.fit(X, self.classes, sample_weight=np.maximum(value, 1e-12)))
 
     def make_estimator(self, row):
-        return self.wrap(row[0])
+        return self.wrap(copy.copy(row[0]))
 
     def predict(self, method, params, X, index):
         if len(params) == 1:
@@ -38,7 +41,7 @@ class BlackBoxLearner(Learner):
         order = np.argsort(index, kind="stable")
         models, first = np.unique(index[order], return_index=True)
         for model, rows in zip(models, np.split(order, first[1:]), strict=True):
-            part = self._one(method, params[model, 0], X[rows])
+            part = self._one(method, params[model, 0], safe_indexing(X, rows))
             if out is None:
                 out = np.empty((len(X), *part.shape[1:]), dtype=part.dtype)
             out[rows] = part
@@ -49,7 +52,11 @@ class BlackBoxLearner(Learner):
             scores = np.log(model.predict_proba(X))
             return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
         values = getattr(model, method)(X)
-        if method == "predict" or self.classes is None or len(model.classes_) == len(self.classes):
+        if self.classes is None:
+            return values
+        if method == "predict":  # labels of some classes may be shorter strings
+            return values.astype(self.classes.dtype, copy=False)
+        if len(model.classes_) == len(self.classes):
             return values
         if values.ndim == 1:  # two classes of more: one score
             values = np.stack([-values, values], axis=1)

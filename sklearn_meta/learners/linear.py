@@ -285,8 +285,7 @@ class LinearLearner(GradientLearner):
         return estimator
 
     def make_estimator(self, row):
-        names = self.feature_names if self.name is None else None
-        return self.wrap(self._set(*self.split(row), names=names))
+        return self.wrap(self._set(*self.split(row), names=self.feature_names))
 
     def read(self, fitted, class_prior=None, n_rows=1):
         coef = np.atleast_2d(fitted.coef_)

@@ -71,9 +71,8 @@ class MLPLearner(GradientLearner):
         return estimator
 
     def make_estimator(self, row):
-        names = self.feature_names if self.name is None else None
         layers = [(b[0], W[0]) for b, W in self.network.layers(row[None])]
-        return self.wrap(self._set(layers, names))
+        return self.wrap(self._set(layers, self.feature_names))
 
     def read(self, fitted, class_prior=None, n_rows=1):
         return self.rows(self._theta(fitted)[None])[0]

@@ -1,0 +1,218 @@
+"""Speed and memory of HierarchicalBayes against lme4, random intercept and slope.
+
+    python benchmarks/bench_hierarchical.py
+    python benchmarks/bench_hierarchical.py --sizes 1000x20 --repeats 1
+    python benchmarks/bench_hierarchical.py --scikit-lego     (a peer, if it is installed)
+
+Protocol:
+
+1. y = 1 + 2 x + u0 + u1 x + e; x, u0, e ~ N(0, 1), u1 ~ N(0, 0.25), all independent; tasks of
+   equal size, rows in the order of the tasks, integer ids. Seed 0. Both programs read the same
+   numbers.
+2. One thread each, one program at a time.
+3. HierarchicalBayes: `fit(X, y, groups=ids)`, which learns the prior by REML and adapts to every
+   task. A fresh process loads the data, fits a few tasks to have everything imported, then
+   measures. Seconds: the median of 3 such processes.
+4. lme4: `lmer(y ~ x + (x | g), REML = TRUE)`, which gives estimates but does not yet compute the
+   tasks' coefficients, timed once inside R by `lme4_speed.R`, reading the file not included. It is
+   timed with and without its check of the derivatives at the optimum; `ratio` is to its default,
+   with the check; `ratio*` to the faster call without.
+5. Memory: growth of the peak of that process during `fit`: what is needed above the data.
+6. Ids as strings: the same tables with ids like "task_123", as a NumPy array of strings and as an
+   array of Python strings, which is what columns of dataframes become. (The memory of the latter
+   is understated: making the array has raised the peak before.)
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sklearn_meta import HierarchicalBayes
+
+R_SCRIPT = Path(__file__).with_name("lme4_speed.R")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+SIZES = ("1000x20", "10000x20", "100000x10", "1000000x10")
+LME4_MOST_TASKS = 100_000
+# Seconds of lme4 1.1.31, one core of an AMD EPYC: shown where R is not installed.
+LME4_STORED = {"1000x20": 0.21, "10000x20": 3.3, "100000x10": 13.6}
+LME4_SECONDS = ("seconds", "seconds_no_derivative_check")
+MEGABYTE = 2**20
+
+
+def make_data(size, folder):
+    """Write the table for both programs."""
+    n_tasks, n_rows = map(int, size.split("x"))
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(n_tasks), n_rows)
+    x = rng.standard_normal(n_tasks * n_rows)
+    u = rng.standard_normal((n_tasks, 2)) * [1.0, 0.5]
+    y = 1.0 + 2.0 * x + u[task, 0] + u[task, 1] * x + rng.standard_normal(len(x))
+    np.save(folder / "X.npy", x[:, None])
+    np.save(folder / "y.npy", y)
+    np.save(folder / "integer.npy", task)
+    np.save(folder / "string.npy", np.strings.add("task_", task.astype(str)))
+    if n_tasks <= LME4_MOST_TASKS:
+        pd.DataFrame({"y": y, "x": x, "g": task}).to_csv(folder / "data.csv", index=False)
+
+
+def read_data(folder, ids):
+    groups = np.load(folder / ("integer.npy" if ids == "integer" else "string.npy"))
+    if ids == "object":
+        groups = groups.astype(object)
+    return np.load(folder / "X.npy"), np.load(folder / "y.npy"), groups
+
+
+def peak_memory():
+    """The peak of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def measure(folder, ids):
+    """Fit once, in a fresh process."""
+    X, y, groups = read_data(folder, ids)
+    few = slice(0, 200)  # loads what is imported late
+    HierarchicalBayes().fit(X[few], y[few], groups=groups[few])
+    before = peak_memory()
+    start = time.perf_counter()
+    meta = HierarchicalBayes().fit(X, y, groups=groups)
+    seconds = time.perf_counter() - start
+    memory = peak_memory() - before
+    start = time.perf_counter()
+    meta.predict(X, groups=groups)
+    return {
+        "seconds": seconds,
+        "predict_seconds": time.perf_counter() - start,
+        "memory": memory,
+        "fixef": meta.prior_mean_.tolist(),
+        "varcorr": meta.prior_covariance_.tolist(),
+        "sigma2": meta.noise_variance_,
+    }
+
+
+def in_fresh_process(*arguments):
+    """Run this file with one thread and read the JSON that it prints."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return run_json(command)
+
+
+def run_json(command):
+    environment = {**os.environ, **ONE_THREAD}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def lme4(size, folder):
+    """Time lme4 in R; None without R or where it would take too long."""
+    n_tasks, n_rows = size.split("x")
+    if shutil.which("Rscript") is None or int(n_tasks) > LME4_MOST_TASKS:
+        return None
+    return run_json(["Rscript", str(R_SCRIPT), n_tasks, n_rows, str(folder / "data.csv")])
+
+
+def estimates(fit):
+    """Fixed effects, variances, correlation and noise variance, in one line."""
+    (v0, cov), (_, v1) = fit["varcorr"]
+    b0, b1 = fit["fixef"].values() if isinstance(fit["fixef"], dict) else fit["fixef"]
+    return (
+        f"mean {b0:.5f} {b1:.5f}  variances {v0:.5f} {v1:.5f}  "
+        f"correlation {cov / np.sqrt(v0 * v1):.5f}  noise {fit['sigma2']:.5f}"
+    )
+
+
+def compare(size, repeats):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        in_fresh_process("--make", size, folder)  # its peak must not become that of this process
+        fits = [in_fresh_process("--measure", folder, "integer") for _ in range(repeats)]
+        ours = {**fits[0], "seconds": statistics.median(fit["seconds"] for fit in fits)}
+        print(f"\n{size.replace('x', ' tasks x ')} rows")
+        print(f"  sklearn_meta  {estimates(ours)}")
+        report_lme4(size, lme4(size, folder), ours["seconds"])
+        for ids in ("integer", "string", "object"):
+            fit = ours if ids == "integer" else in_fresh_process("--measure", folder, ids)
+            print(
+                f"  sklearn_meta  {ids} ids: fit {fit['seconds']:.3f} s, "
+                f"{fit['memory'] / MEGABYTE:.0f} MB above the data; "
+                f"predict all rows {fit['predict_seconds']:.3f} s"
+            )
+
+
+def report_lme4(size, fit, seconds):
+    if fit is not None:
+        name, slow, fast = "lme4 " + fit["lme4_version"], *map(fit.get, LME4_SECONDS)
+        print(f"  {name:13} {estimates(fit)}")
+        print(f"  {name:13} {slow:.3f} s; without its check {fast:.3f} s")
+        print(f"  ratio {slow / seconds:.1f}, ratio* {fast / seconds:.1f}")
+    elif size in LME4_STORED:
+        stored = LME4_STORED[size]
+        print("  lme4 is not installed here. Version 1.1.31 on another machine, one core of an AMD")
+        print(f"  EPYC, took {stored} s, {stored / seconds:.1f} times as long: a rough guide only.")
+    else:
+        print("  lme4: not run at this size.")
+
+
+def compare_scikit_lego():
+    """Fit and predict 8,000 groups of 10 rows; scikit-lego fits one model per group in a loop."""
+    try:
+        from sklego.meta import HierarchicalRegressor
+    except ImportError:
+        print("\nscikit-lego is not installed: pip install scikit-lego")
+        return
+    from sklearn.linear_model import LinearRegression
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        in_fresh_process("--make", "8000x10", folder)
+        ours = in_fresh_process("--measure", folder, "integer")
+        X, y, groups = read_data(folder, "integer")
+    table = pd.DataFrame({"g": groups, "x": X[:, 0]})
+    model = HierarchicalRegressor(LinearRegression(), groups=["g"])
+    start = time.perf_counter()
+    model.fit(table, y)
+    fit = time.perf_counter() - start
+    start = time.perf_counter()
+    model.predict(table)
+    predict = time.perf_counter() - start
+    print("\n8000 tasks x 10 rows")
+    print(f"  scikit-lego   fit {fit:.2f} s, predict {predict:.2f} s")
+    print(f"  sklearn_meta  fit {ours['seconds']:.3f} s, predict {ours['predict_seconds']:.3f} s")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="TASKSxROWS")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--scikit-lego", action="store_true")
+    parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.make:
+        make_data(args.make[0], Path(args.make[1]))
+        print("{}")
+    elif args.measure:
+        print(json.dumps(measure(Path(args.measure[0]), args.measure[1])))
+    else:
+        for size in args.sizes:
+            compare(size, args.repeats)
+        if args.scikit_lego:
+            compare_scikit_lego()
+
+
+if __name__ == "__main__":
+    main()

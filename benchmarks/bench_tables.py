@@ -1,0 +1,244 @@
+"""Few-shot error on eight real tables, beside every method that was measured on them before.
+
+    python benchmarks/bench_tables.py
+    python benchmarks/bench_tables.py --tables exam oxboys --seeds 0 1 --methods pooled diag
+    python benchmarks/bench_tables.py --csv results.csv
+
+Protocol:
+
+1. Tables, splits, support and query rows, scores: `tables.py`. Seeds 0 to 4.
+2. Every method is meta-trained on the meta-train tasks only, then adapted at once to the first
+   K = 0, 1, 2, 5, 10, 20 rows of all test tasks, and scored on their query rows.
+3. All settings are the defaults of scikit-learn and of this package, but for those in METHODS.
+4. `validated` and `validated_any` choose between CANDIDATES: each is meta-trained on the meta-train
+   tasks and scored on the validation tasks, at 1, 2, 5, 10 and 20 shots, with 10 random supports of
+   each task (`--validation-seed` draws others). The one of least geometric mean of the five errors
+   is used for all K. Test tasks take no part in the choice, and validation tasks none in training.
+5. Peers come from `peer_results.csv`, which was measured once on the same splits: the best method
+   off the shelf, the best prototype ("reference"), and `eb`, linear empirical Bayes with all
+   coefficients random (logistic for classification). Below each table are the ratios to `eb`:
+   less than 1 is better. A ratio is that of the mean errors over seeds 0 to 4, which peers are
+   means of, too: with other seeds it tells nothing.
+"""
+
+import argparse
+import copy
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss, mean_squared_error
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from tables import N_SHOTS, SPEC, episode, make_split
+
+from sklearn_meta import HierarchicalBayes, Independent, Pooled, few_shot_scorer
+
+PEERS = Path(__file__).with_name("peer_results.csv")
+OFF_THE_SHELF = ("pooled_", "task_only_", "statsmodels_", "gpboost_", "merf", "sklego_", "adapt_")
+
+LINEAR = {"regression": Ridge(), "classification": LogisticRegression(max_iter=1000)}
+BOOSTING = {
+    "regression": HistGradientBoostingRegressor(random_state=0),
+    "classification": HistGradientBoostingClassifier(random_state=0),
+}
+
+# What a validated method chooses from.
+CANDIDATES = {
+    "validated": {"covariance": ["full", "diag"]},
+    "validated_any": [{"covariance": ["full", "diag"]}, {"random_effects": ["intercept"]}],
+}
+VALIDATION_SHOTS = (1, 2, 5, 10, 20)
+VALIDATION_REPEATS = 10
+
+
+def pooled(split, kind, seed):
+    return Pooled(LINEAR[kind]).meta_fit(split.meta_train)
+
+
+def boosting(split, kind, seed):
+    return Pooled(BOOSTING[kind]).meta_fit(split.meta_train)
+
+
+def independent(split, kind, seed):
+    return Independent(LINEAR[kind]).meta_fit(split.meta_train)
+
+
+def hierarchical(**params):
+    return lambda split, kind, seed: HierarchicalBayes(**params).meta_fit(split.meta_train)
+
+
+def validated(name):
+    def fit(split, kind, seed):
+        params = choose(HierarchicalBayes(), CANDIDATES[name], split, seed)
+        return HierarchicalBayes(**params).meta_fit(split.meta_train)
+
+    return fit
+
+
+METHODS = {
+    "pooled": pooled,
+    "boosting": boosting,
+    "independent": independent,
+    "intercept": hierarchical(random_effects="intercept"),
+    "full": hierarchical(),
+    "diag": hierarchical(covariance="diag"),
+    "validated": validated("validated"),
+    "validated_any": validated("validated_any"),
+}
+FOR_ANY_KIND = ("pooled", "boosting", "independent")  # the others are for regression
+
+
+def choose(meta, grid, split, seed):
+    """The parameters that do best on the validation tasks, over all numbers of shots."""
+    most_rows = max(len(task.y) for task in split.validation)
+    shots = [k for k in VALIDATION_SHOTS if k < most_rows]
+    settings = {"n_repeats": VALIDATION_REPEATS, "random_state": seed}
+    scoring = {
+        str(k): few_shot_scorer("neg_mean_squared_error", n_shots=k, **settings) for k in shots
+    }
+    fold = [-1] * len(split.meta_train) + [0] * len(split.validation)
+    search = GridSearchCV(meta, grid, scoring=scoring, cv=PredefinedSplit(fold), refit=False)
+    results = search.fit([*split.meta_train, *split.validation]).cv_results_
+    errors = np.array([-results[f"mean_test_{k}"] for k in shots])
+    return results["params"][np.log(errors).mean(axis=0).argmin()]
+
+
+def few_shot_errors(meta, tasks, kind):
+    """Mean error over tasks for every number of shots that some task has rows for."""
+    errors = {}
+    for n_shots in N_SHOTS:
+        episodes = {t.id: e for t in tasks if (e := episode(t, n_shots)) is not None}
+        if not episodes:
+            continue
+        support, query = zip(*episodes.values(), strict=True)
+        adapted = copy.copy(meta)
+        if n_shots > 0:
+            X, y, groups = long_table(support)
+            adapted.adapt(X, y, groups=groups)
+        X, y, groups = long_table(query)
+        if kind == "regression":
+            predicted, loss, options = adapted.predict(X, groups=groups), mean_squared_error, {}
+        else:
+            predicted = adapted.predict_proba(X, groups=groups)
+            loss, options = log_loss, {"labels": adapted.classes_}
+        bounds = np.cumsum([len(task.y) for task in query])[:-1]
+        parts = zip(np.split(y, bounds), np.split(predicted, bounds), strict=True)
+        errors[n_shots] = np.mean([loss(*part, **options) for part in parts])
+    return errors
+
+
+def long_table(tasks):
+    X = np.concatenate([task.X for task in tasks])
+    y = np.concatenate([task.y for task in tasks])
+    return X, y, np.repeat([task.id for task in tasks], [len(task.y) for task in tasks])
+
+
+def run(name, seed, methods, validation_seed):
+    """One row per method and number of shots."""
+    warnings.simplefilter("ignore", ConvergenceWarning)  # counted in the report instead
+    kind = SPEC[name].kind
+    split = make_split(name, seed)
+    rows = []
+    for method in methods:
+        if kind != "regression" and method not in FOR_ANY_KIND:
+            continue
+        start = time.perf_counter()
+        meta = METHODS[method](split, kind, validation_seed)
+        seconds = time.perf_counter() - start
+        about = None, None, None
+        if isinstance(meta, HierarchicalBayes):
+            about = meta.covariance, meta.random_effects, meta.n_iter_ < meta.max_iter
+        for n_shots, score in few_shot_errors(meta, split.test, kind).items():
+            rows.append((name, seed, method, n_shots, score, seconds, *about))
+    return rows
+
+
+COLUMNS = ["table", "seed", "method", "n_shots", "score", "fit_seconds"]
+COLUMNS += ["covariance", "random_effects", "converged"]
+
+
+def peers():
+    """Best off the shelf, best reference, and empirical Bayes, for every table and K."""
+    results = pd.read_csv(PEERS).rename(columns={"dataset": "table", "K": "n_shots"})
+    results = results.set_index(["table", "n_shots"])
+    shelf = results["method"].str.startswith(OFF_THE_SHELF)
+    eb = results["method"].isin(["eb_linear (reference)", "eb_logit (reference)"])
+    best = {"shelf": results[shelf], "reference": results[~shelf], "eb": results[eb]}
+    columns = {}
+    for column, part in best.items():
+        part = part.sort_values("score").groupby(level=[0, 1]).first()
+        columns[column] = part["score"]
+        if column != "eb":
+            columns[f"{column}: which"] = part["method"].str.replace(" (reference)", "")
+    return pd.DataFrame(columns)
+
+
+def report(results):
+    others = peers()
+    means = results.groupby(["table", "n_shots", "method"])["score"].mean().unstack()
+    means = means[[m for m in METHODS if m in means]]
+    seconds = results.groupby(["table", "method"])["fit_seconds"].mean().unstack()
+    for name in results["table"].unique():
+        table = SPEC[name]
+        mean = means.loc[name].dropna(axis=1, how="all")
+        other = others.loc[name].loc[mean.index]
+        measure = "mean squared error" if table.kind == "regression" else "log-loss"
+        n_seeds = results.loc[results["table"] == name, "seed"].nunique()
+        print(f"\n{name} ({table.package}::{table.item}): {measure}, mean of {n_seeds} seeds")
+        print(mean.join(other).to_string(float_format="{:.4g}".format))
+        print(f"{name}: ratio to eb")
+        ratio = mean.div(other["eb"], axis=0)
+        ratio["shelf"] = other["shelf"] / other["eb"]
+        print(ratio.to_string(float_format="{:.3f}".format))
+        fit = seconds.loc[name, mean.columns]
+        print("seconds to meta-train: " + ", ".join(f"{m} {s:.2g}" for m, s in fit.items()))
+        report_fits(results[results["table"] == name].drop_duplicates(["seed", "method"]))
+    hierarchical = [m for m in means if m not in FOR_ANY_KIND]
+    shown = means.loc[means.index.isin((1, 5, 10), level="n_shots"), hierarchical].dropna()
+    if len(shown):
+        worst = shown.div(others["eb"].loc[shown.index], axis=0).groupby(level="table").max()
+        print("\nRegression tables: largest ratio to eb over 1, 5 and 10 shots")
+        print(worst.to_string(float_format="{:.3f}".format))
+
+
+def report_fits(fits):
+    """What was chosen, and what has not converged."""
+    for method, part in fits.groupby("method"):
+        if method in CANDIDATES:
+            settings = (part["random_effects"] + " " + part["covariance"]).value_counts()
+            print(f"{method} chose: " + ", ".join(f"{s} {n}x" for s, n in settings.items()))
+        n_stopped = (part["converged"] == False).sum()  # noqa: E712, it may be None
+        if n_stopped:
+            print(f"{method}: {n_stopped} of {len(part)} fits stopped at max_iter")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tables", nargs="+", choices=SPEC, default=list(SPEC), metavar="TABLE")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--validation-seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=-1, help="processes, each with one thread")
+    parser.add_argument("--csv", help="write every score to this file")
+    args = parser.parse_args()
+    parts = Parallel(args.jobs)(
+        delayed(run)(name, seed, args.methods, args.validation_seed)
+        for name in args.tables
+        for seed in args.seeds
+    )
+    results = pd.DataFrame([row for part in parts for row in part], columns=COLUMNS)
+    if args.csv:
+        results.to_csv(args.csv, index=False)
+    report(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Generated tasks have the distribution that they are said to have."""
+
+import numpy as np
+import pytest
+
+from sklearn_meta import Task
+from sklearn_meta.datasets import make_linear_tasks
+
+
+def test_shapes_and_ids():
+    tasks = make_linear_tasks(n_tasks=5, n_rows=7, n_features=3, random_state=0)
+    assert [task.id for task in tasks] == [0, 1, 2, 3, 4]
+    assert all(isinstance(task, Task) for task in tasks)
+    assert all(task.X.shape == (7, 3) and task.y.shape == (7,) for task in tasks)
+
+
+def test_sizes_are_drawn_from_a_range():
+    tasks = make_linear_tasks(n_tasks=300, n_rows=(2, 4), random_state=0)
+    assert {len(task.y) for task in tasks} == {2, 3, 4}
+
+
+def test_the_seed_decides():
+    one, two, other = (make_linear_tasks(3, random_state=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one[2].y, two[2].y)
+    assert not np.array_equal(one[2].y, other[2].y)
+    rng = np.random.RandomState(0)
+    np.testing.assert_array_equal(one[2].y, make_linear_tasks(3, random_state=rng)[2].y)
+    assert not np.array_equal(one[2].y, make_linear_tasks(3, random_state=rng)[2].y)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_coefficients_have_the_prior(given):
+    mean, covariance = np.array([0.0, 1.0, 2.0]), np.eye(3)
+    params = {}
+    if given:
+        mean, covariance = np.array([5.0, -1.0, 0.0]), np.diag([4.0, 1.0, 0.0])
+        params = {"mean": mean.tolist(), "covariance": covariance.tolist()}
+    tasks = make_linear_tasks(2000, 10, 2, noise=0.0, random_state=0, **params)
+    w = [np.linalg.lstsq(np.column_stack([np.ones(10), t.X]), t.y)[0] for t in tasks]
+    np.testing.assert_allclose(np.mean(w, axis=0), mean, atol=0.15)
+    np.testing.assert_allclose(np.cov(w, rowvar=False), covariance, atol=0.3)
+
+
+def test_noise_is_a_standard_deviation():
+    tasks = make_linear_tasks(500, 10, 1, covariance=np.zeros((2, 2)), noise=3.0, random_state=0)
+    residuals = [task.y - task.X[:, 0] for task in tasks]
+    assert np.std(residuals) == pytest.approx(3.0, rel=0.05)
