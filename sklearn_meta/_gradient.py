@@ -16,7 +16,7 @@ theta|²`` over penalised parameters. With ``v_K = grad q_t(theta_K)``:
     iMAML    phi = argmin f_t + lambda/2 |phi - theta|²,  (I + H/lambda) v_0 = grad q_t(phi)
 
 The meta-gradient is the mean over tasks. A step that would raise the support loss of a task is
-halved for that task until it does not; the accepted rates count as constants in the derivative.
+halved for that task until it does not; the number of halvings counts as constant in derivatives.
 
 References
 ----------
@@ -132,6 +132,9 @@ def inner_steps(
     for k in range(n_steps):
         if value is None or not guard:
             value, gradient = _value_and_gradient(network, now, support, penalty, centre)
+        if guard:  # a task whose gradient overflows stays where it is
+            finite = np.isfinite(gradient).all(axis=1, keepdims=True)
+            gradient = np.where(finite, gradient, 0)
         rate = alpha
         new = now - rate * gradient
         path.gradient.append(gradient)
@@ -141,7 +144,7 @@ def inner_steps(
                 new_value = _value(network, new, support, penalty, centre)
             else:
                 new_value, gradient = _value_and_gradient(network, new, support, penalty, centre)
-            bad = ~(new_value <= value)
+            bad = ~_not_above(new_value, value)
             if bad.any():
                 rate = np.repeat(alpha, len(new), axis=0)
                 _halve(network, now, path.gradient[-1], rate, bad, value, support, penalty, centre)
@@ -160,17 +163,21 @@ def inner_steps(
     return path
 
 
+def _not_above(new, old):
+    """Whether a loss has not risen by more than rounding."""
+    return new <= old + 4 * np.finfo(old.dtype).eps * np.abs(old)
+
+
 def _halve(network, now, gradient, rate, bad, value, support, penalty, centre):
     """Halve the rates of the bad tasks, in place, until their steps do not raise the loss."""
     tasks = np.flatnonzero(bad)
-    gradient = np.where(np.isfinite(gradient), gradient, 0.0)
     for _ in range(MOST_HALVINGS):
         rate[tasks] *= 0.5
         start = now if len(now) == 1 else now[tasks]
         trial = start - rate[tasks] * gradient[tasks]
         part = None if penalty is None else penalty.rows(tasks)
         new_value = _value(network, trial, _take(support, tasks), part, centre)
-        tasks = tasks[~(new_value <= value[tasks])]
+        tasks = tasks[~_not_above(new_value, value[tasks])]
         if len(tasks) == 0:
             return
     rate[tasks] = 0.0
@@ -218,7 +225,9 @@ def meta_gradient(
         direct, rate_gradient = 0.0, 0.0 if learn_rates else None
         for k in range(n_steps - 1, -1, -1):
             if learn_rates:
-                rate_gradient = rate_gradient - path.gradient[k] * v
+                share = np.ones_like(path.rate[k])  # of alpha, after halvings
+                np.divide(path.rate[k], alpha, out=share, where=alpha != 0)
+                rate_gradient = rate_gradient - share * path.gradient[k] * v
             if second_order:
                 u = path.rate[k] * v
                 v = v - network.hessian_product(path.theta[k], support, u)

@@ -150,7 +150,8 @@ class Network:
         return _row(parts[::-1])
 
     def _sum(self, delta):
-        return delta.sum(axis=1) if self.intercept else np.zeros_like(delta[:, 0])
+        total = delta.sum(axis=1)
+        return total if self.intercept else np.zeros_like(total)
 
     def hessian_product(self, theta, batch, v):
         """The Hessian of the mean loss of every task times v, shape (n_tasks, n_params)."""

@@ -126,6 +126,12 @@ SHARED = {
 }
 
 
+def _usable(value, gradient):
+    """Whether loss and gradient are finite, its square included, which optimisers need."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(value) and np.isfinite(np.square(gradient).sum())
+
+
 def documented(cls):
     """Fill the parts of a docstring that the family shares: lines ``{name}`` of SHARED."""
     for name, text in SHARED.items():
@@ -246,12 +252,13 @@ class GradientMetaEstimator(BaseMetaEstimator):
         """Stochastic descent; one epoch is about as many tasks as there are."""
         optimizer = OPTIMIZERS[self.outer_solver]()
         x, state = self._pack(meta_model), meta_model.optimizer_state
-        state = optimizer.init(x) if state is None else state
+        if type(state) is not type(optimizer.init(x)):  # none yet, or that of another solver
+            state = optimizer.init(x)
         losses, validation = list(meta_model.loss_curve), list(meta_model.validation_curve)
         n_batch = min(self.tasks_per_batch, len(tasks))
         per_epoch = max(1, len(tasks) // n_batch)
         best, best_x, since_best = np.inf, x, 0
-        waiting = tasks[:0]
+        waiting, before = tasks[:0], x
 
         def state_now(x):
             return replace(
@@ -266,13 +273,14 @@ class GradientMetaEstimator(BaseMetaEstimator):
                 waiting = rng.permutation(tasks)
             chosen, waiting = waiting[:n_batch], waiting[n_batch:]
             now = self._unpack(meta_model, x)
-            value, gradient = self._meta_gradient(
-                learner, now, self._draw(sampler, chosen, rng)
-            )
-            if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            episode = self._draw(sampler, chosen, rng)
+            value, gradient = self._meta_gradient(learner, now, episode)
+            if not _usable(value, gradient):
                 self._warn_not_finite(learner, now, sampler, chosen, rng, i)
+                x = before  # the step that led here is taken back
                 break
             gradient = clip_norm(gradient, self.max_grad_norm)
+            before = x
             x, state = optimizer.update(x, gradient, state, self._rate(i))
             losses.append(value)
             if (i + 1) % per_epoch:
@@ -291,7 +299,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
         for task in tasks:
             episode = self._draw(sampler, np.array([task]), rng)
             value, gradient = self._meta_gradient(learner, meta_model, episode)
-            if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            if not _usable(value, gradient):
                 culprits.append(sampler.table.label(task))
         where = ", ".join(culprits[:3]) or "a batch of tasks"
         warnings.warn(
@@ -333,6 +341,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
             options={"maxiter": self.max_iter, "gtol": 1e-7, "ftol": 1e-14},
         )
         if not np.isfinite(result.fun):
+            self._warn_not_finite(learner, meta_model, sampler, tasks, rng, 0)
             return meta_model
         return state_at(result.x)
 

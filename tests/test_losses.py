@@ -128,7 +128,7 @@ def test_log_loss():
         (Hinge(squared=True), _sgd_fast.SquaredHinge(1.0)),
         (ModifiedHuber(), _sgd_fast.ModifiedHuber()),
     ],
-    ids=repr,
+    ids=lambda loss: type(loss).__name__,
 )
 def test_losses_of_sgd(loss, theirs):
     r, y = (part.reshape(-1, 1) for part in data(loss))

@@ -201,7 +201,7 @@ class Hinge(Loss):
 
     def gradient(self, r, y):
         z = self._excess(r, y)
-        return -y * (2 * z if self.squared else z > 0)
+        return -y * (2 * z if self.squared else self.threshold - y * r >= 0)
 
     def _curvature(self, r, y):
         return 2.0 * self.squared * (self._excess(r, y) > 0).astype(r.dtype)

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
@@ -180,7 +181,10 @@ class HeadLearner(GradientLearner):
             f = None
             for train, test in GroupKFold(n_folds).split(codes, groups=codes):
                 weight = None if sample_weight is None else sample_weight[train]
-                part = fitter.fit_one(safe_indexing(X, train), y[train], weight)
+                if classes is not None and len(np.unique(y[train])) < 2:
+                    part = DummyClassifier().fit(np.zeros((len(train), 1)), y[train])
+                else:
+                    part = fitter.fit_one(safe_indexing(X, train), y[train], weight)
                 own = body_raw(part, safe_indexing(X, test), classes)
                 f = np.empty((len(y), own.shape[1])) if f is None else f
                 f[test] = own
