@@ -95,7 +95,7 @@ def test_float32_stays(loss):
         (Tweedie(1.5), lambda y, p: metrics.mean_tweedie_deviance(y, p, power=1.5)),
         (Tweedie(3.0), lambda y, p: metrics.mean_tweedie_deviance(y, p, power=3.0)),
     ],
-    ids=repr,
+    ids=["poisson", "gamma", "tweedie-1.5", "tweedie-3"],
 )
 def test_deviance(loss, metric):
     r, y = (part.reshape(-1, 1) for part in data(loss))
