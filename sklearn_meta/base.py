@@ -7,6 +7,7 @@ checking input, task ids, routing of metadata, callbacks, state, and the way bac
 """
 
 import functools
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from numbers import Integral
@@ -146,7 +147,9 @@ def _wrapped_has(method):
     return check
 
 
-class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
+class BaseMetaEstimator(
+    CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta
+):
     """Base class of all algorithms.
 
     A subclass has its parameters in ``__init__`` and implements :meth:`_learn` and :meth:`_adapt`.
@@ -164,18 +167,20 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
     }
 
     _incremental = False  # whether _learn can go on from a meta-model, so that tasks can stream
+    _standardizes = True  # whether the learner standardises where ``standardize`` is set
     _gradient = False  # whether the learner must have gradients
     _uses_descriptors = False  # whether side information about tasks matters
 
     # -- what a subclass provides ------------------------------------------------------------------
 
+    @abstractmethod
     def _default_estimator(self):
         """The estimator that ``estimator=None`` stands for."""
-        raise NotImplementedError
 
     def _check_wrapped(self, estimator):
         """Raise a clear error if the algorithm cannot use the wrapped estimator."""
 
+    @abstractmethod
     def _learn(self, learner, tables, meta_model, fit_params, report):
         """Learn the meta-model.
 
@@ -196,8 +201,8 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         meta_model : object
             An immutable record.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _adapt(self, learner, meta_model, table, fit_params):
         """Adapt to a batch of supports; one parameter row per task.
 
@@ -208,7 +213,6 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
         -------
         params : ndarray of shape (n_tasks, n_params)
         """
-        raise NotImplementedError
 
     # -- learning ----------------------------------------------------------------------------------
 
@@ -387,7 +391,7 @@ class BaseMetaEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator)
             classes=getattr(self, "classes_", None),
             feature_names=self._feature_names(),
             step_params=step_params,
-            standardize=getattr(self, "standardize", False),
+            standardize=self._standardizes and self.standardize,
             sample_weight=table.sample_weight,
             codes=table.codes if self._gradient else None,
         )

@@ -6,6 +6,7 @@ An algorithm of the family says how a batch of episodes becomes a meta-gradient
 """
 
 import warnings
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
@@ -167,17 +168,17 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
     # -- what an algorithm provides ----------------------------------------------------------------
 
+    @abstractmethod
     def _start_of(self, theta, learner):
         """The meta-model at the start."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _meta_gradient(self, learner, meta_model, episode):
         """Mean query loss of an episode and its gradient in what is learned (:meth:`_pack`)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _adapted(self, learner, meta_model, support, penalty):
         """Parameters of the tasks of a batch of supports, shape (n_tasks or 1, n_params)."""
-        raise NotImplementedError
 
     def _pack(self, meta_model):
         """What is learned as one vector."""

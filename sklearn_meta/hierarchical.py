@@ -175,6 +175,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     _incremental = True
     _uses_descriptors = True
+    _standardizes = False  # sufficient statistics are, not rows
 
     _parameter_constraints: dict = {
         **BaseMetaEstimator._parameter_constraints,

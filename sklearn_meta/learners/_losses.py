@@ -21,6 +21,7 @@ ModifiedHuber        max(0, 1 - y r)², linear below y r = -1     -1 or 1
 ==================== =========================================== ==============================
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 
-class Loss:
+class Loss(ABC):
     """A loss of raw predictions.
 
     ``low, high`` are what a label that is absent or present is coded as, for classifiers.
@@ -53,9 +54,9 @@ class Loss:
         """Loss of every row, shape (...,), from r and y of shape (..., n_outputs)."""
         return self._value(r, y).sum(axis=-1)
 
+    @abstractmethod
     def gradient(self, r, y):
         """Derivative with respect to r."""
-        raise NotImplementedError
 
     def hessian_product(self, r, y, u):
         """Second derivative with respect to r, times u."""

@@ -16,7 +16,7 @@ from sklearn.utils.validation import has_fit_parameter
 from .._sklearn import safe_indexing
 from .._validation import with_address
 
-__all__ = ["Learner", "n_chunks"]
+__all__ = ["Learner", "TaskwiseLearner", "n_chunks"]
 
 
 def n_chunks(n_tasks, most=64):
@@ -67,29 +67,6 @@ class Learner(ABC):
     # -- parameters --
 
     @abstractmethod
-    def read(self, fitted, class_prior=None, n_rows=1):
-        """The parameter row of an estimator that scikit-learn has fitted.
-
-        Parameters
-        ----------
-        fitted : estimator
-        class_prior : ndarray of shape (n_classes,), default=None
-            Shares of the classes, for those that ``fitted`` has not seen.
-        n_rows : int, default=1
-            Number of rows that ``fitted`` has seen.
-        """
-
-    @abstractmethod
-    def constant(self, value):
-        """The parameter row of a model that ignores X.
-
-        Parameters
-        ----------
-        value : float, or ndarray of shape (n_classes,)
-            The prediction of a regressor, or the class probabilities of a classifier.
-        """
-
-    @abstractmethod
     def make_estimator(self, row):
         """The plain fitted scikit-learn estimator of one parameter row."""
 
@@ -126,6 +103,43 @@ class Learner(ABC):
             fit_params["sample_weight"] = sample_weight
         return clone(self.estimator).fit(X, y, **fit_params)
 
+    def wrap(self, fitted):
+        """Put the frozen transformers in front of a fitted estimator, as the user had them.
+
+        They are copies, so that what the user does to the result leaves the learner alone.
+        """
+        if self.name is None:
+            return fitted
+        steps = [(name, copy.copy(step)) for name, step in self.steps]
+        return Pipeline([*steps, (self.name, fitted)])
+
+
+class TaskwiseLearner(Learner):
+    """A learner whose estimator can be fitted on each task, and on all rows, by scikit-learn."""
+
+    @abstractmethod
+    def read(self, fitted, class_prior=None, n_rows=1):
+        """The parameter row of an estimator that scikit-learn has fitted.
+
+        Parameters
+        ----------
+        fitted : estimator
+        class_prior : ndarray of shape (n_classes,), default=None
+            Shares of the classes, for those that ``fitted`` has not seen.
+        n_rows : int, default=1
+            Number of rows that ``fitted`` has seen.
+        """
+
+    @abstractmethod
+    def constant(self, value):
+        """The parameter row of a model that ignores X.
+
+        Parameters
+        ----------
+        value : float, or ndarray of shape (n_classes,)
+            The prediction of a regressor, or the class probabilities of a classifier.
+        """
+
     def fit_each(self, table, class_prior, fit_params, n_jobs=None):
         """Fit one model per task; one parameter row per task.
 
@@ -149,16 +163,6 @@ class Learner(ABC):
             for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
         )
         return np.concatenate(rows)
-
-    def wrap(self, fitted):
-        """Put the frozen transformers in front of a fitted estimator, as the user had them.
-
-        They are copies, so that what the user does to the result leaves the learner alone.
-        """
-        if self.name is None:
-            return fitted
-        steps = [(name, copy.copy(step)) for name, step in self.steps]
-        return Pipeline([*steps, (self.name, fitted)])
 
 
 def _seen_rows(X, y, sample_weight, fit_params):

@@ -6,12 +6,12 @@ import numpy as np
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from .._sklearn import safe_indexing
-from .base import Learner
+from .base import TaskwiseLearner
 
 __all__ = ["BlackBoxLearner"]
 
 
-class BlackBoxLearner(Learner):
+class BlackBoxLearner(TaskwiseLearner):
     """An estimator without parameters that this package knows.
 
     Its parameter rows are arrays of dtype object with one fitted estimator each, so algorithms

@@ -258,9 +258,3 @@ class HeadLearner(GradientLearner):
             return raw[:, 0] if k == 1 else raw
         p = _probabilities(raw)
         return p if method == "predict_proba" else self.classes[p.argmax(axis=1)]
-
-    def read(self, fitted, class_prior=None, n_rows=1):
-        raise NotImplementedError
-
-    def constant(self, value):
-        raise NotImplementedError

@@ -28,6 +28,7 @@ from ._losses import (
     Squared,
     Tweedie,
 )
+from .base import TaskwiseLearner
 from .gradient import GradientLearner
 
 __all__ = ["LINEAR", "LinearKind", "LinearLearner", "link_of"]
@@ -198,7 +199,7 @@ def link_of(estimator):
     return link(estimator) if callable(link) else link
 
 
-class LinearLearner(GradientLearner):
+class LinearLearner(GradientLearner, TaskwiseLearner):
     """A linear regressor or classifier, adapted by its coefficients.
 
     Parameters

@@ -74,16 +74,10 @@ class MLPLearner(GradientLearner):
         layers = [(b[0], W[0]) for b, W in self.network.layers(row[None])]
         return self.wrap(self._set(layers, self.feature_names))
 
-    def read(self, fitted, class_prior=None, n_rows=1):
-        return self.rows(self._theta(fitted)[None])[0]
-
     def _theta(self, fitted):
         pairs = zip(fitted.intercepts_, fitted.coefs_, strict=True)
         theta = np.concatenate([np.ravel(part) for pair in pairs for part in pair])
         return theta.astype(self.dtype)
-
-    def constant(self, value):
-        raise NotImplementedError
 
     def rows(self, theta):
         """First and last layer take the standardisation in."""
