@@ -121,7 +121,7 @@ SHARED = {
         Number of meta-train tasks.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where X is a dataframe.
     """,
 }
@@ -205,6 +205,11 @@ class GradientMetaEstimator(BaseMetaEstimator):
         return None
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
+        if fit_params:
+            raise TypeError(
+                f"{type(self).__name__} takes no further arguments of fit besides sample_weight; got "
+                f"{sorted(fit_params)}."
+            )
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         for table in tables:
             if meta_model is None:

@@ -485,7 +485,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     @property
     def task_coefs_(self):
-        """Posterior means of the coefficients of the remembered tasks, ordered as task_ids_."""
+        """Posterior means of the coefficients of the remembered tasks, ordered as ``task_ids_``."""
 
         def compute(prior):
             if self._remembered is None:
