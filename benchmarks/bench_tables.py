@@ -9,11 +9,13 @@ Protocol:
 1. Tables, splits, support and query rows, scores: `tables.py`. Seeds 0 to 4.
 2. Every method is meta-trained on the meta-train tasks only, then adapted at once to the first
    K = 0, 1, 2, 5, 10, 20 rows of all test tasks, and scored on their query rows.
-3. All settings are the defaults of scikit-learn and of this package, but for those in METHODS.
-4. `validated` and `validated_any` choose between CANDIDATES: each is meta-trained on the meta-train
-   tasks and scored on the validation tasks, at 1, 2, 5, 10 and 20 shots, with 10 random supports of
-   each task (`--validation-seed` draws others). The one of least geometric mean of the five errors
-   is used for all K. Test tasks take no part in the choice, and validation tasks none in training.
+3. All settings are the defaults of scikit-learn and of this package, but for those in
+   HIERARCHICAL (`intercept`, `full`, `diag`) and more iterations for LogisticRegression.
+4. `validated` and `validated_any` choose between their CANDIDATES: each is meta-trained on the
+   meta-train tasks and scored on the validation tasks, at 1, 2, 5, 10 and 20 shots, with 10 random
+   supports of each task (`--validation-seed` draws others). The one of least geometric mean of the
+   five errors is used for all K. Test tasks take no part in the choice, and validation tasks none
+   in training.
 5. Peers come from `peer_results.csv`, which was measured once on the same splits: the best method
    off the shelf, the best prototype ("reference"), and `eb`, linear empirical Bayes with all
    coefficients random (logistic for classification). Below each table are the ratios to `eb`:
@@ -48,65 +50,62 @@ BOOSTING = {
     "classification": HistGradientBoostingClassifier(random_state=0),
 }
 
-# What a validated method chooses from.
-CANDIDATES = {
-    "validated": {"covariance": ["full", "diag"]},
-    "validated_any": [{"covariance": ["full", "diag"]}, {"random_effects": ["intercept"]}],
+HIERARCHICAL = {
+    "intercept": {"random_effects": "intercept"},
+    "full": {"covariance": "full"},
+    "diag": {"covariance": "diag"},
 }
+CANDIDATES = {"validated": ["full", "diag"], "validated_any": ["full", "diag", "intercept"]}
 VALIDATION_SHOTS = (1, 2, 5, 10, 20)
 VALIDATION_REPEATS = 10
 
-
-def pooled(split, kind, seed):
-    return Pooled(LINEAR[kind]).meta_fit(split.meta_train)
-
-
-def boosting(split, kind, seed):
-    return Pooled(BOOSTING[kind]).meta_fit(split.meta_train)
+FOR_ANY_KIND = ("pooled", "boosting", "independent")
+METHODS = (*FOR_ANY_KIND, *HIERARCHICAL, *CANDIDATES)  # the last two groups are for regression
 
 
-def independent(split, kind, seed):
-    return Independent(LINEAR[kind]).meta_fit(split.meta_train)
+def make_method(method, kind):
+    if method in HIERARCHICAL:
+        return HierarchicalBayes(**HIERARCHICAL[method])
+    baselines = {
+        "pooled": Pooled(LINEAR[kind]),
+        "boosting": Pooled(BOOSTING[kind]),
+        "independent": Independent(LINEAR[kind]),
+    }
+    return baselines[method]
 
 
-def hierarchical(**params):
-    return lambda split, kind, seed: HierarchicalBayes(**params).meta_fit(split.meta_train)
-
-
-def validated(name):
-    def fit(split, kind, seed):
-        params = choose(HierarchicalBayes(), CANDIDATES[name], split, seed)
-        return HierarchicalBayes(**params).meta_fit(split.meta_train)
-
-    return fit
-
-
-METHODS = {
-    "pooled": pooled,
-    "boosting": boosting,
-    "independent": independent,
-    "intercept": hierarchical(random_effects="intercept"),
-    "full": hierarchical(),
-    "diag": hierarchical(covariance="diag"),
-    "validated": validated("validated"),
-    "validated_any": validated("validated_any"),
-}
-FOR_ANY_KIND = ("pooled", "boosting", "independent")  # the others are for regression
-
-
-def choose(meta, grid, split, seed):
-    """The parameters that do best on the validation tasks, over all numbers of shots."""
+def validation_errors(split, seed):
+    """Geometric mean over shots of the error on the validation tasks, of every candidate."""
     most_rows = max(len(task.y) for task in split.validation)
     shots = [k for k in VALIDATION_SHOTS if k < most_rows]
     settings = {"n_repeats": VALIDATION_REPEATS, "random_state": seed}
-    scoring = {
-        str(k): few_shot_scorer("neg_mean_squared_error", n_shots=k, **settings) for k in shots
-    }
-    fold = [-1] * len(split.meta_train) + [0] * len(split.validation)
-    search = GridSearchCV(meta, grid, scoring=scoring, cv=PredefinedSplit(fold), refit=False)
+    search = GridSearchCV(
+        HierarchicalBayes(),
+        [{key: [value] for key, value in params.items()} for params in HIERARCHICAL.values()],
+        scoring={
+            str(k): few_shot_scorer("neg_mean_squared_error", n_shots=k, **settings) for k in shots
+        },
+        cv=PredefinedSplit([-1] * len(split.meta_train) + [0] * len(split.validation)),
+        refit=False,
+    )
     results = search.fit([*split.meta_train, *split.validation]).cv_results_
     errors = np.array([-results[f"mean_test_{k}"] for k in shots])
-    return results["params"][np.log(errors).mean(axis=0).argmin()]
+    return dict(zip(HIERARCHICAL, np.exp(np.log(errors).mean(axis=0)), strict=True))
+
+
+def meta_train(methods, split, kind, validation_seed):
+    """Meta-train all methods; the name of what each of them is, the model, and the seconds."""
+    names = {method: method for method in methods}
+    validated = [method for method in methods if method in CANDIDATES]
+    if validated:
+        errors = validation_errors(split, validation_seed)
+        names.update({method: min(CANDIDATES[method], key=errors.get) for method in validated})
+    fitted = {}
+    for name in set(names.values()):
+        start = time.perf_counter()
+        meta = make_method(name, kind).meta_fit(split.meta_train)
+        fitted[name] = name, meta, time.perf_counter() - start
+    return {method: fitted[name] for method, name in names.items()}
 
 
 def few_shot_errors(meta, tasks, kind):
@@ -143,24 +142,19 @@ def run(name, seed, methods, validation_seed):
     """One row per method and number of shots."""
     warnings.simplefilter("ignore", ConvergenceWarning)  # counted in the report instead
     kind = SPEC[name].kind
+    if kind != "regression":
+        methods = [method for method in methods if method in FOR_ANY_KIND]
     split = make_split(name, seed)
     rows = []
-    for method in methods:
-        if kind != "regression" and method not in FOR_ANY_KIND:
-            continue
-        start = time.perf_counter()
-        meta = METHODS[method](split, kind, validation_seed)
-        seconds = time.perf_counter() - start
-        about = None, None, None
-        if isinstance(meta, HierarchicalBayes):
-            about = meta.covariance, meta.random_effects, meta.n_iter_ < meta.max_iter
+    for method, fitted in meta_train(methods, split, kind, validation_seed).items():
+        chosen, meta, seconds = fitted
+        converged = getattr(meta, "n_iter_", 0) < getattr(meta, "max_iter", 1)
         for n_shots, score in few_shot_errors(meta, split.test, kind).items():
-            rows.append((name, seed, method, n_shots, score, seconds, *about))
+            rows.append((name, seed, method, n_shots, score, chosen, converged, seconds))
     return rows
 
 
-COLUMNS = ["table", "seed", "method", "n_shots", "score", "fit_seconds"]
-COLUMNS += ["covariance", "random_effects", "converged"]
+COLUMNS = ["table", "seed", "method", "n_shots", "score", "chosen", "converged", "fit_seconds"]
 
 
 def peers():
@@ -182,24 +176,21 @@ def peers():
 def report(results):
     others = peers()
     means = results.groupby(["table", "n_shots", "method"])["score"].mean().unstack()
-    means = means[[m for m in METHODS if m in means]]
-    seconds = results.groupby(["table", "method"])["fit_seconds"].mean().unstack()
+    means = means[[method for method in METHODS if method in means]]
     for name in results["table"].unique():
         table = SPEC[name]
         mean = means.loc[name].dropna(axis=1, how="all")
         other = others.loc[name].loc[mean.index]
+        fits = results[results["table"] == name].drop_duplicates(["seed", "method"])
         measure = "mean squared error" if table.kind == "regression" else "log-loss"
-        n_seeds = results.loc[results["table"] == name, "seed"].nunique()
+        n_seeds = fits["seed"].nunique()
         print(f"\n{name} ({table.package}::{table.item}): {measure}, mean of {n_seeds} seeds")
         print(mean.join(other).to_string(float_format="{:.4g}".format))
         print(f"{name}: ratio to eb")
-        ratio = mean.div(other["eb"], axis=0)
-        ratio["shelf"] = other["shelf"] / other["eb"]
+        ratio = mean.assign(shelf=other["shelf"]).div(other["eb"], axis=0)
         print(ratio.to_string(float_format="{:.3f}".format))
-        fit = seconds.loc[name, mean.columns]
-        print("seconds to meta-train: " + ", ".join(f"{m} {s:.2g}" for m, s in fit.items()))
-        report_fits(results[results["table"] == name].drop_duplicates(["seed", "method"]))
-    hierarchical = [m for m in means if m not in FOR_ANY_KIND]
+        report_fits(fits)
+    hierarchical = [method for method in means if method not in FOR_ANY_KIND]
     shown = means.loc[means.index.isin((1, 5, 10), level="n_shots"), hierarchical].dropna()
     if len(shown):
         worst = shown.div(others["eb"].loc[shown.index], axis=0).groupby(level="table").max()
@@ -208,14 +199,15 @@ def report(results):
 
 
 def report_fits(fits):
-    """What was chosen, and what has not converged."""
-    for method, part in fits.groupby("method"):
-        if method in CANDIDATES:
-            settings = (part["random_effects"] + " " + part["covariance"]).value_counts()
-            print(f"{method} chose: " + ", ".join(f"{s} {n}x" for s, n in settings.items()))
-        n_stopped = (part["converged"] == False).sum()  # noqa: E712, it may be None
-        if n_stopped:
-            print(f"{method}: {n_stopped} of {len(part)} fits stopped at max_iter")
+    """Seconds of meta-training, choices, and what has not converged."""
+    own = fits[~fits["method"].isin(CANDIDATES)]
+    seconds = own.groupby("method", sort=False)["fit_seconds"].mean()
+    print("seconds to meta-train: " + ", ".join(f"{m} {s:.2g}" for m, s in seconds.items()))
+    for method, part in fits[fits["method"].isin(CANDIDATES)].groupby("method"):
+        times = part["chosen"].value_counts()
+        print(f"{method} chose " + ", ".join(f"{m} {n} times" for m, n in times.items()))
+    for method, part in own[~own["converged"]].groupby("method"):
+        print(f"{method}: {len(part)} fits stopped at max_iter before they converged")
 
 
 def main():

@@ -207,7 +207,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
     def _learn(self, learner, tables, meta_model, fit_params, report):
         if fit_params:
             raise TypeError(
-                f"{type(self).__name__} takes no further arguments of fit besides sample_weight; got "
+                f"{type(self).__name__}.fit takes no further arguments besides sample_weight; got "
                 f"{sorted(fit_params)}."
             )
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
