@@ -147,7 +147,8 @@ def compare(size, repeats):
             memory = f"{fit['memory'] / MEGABYTE:.0f} MB above the data, "
             print(
                 f"  sklearn_meta  {ids} ids: fit {fit['seconds']:.3f} s, "
-                f"{'' if ids == 'object' else memory}predict all rows {fit['predict_seconds']:.3f} s"
+                f"{'' if ids == 'object' else memory}"
+                f"predict all rows {fit['predict_seconds']:.3f} s"
             )
 
 
