@@ -13,11 +13,10 @@ Protocol:
 3. HierarchicalBayes: `fit(X, y, groups=ids)`, which learns the prior by REML and adapts to every
    task. A fresh process loads the data, fits a few tasks to have everything imported, then
    measures. Seconds: the median of 3 such processes.
-4. lme4: `lmer(y ~ x + (x | g), REML = TRUE)`, which gives estimates but does not yet compute the
-   tasks' coefficients, timed once inside R by `lme4_speed.R`, reading the file not included. It is
-   timed with and without its check of the derivatives at the optimum; `ratio` is to its default,
-   with the check; `ratio*` to the faster call without.
-5. Memory: growth of the peak of that process during `fit`: what is needed above the data.
+4. lme4 (R with the packages lme4 and jsonlite): `lmer(y ~ x + (x | g), REML = TRUE)`, timed once
+   inside R by `lme4_speed.R`, reading the file not included. `ratio` is to its default, which ends
+   with a check of the derivatives at the optimum; `ratio*` to the faster call without that check.
+5. Memory: growth of the peak of that process during `fit`: what it needs above the data.
 6. Ids as strings: the same tables with ids like "task_123", as a NumPy array of strings and as an
    array of Python strings ("object"), which is what columns of dataframes become. The memory that
    the latter take is not measured: making the array raises the peak before.

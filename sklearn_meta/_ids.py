@@ -9,12 +9,12 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
-__all__ = ["IdIndex", "as_ids", "factorize_ids", "missing_ids"]
+__all__ = ["IdIndex", "as_ids", "factorize_ids", "is_missing", "missing_ids"]
 
 _TYPED = {"b": "number", "i": "number", "u": "number", "f": "number", "U": "text", "M": "time"}
 
 
-def _is_missing(value):
+def is_missing(value):
     """Whether ``value`` is None, NaN, NaT or a dataframe library's NA."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
@@ -38,8 +38,8 @@ def as_ids(values):
         return values
     out = np.empty(len(values), dtype=object)
     out[:] = values.tolist()
-    if len(out) and all(_is_missing(v) or _is_timestamp(v) for v in out):
-        stamps = [np.datetime64("NaT") if _is_missing(v) else _timestamp(v) for v in out]
+    if len(out) and all(is_missing(v) or _is_timestamp(v) for v in out):
+        stamps = [np.datetime64("NaT") if is_missing(v) else _timestamp(v) for v in out]
         return np.array(stamps, dtype="datetime64[ns]")
     return out
 
@@ -80,7 +80,7 @@ def missing_ids(ids):
     if ids.dtype.kind == "M":
         return np.isnat(ids)
     if ids.dtype.kind == "O":
-        return np.fromiter((_is_missing(v) for v in ids), dtype=bool, count=len(ids))
+        return np.fromiter((is_missing(v) for v in ids), dtype=bool, count=len(ids))
     return np.zeros(len(ids), dtype=bool)
 
 
@@ -142,7 +142,7 @@ class IdIndex:
             return np.where(self.ids[position] == ids, position, -1)
         if self._number is None:
             self._number = {v: i for i, v in enumerate(_keys(self.ids))}
-        found = (-1 if _is_missing(v) else self._number.get(v, -1) for v in _keys(ids))
+        found = (-1 if is_missing(v) else self._number.get(v, -1) for v in _keys(ids))
         return np.fromiter(found, dtype=np.intp, count=len(ids))
 
     def union(self, ids):

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_array
 
-from ._ids import as_ids
+from ._ids import as_ids, is_missing
 from ._sklearn import get_feature_names, num_features, safe_indexing
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "split_columns",
     "task_label",
     "with_address",
+    "with_hint",
 ]
 
 
@@ -46,6 +47,14 @@ def with_address(error, label):
         return ValueError(f"{label}: {text}")
 
 
+def with_hint(error, hint):
+    """The same error with a way out behind its message."""
+    try:
+        return type(error)(f"{error}{hint}") if hint else error
+    except TypeError:
+        return ValueError(f"{error}{hint}")
+
+
 def plain(value):
     """A NumPy scalar as the Python object that a user would type."""
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
@@ -54,7 +63,12 @@ def plain(value):
 
 
 def as_table(X):
-    """Anything with rows and columns; lists become arrays."""
+    """Anything with rows and columns; lists become arrays, sparse matrices are refused."""
+    if sp.issparse(X):
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required: use X.toarray(), or reduce "
+            "the columns first, for example with TruncatedSVD."
+        )
     if not hasattr(X, "shape"):
         X = np.asarray(X)
         if X.dtype.kind in "US":  # numbers among strings stay numbers
@@ -199,11 +213,6 @@ def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False,
     min_rows : int, default=1
         0 allows an empty support.
     """
-    if sp.issparse(X):
-        raise TypeError(
-            "Sparse data was passed for X, but dense data is required: use X.toarray(), or reduce "
-            "the columns first, for example with TruncatedSVD in a Pipeline."
-        )
     try:
         out = check_array(
             X, dtype=list(dtype), ensure_all_finite=False, ensure_min_samples=min_rows
@@ -231,27 +240,32 @@ def _column_name(X, j):
 
 
 def _explained(X, error, where):
-    """The error of check_array, with the column and the value that caused it where there is one."""
+    """The error of check_array, with the row, the column and the value that caused it."""
     names = column_names(X)
-    values = np.asarray(X) if not sp.issparse(X) else None
-    if values is None or values.ndim != 2 or values.dtype.kind not in "OUS" or not len(values):
+    values = np.asarray(X)
+    if values.ndim != 2 or values.dtype.kind not in "OUScMm":
         return str(error)
-    for j in range(values.shape[1]):
-        for i, value in enumerate(values[:, j]):
-            if isinstance(value, (str, bytes)) and not _is_number(value):
-                name = names[j] if names is not None else j
-                return (
-                    f"{where(i)}: column {_column_name(X, j)} of X holds the string {value!r}, "
-                    "which is not a number. Encode it, for example with a ColumnTransformer in a "
-                    f"Pipeline; if it is the task id, pass task_column={name!r}. ({error})"
-                )
+    for i, j in np.ndindex(*values.shape):
+        value = values[i, j]
+        if value is None or _is_number(value):
+            continue
+        name = names[j] if names is not None else j
+        at = f"{where(i)}: column {_column_name(X, j)} of X holds {plain(value)!r}"
+        if isinstance(value, (complex, np.complexfloating)):
+            return f"{at}; use its real and imaginary parts as two columns. ({error})"
+        return (
+            f"{at}, which is not a number. Encode it, for example with a ColumnTransformer in a "
+            f"Pipeline; if it is the task id, pass task_column={name!r}. ({error})"
+        )
     return str(error)
 
 
 def _is_number(value):
+    if isinstance(value, (complex, np.complexfloating)):
+        return value.imag == 0
     try:
         float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         return False
     return True
 
@@ -280,10 +294,20 @@ def check_target(y, *, classifier, where):
             f"y should be a 1d array, got an array of shape {values.shape} instead; several "
             "targets at a time are not supported: make one task, or one model, of each."
         )
-    if values.dtype.kind == "c":
-        raise ValueError("Complex data not supported: y is complex.")
+    missing = [i for i, v in enumerate(values) if is_missing(v)] if values.dtype.kind == "O" else []
+    if missing:
+        raise ValueError(
+            f"{where(missing[0])}: Input y contains NaN. Drop the rows without a target."
+        )
+    if values.dtype.kind in "cO":
+        odd = [i for i, v in enumerate(values) if isinstance(v, (complex, np.complexfloating))]
+        odd = [i for i in odd if values[i].imag] or odd
+        if odd:
+            raise ValueError(
+                f"{where(odd[0])}: Complex data not supported: y is {plain(values[odd[0]])!r}."
+            )
     if not classifier and values.dtype.kind in "OUSMm":
-        bad = [i for i, v in enumerate(values) if not _convertible(v)]
+        bad = [i for i, v in enumerate(values) if isinstance(v, str) or not _is_number(v)]
         if bad:
             raise ValueError(
                 f"{where(bad[0])}: y is {plain(values[bad[0]])!r}, and a regressor needs numbers. "
@@ -304,36 +328,29 @@ def check_target(y, *, classifier, where):
             raise ValueError(
                 f"{where(i)}: Input y contains {kind}. Drop the rows without a target."
             )
-    if values.dtype.kind == "O":
-        missing = [i for i, v in enumerate(values) if v is None or v != v]
-        if missing:
-            raise ValueError(
-                f"{where(missing[0])}: Input y contains NaN. Drop the rows without a target."
-            )
     return values
 
 
-def _convertible(value):
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return not isinstance(value, str)
-
-
-def as_weight(sample_weight, n_rows, *, all_zero=False):
+def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=False):
     """Bring row weights to a float array: finite, not negative, one for each row.
 
     Parameters
     ----------
     sample_weight : float, array-like of shape (n_rows,) or None
     n_rows : int
+    where : callable
+        ``where(i)`` says in words which row of which task row ``i`` is.
     all_zero : bool, default=False
         Whether all of them may be zero.
     """
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight, dtype=np.float64)
+    try:
+        weight = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        bad = [i for i, w in enumerate(sample_weight) if isinstance(w, str) or not _is_number(w)]
+        at = f"{where(bad[0])}: " if bad else ""
+        raise ValueError(f"{at}sample_weight must be numbers. ({error})") from error
     if weight.ndim == 0:
         weight = np.full(n_rows, weight)
     if weight.ndim != 1:
@@ -344,7 +361,7 @@ def as_weight(sample_weight, n_rows, *, all_zero=False):
     if bad.any():
         i = int(np.argmax(bad))
         raise ValueError(
-            f"row {i}: sample_weight is {weight[i]}; weights must be finite and not negative."
+            f"{where(i)}: sample_weight is {weight[i]}; weights must be finite and not negative."
         )
     if n_rows and not all_zero and not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")

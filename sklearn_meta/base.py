@@ -13,7 +13,6 @@ from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
-import scipy.sparse as sp
 from joblib import Parallel, delayed
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
@@ -40,6 +39,7 @@ from ._validation import (
     split_columns,
     task_label,
     with_address,
+    with_hint,
 )
 from .learners import BlackBoxLearner, HeadLearner, has_network, make_learner
 from .tasks import (
@@ -76,6 +76,19 @@ def transactional(method):
             raise
 
     return call
+
+
+def _check_one_type(table):
+    """Labels must be all text or all numbers, to be put in order."""
+    if table.y.dtype.kind != "O":
+        return
+    text = np.array([isinstance(label, str) for label in table.y])
+    if text.any() and not text.all():
+        i = int(np.argmax(text != text[0]))
+        raise ValueError(
+            f"{table.where(i)}: y is {plain(table.y[i])!r}, and {plain(table.y[0])!r} in row 0: "
+            "labels must be all strings or all numbers."
+        )
 
 
 class _Reporter:
@@ -376,6 +389,7 @@ class BaseMetaEstimator(
         if not is_classifier(self):
             return
         try:
+            _check_one_type(table)
             check_classification_targets(table.y)
         except ValueError as error:
             odd = np.flatnonzero(table.y != np.round(table.y)) if table.y.dtype.kind == "f" else []
@@ -702,13 +716,11 @@ class BaseMetaEstimator(
                     f"rows and y {len(y)}."
                 )
             weight = fit_params.pop("sample_weight", None)
-            weight = as_weight(weight, n_rows, all_zero=min_rows == 0)
+            weight = as_weight(weight, n_rows, where=where, all_zero=min_rows == 0)
         return X, y, ids, side, weight
 
     def _check_X(self, X, where, min_rows):
         if self._takes_raw_rows(X):
-            if sp.issparse(X):
-                check_features(X, where=where)
             return X
         allow_nan = get_tags(self._wrapped()).input_tags.allow_nan
         return check_features(X, where=where, allow_nan=allow_nan, min_rows=min_rows)
@@ -777,6 +789,8 @@ class BaseMetaEstimator(
         if any(w is not None for w in weights):
             pairs = zip(weights, sizes, strict=True)
             weight = np.concatenate([np.ones(n) if w is None else w for w, n in pairs])
+        if len({y.dtype.kind in "US" for y in targets}) == 2:  # NumPy would make all of them text
+            targets = [y.astype(object) for y in targets]
         table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
         table = replace(table, X=self._check_X(table.X, table.where, min_rows), role=_roles(tasks))
         if self._uses_descriptors:
@@ -830,7 +844,25 @@ class BaseMetaEstimator(
         """The table with its rows taken through the frozen transformers."""
         if n_rows_of(table.X) == 0:
             return replace(table, X=np.empty((0, self.learner_.n_features)))
-        return self._checked(table, self.learner_.transform(table.X))
+        try:
+            X = self.learner_.transform(table.X)
+        except Exception as error:
+            raise self._refused_rows(table, error) from error
+        return self._checked(table, X)
+
+    def _refused_rows(self, table, error):
+        """The error of a transformer, with the first task whose rows it refuses."""
+        hint = ""
+        if "unknown categor" in str(error):
+            hint = " Set handle_unknown='ignore' on the encoder to let new categories pass."
+        for t in range(table.n_tasks):
+            try:
+                self.learner_.transform(table.task(t)[0])
+            except Exception as own:
+                unnamed = table.n_tasks == 1 and table.ids is None
+                error = own if unnamed else with_address(own, table.label(t))
+                break
+        return with_hint(error, hint)
 
     def _checked(self, table, X):
         if not isinstance(self.learner_, (BlackBoxLearner, HeadLearner)):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._ids import as_ids, factorize_ids, missing_ids
+from ._ids import as_ids, factorize_ids, is_missing, missing_ids
 from ._sklearn import n_rows_of, safe_indexing
 from ._validation import as_table, plain, split_columns, task_label
 
@@ -134,6 +134,11 @@ def as_tasks(tasks):
     for position, (id_, item) in enumerate(pairs):
         task = _as_task(id_, item, position)
         if task.id is not None:
+            if is_missing(task.id):
+                raise ValueError(
+                    f"task {position} (counted from 0): its id is missing ({task.id!r}). Give it "
+                    "an id, or id=None to all tasks."
+                )
             if task.id in seen:
                 raise ValueError(
                     f"task id {task.id!r} occurs twice, as tasks {seen[task.id]} and {position} "
@@ -385,7 +390,8 @@ class TaskTable:
         """Rows, targets and weights of one task."""
         rows = slice(int(self.offsets[t]), int(self.offsets[t + 1]))
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return safe_indexing(self.X, rows), self.y[rows], weight
+        y = None if self.y is None else self.y[rows]
+        return safe_indexing(self.X, rows), y, weight
 
     def block(self, start, stop):
         """The tasks ``start`` to ``stop`` as a table (a view)."""

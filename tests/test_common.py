@@ -58,7 +58,7 @@ OTHER_LINEAR = [
     HuberRegressor(),
     PoissonRegressor(),
     GammaRegressor(),
-    TweedieRegressor(),
+    TweedieRegressor(power=1.5),
     LinearSVR(),
     LogisticRegression(),
     SGDClassifier(),

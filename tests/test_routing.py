@@ -408,8 +408,8 @@ def test_callbacks_are_torn_down_after_a_failure(meta, door, make_table, unchang
 def test_a_failing_task_tears_callbacks_down(make_table, unchanged):
     table = make_table(LogisticRegression())
     recorder = Recorder()
-    meta = Independent(LogisticRegression(solver="no such")).set_callbacks(recorder)
-    with unchanged(meta), pytest.raises(ValueError, match="task 'store_"):
+    meta = Independent(LogisticRegression(solver="liblinear")).set_callbacks(recorder)
+    with unchanged(meta), pytest.raises(ValueError, match="task .store_.*liblinear"):
         meta.fit(table.X, table.y, groups=table.ids)
     assert recorder.calls == ["setup", "begin fit", "teardown"]
 

@@ -49,8 +49,9 @@ def is_squared_linear(estimator):
     estimator = last_step(estimator)
     if type(estimator) not in LINEAR:
         return False
-    loss = LINEAR[type(estimator)].loss(estimator, 1)
-    return isinstance(loss, Squared) and not is_classifier(estimator)
+    kind = LINEAR[type(estimator)]
+    squared = isinstance(kind.loss(estimator, 1), Squared) and kind.link == "identity"
+    return squared and not is_classifier(estimator)
 
 
 def make_learner(
