@@ -47,7 +47,7 @@ def as_ids(values):
 def _list_of_ids(values):
     """An array of the entries of a list, each as it is: NumPy would make ["a", 1] all text."""
     kinds = {type(value) for value in values}
-    if len(kinds) == 1 and not kinds & {tuple, list}:
+    if len(kinds) == 1 and tuple not in kinds:
         return np.asarray(values)
     out = np.empty(len(values), dtype=object)
     out[:] = values
