@@ -250,8 +250,6 @@ def cross_validate_tasks(
     if not isinstance(estimators, dict):
         estimators = {type(estimators).__name__: estimators}
     tasks = list(as_tasks(tasks))
-    if len({task.id is None for task in tasks}) == 2:
-        raise ValueError("some tasks have an id and some have none; give all of them one, or none.")
     shots = sorted({int(k) for k in np.atleast_1d(n_shots)})
     if not shots or shots[0] < 0:
         raise ValueError(f"n_shots must be numbers of rows, 0 or more; got {n_shots!r}.")
