@@ -9,8 +9,9 @@ MIN_PYTHON := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.to
 ENV := $(or $(VIRTUAL_ENV),.venv)
 PY := "$(ENV)/bin/python"
 
-# One process per core runs the tests: more threads than that only slow each other down.
-ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg
+# One process per core runs the tests: more threads than that only slow each other down. scikit-learn
+# checks the array API only where SciPy knows of it, too.
+ONE_THREAD := SCIPY_ARRAY_API=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

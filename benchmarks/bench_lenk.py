@@ -89,11 +89,11 @@ def absolute_errors(meta, test):
 
 
 def find_data(argument):
-    for path in (argument, os.environ.get("LENK_DATA"), BESIDE):
-        if path and Path(path).exists():
-            return path
-    print("lenk_data.mat was not found: pass --data, or set LENK_DATA. Nothing is measured.")
-    sys.exit()
+    path = Path(argument or os.environ.get("LENK_DATA") or BESIDE)
+    if not path.exists():
+        print(f"{path} does not exist: pass --data, or set LENK_DATA. Nothing is measured.")
+        sys.exit()
+    return path
 
 
 def main():

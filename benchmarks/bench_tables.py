@@ -202,7 +202,8 @@ def report_fits(fits):
     """Seconds of meta-training, choices, and what has not converged."""
     own = fits[~fits["method"].isin(CANDIDATES)]
     seconds = own.groupby("method", sort=False)["fit_seconds"].mean()
-    print("seconds to meta-train: " + ", ".join(f"{m} {s:.2g}" for m, s in seconds.items()))
+    if len(seconds):
+        print("seconds to meta-train: " + ", ".join(f"{m} {s:.2g}" for m, s in seconds.items()))
     for method, part in fits[fits["method"].isin(CANDIDATES)].groupby("method"):
         times = part["chosen"].value_counts()
         print(f"{method} chose " + ", ".join(f"{m} {n} times" for m, n in times.items()))

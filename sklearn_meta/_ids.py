@@ -73,6 +73,13 @@ def _keys(ids):
     return list(ids) if ids.dtype.kind == "M" else ids.tolist()
 
 
+def _exact(a, b):
+    """Whether NumPy compares and joins two id arrays without rounding integers or times."""
+    if a.dtype.kind == "M":
+        return a.dtype == b.dtype
+    return a.dtype.kind == b.dtype.kind and a.dtype.kind in _TYPED
+
+
 def missing_ids(ids):
     """Mask of the missing entries of an id array."""
     if ids.dtype.kind == "f":
@@ -99,9 +106,16 @@ def factorize_ids(ids):
         rank[order] = np.arange(len(order))
         return unique[order], rank[codes]
     number = {}
-    codes = np.fromiter(
-        (number.setdefault(v, len(number)) for v in ids), dtype=np.intp, count=len(ids)
-    )
+    try:
+        codes = np.fromiter(
+            (number.setdefault(v, len(number)) for v in ids), dtype=np.intp, count=len(ids)
+        )
+    except TypeError as error:
+        odd = next((v for v in ids if type(v).__hash__ is None), ids[0])
+        raise TypeError(
+            f"the task id {odd!r} is a {type(odd).__name__}; ids are strings, numbers, timestamps, "
+            "or tuples of them."
+        ) from error
     unique = np.empty(len(number), dtype=object)
     unique[:] = list(number)
     return unique, codes
@@ -133,10 +147,9 @@ class IdIndex:
 
     def positions(self, ids):
         """Position of every id of ``ids``; -1 where it is missing or unknown."""
-        kind = _TYPED.get(ids.dtype.kind, "object")
         if len(self.ids) == 0:
             return np.full(len(ids), -1, dtype=np.intp)
-        if kind == self._kind != "object":
+        if _exact(self.ids, ids):
             at = np.searchsorted(self.ids, ids, sorter=self._order)
             position = self._order[np.minimum(at, len(self._order) - 1)]
             return np.where(self.ids[position] == ids, position, -1)
@@ -152,7 +165,7 @@ class IdIndex:
         positions[new] = len(self.ids) + np.arange(new.sum())
         if len(self.ids) == 0:
             return IdIndex(ids), positions
-        if self._kind == _TYPED.get(ids.dtype.kind, "object"):
+        if _exact(self.ids, ids):
             return IdIndex(np.concatenate([self.ids, ids[new]])), positions
         both = np.empty(len(self.ids) + int(new.sum()), dtype=object)
         both[: len(self.ids)] = list(self.ids)

@@ -46,6 +46,9 @@ __all__ = ["MixedModel", "Moments", "fit_mixed_model", "posterior"]
 NOISE_FLOOR = 1e-12
 # Directions of the fixed effects with less than this share of the largest one are not estimable.
 RANK_TOLERANCE = 1e-11
+# Entries of Lambda are at most 10 / sqrt(NOISE_FLOOR): where fixed and random effects can explain
+# all rows, the likelihood has no maximum.
+LARGEST_FACTOR = 1e7
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +227,7 @@ class _Profile:
         W = matmul(factor.T, G[R])
         A = matmul(W[:, R], factor)
         A[np.diag_indices(len(R))] += 1.0
-        L = cholesky(A)
+        L = cholesky(A, least=1.0)
         Uv = solve_lower(L, np.concatenate([W, matmul(factor.T, g[R][:, None])], axis=1))
         U, v = Uv[:, :-1], Uv[:, -1]
         K = G - matmul(transpose(U), U)
@@ -320,6 +323,7 @@ def fit_mixed_model(
         profile,
         structure.free(start),
         jac=True,
+        bounds=[(-LARGEST_FACTOR, LARGEST_FACTOR)] * len(structure.free(start)),
         method="L-BFGS-B",
         callback=after_iteration,
         options=options,
@@ -350,7 +354,7 @@ def posterior(model, moments, *, intercept=True):
     A = matmul(matmul(model.factor.T, G[R][:, R]), model.factor)
     A[np.diag_indices(len(R))] += 1.0
     identity = np.repeat(model.factor.T[:, :, None], moments.n_tasks, axis=2)
-    Q = solve_lower(cholesky(A), identity)
+    Q = solve_lower(cholesky(A, least=1.0), identity)
     error = (g - np.einsum("ijt,jt->it", G, mean))[R]
     mean[R] += np.einsum("ijt,it->jt", Q, np.einsum("ijt,jt->it", Q, error))
     return mean, model.sigma2 * matmul(transpose(Q), Q)

@@ -35,13 +35,22 @@ def matmul(A, B):
     return np.moveaxis(np.matmul(a, b), 0, -1)
 
 
-def cholesky(A):
-    """Lower factors ``L_t`` with ``L_t L_t' = A_t``."""
+def cholesky(A, least=0.0):
+    """Lower factors ``L_t`` with ``L_t L_t' = A_t``.
+
+    ``least`` is a bound that the squared pivots keep but for rounding: 1 for ``A = I + B`` with a
+    semidefinite B.
+    """
     if len(A) > SMALL:
-        return np.moveaxis(np.linalg.cholesky(np.moveaxis(A, -1, 0)), 0, -1)
+        try:
+            return np.moveaxis(np.linalg.cholesky(np.moveaxis(A, -1, 0)), 0, -1)
+        except np.linalg.LinAlgError:
+            if not least:
+                raise
     L = np.zeros_like(A)
     for j in range(len(A)):
         column = A[j:, j] - np.einsum("ikt,kt->it", L[j:, :j], L[j, :j])
+        column[0] = np.maximum(column[0], least)
         L[j:, j] = column / np.sqrt(column[0])
     return L
 

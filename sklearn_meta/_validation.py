@@ -16,10 +16,12 @@ from ._ids import as_ids, is_missing
 from ._sklearn import get_feature_names, num_features, safe_indexing
 
 __all__ = [
+    "addressed",
     "as_table",
     "as_weight",
     "check_columns",
     "check_features",
+    "check_finite",
     "check_target",
     "column_names",
     "concat_rows",
@@ -218,7 +220,7 @@ def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False,
             X, dtype=list(dtype), ensure_all_finite=False, ensure_min_samples=min_rows
         )
     except (TypeError, ValueError) as error:
-        raise type(error)(_explained(X, error, where)) from error
+        raise addressed(error, X, where, numeric=True) from error
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(np.sum(out, dtype=np.float64))
     if not finite:
@@ -226,12 +228,27 @@ def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False,
         if bad.any():
             i, j = np.argwhere(bad)[0]
             kind = "NaN" if np.isnan(out[i, j]) else "infinity"
-            raise ValueError(
-                f"{where(i)}: column {_column_name(X, j)} of X contains {kind}. Impute it, for "
-                "example with SimpleImputer in a Pipeline, drop the row, or use an estimator that "
-                "accepts NaN."
-            )
+            raise ValueError(_not_finite(where(i), _column_name(X, j), kind))
     return out
+
+
+def check_finite(X, where):
+    """Check the columns of numbers in a dataframe for NaN, infinity and complex numbers."""
+    for j, name in enumerate(column_names(X)):
+        column = np.asarray(X[name])
+        if column.dtype.kind == "f" and not np.isfinite(column).all():
+            i = int(np.argmin(np.isfinite(column)))
+            kind = "NaN" if np.isnan(column[i]) else "infinity"
+            raise ValueError(_not_finite(where(i), _column_name(X, j), kind))
+        if column.dtype.kind == "c":
+            raise addressed(ValueError("Complex data not supported"), X, where)
+
+
+def _not_finite(where, column, kind):
+    return (
+        f"{where}: column {column} of X contains {kind}. Impute it, for example with SimpleImputer "
+        "in a Pipeline, drop the row, or use an estimator that accepts NaN."
+    )
 
 
 def _column_name(X, j):
@@ -239,25 +256,60 @@ def _column_name(X, j):
     return repr(names[j]) if names is not None else str(j)
 
 
-def _explained(X, error, where):
-    """The error of check_array, with the row, the column and the value that caused it."""
-    names = column_names(X)
-    values = np.asarray(X)
-    if values.ndim != 2 or values.dtype.kind not in "OUScMm":
-        return str(error)
+def addressed(error, X, where, numeric=False):
+    """An error about a table, with the cell that it is about, where that can be found.
+
+    Parameters
+    ----------
+    error : Exception
+        Of scikit-learn or of a wrapped estimator.
+    X : array or dataframe
+    where : callable
+        ``where(i)`` says in words which row of which task row ``i`` is.
+    numeric : bool, default=False
+        Whether all cells must be numbers; else only cells that the error quotes are blamed.
+    """
+    text, values = str(error), np.asarray(X)
+    if values.ndim != 2:
+        return error
     for i, j in np.ndindex(*values.shape):
-        value = values[i, j]
-        if value is None or _is_number(value):
+        value = plain(values[i, j])
+        if not _is_blamed(value, text, numeric):
             continue
-        name = names[j] if names is not None else j
-        at = f"{where(i)}: column {_column_name(X, j)} of X holds {plain(value)!r}"
-        if isinstance(value, (complex, np.complexfloating)):
-            return f"{at}; use its real and imaginary parts as two columns. ({error})"
-        return (
-            f"{at}, which is not a number. Encode it, for example with a ColumnTransformer in a "
-            f"Pipeline; if it is the task id, pass task_column={name!r}. ({error})"
+        column = _column_name(X, j)
+        at = f"{where(i)}: column {column} of X holds {value!r}"
+        if isinstance(value, complex):
+            return ValueError(
+                f"{at}. Complex data not supported: use its real and imaginary parts as two "
+                "columns."
+            )
+        if value is None or isinstance(value, float):
+            kind = "NaN" if value is None or value != value else "infinity"
+            return ValueError(_not_finite(where(i), column, kind))
+        way = "Encode it, for example with a ColumnTransformer in a Pipeline"
+        if "unknown categor" in text:
+            way = "Set handle_unknown='ignore' on the encoder to let new categories pass"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        return kind(
+            f"{at}, a {type(value).__name__}. {way}; if it is the task id, pass "
+            f"task_column={column}. ({text[:200]})"
         )
-    return str(error)
+    return error
+
+
+def _is_blamed(value, text, numeric):
+    """Whether an error is about this cell."""
+    if isinstance(value, complex):
+        return value.imag != 0
+    if value is None:
+        return "NaN" in text
+    if isinstance(value, float):
+        return value != value and "NaN" in text or abs(value) == np.inf and "infinity" in text
+    if numeric or isinstance(value, (int, np.number)):
+        return not _is_number(value)
+    if isinstance(value, str):
+        return len(value) > 0 and repr(value) in text
+    return type(value).__name__ in text
 
 
 def _is_number(value):

@@ -15,7 +15,7 @@ from numbers import Integral
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn import get_config
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
@@ -25,13 +25,15 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._ids import IdIndex, as_ids
+from ._ids import IdIndex, as_ids, missing_ids
 from ._sklearn import HasMethods, n_rows_of, set_random_states
 from ._validation import (
+    addressed,
     as_table,
     as_weight,
     check_columns,
     check_features,
+    check_finite,
     check_target,
     column_names,
     concat_rows,
@@ -257,6 +259,13 @@ class BaseMetaEstimator(
         if is_task_collection(X):
             if y is not None:
                 raise ValueError("y must be None where X is a collection of tasks.")
+            if groups is not None:
+                raise ValueError("groups is for long tables; tasks have ids: Task(X, y, id=...).")
+            if "sample_weight" in fit_params:
+                raise ValueError(
+                    "sample_weight is for long tables; tasks have their own: Task(X, y, "
+                    "sample_weight=...)."
+                )
             return self._meta_fit(X, fit_params, self._continued())
         before = self._continued()
         estimator = self._start()
@@ -379,6 +388,11 @@ class BaseMetaEstimator(
         """Check the parameters; the estimator to wrap, seeded by ``random_state``."""
         self._validate_params()
         estimator = clone(self._wrapped())
+        if not (is_classifier(estimator) or is_regressor(estimator)):
+            raise ValueError(
+                f"{type(self).__name__} wraps a regressor or a classifier; got "
+                f"{type(estimator).__name__}."
+            )
         self._check_wrapped(estimator)
         if getattr(self, "random_state", None) is not None:
             set_random_states(estimator, self.random_state)
@@ -398,18 +412,21 @@ class BaseMetaEstimator(
         self.classes_ = np.unique(table.y)
 
     def _make_learner(self, estimator, table, step_params):
-        self.learner_, X = make_learner(
-            estimator,
-            table.X,
-            table.y,
-            classes=getattr(self, "classes_", None),
-            feature_names=self._feature_names(),
-            step_params=step_params,
-            standardize=self._standardizes and self.standardize,
-            sample_weight=table.sample_weight,
-            codes=table.codes if self._gradient else None,
-        )
-        return self._checked(table, X)
+        try:
+            self.learner_, X = make_learner(
+                estimator,
+                table.X,
+                table.y,
+                classes=getattr(self, "classes_", None),
+                feature_names=self._feature_names(),
+                step_params=step_params,
+                standardize=self._standardizes and self.standardize,
+                sample_weight=table.sample_weight,
+                codes=table.codes if self._gradient else None,
+            )
+        except (TypeError, ValueError) as error:
+            raise addressed(error, table.X, table.where) from error
+        return self._checked(table, X, table.where)
 
     def _set_meta_model(self, meta_model, n_tasks):
         vars(self).update(self._zero_shot_state(meta_model))
@@ -561,16 +578,26 @@ class BaseMetaEstimator(
         return self._predict("decision_function", X, groups)
 
     def _predict(self, method, X, groups):
-        X, params, index = self._rows_and_params(X, groups)
-        return self.learner_.predict(method, params, X, index)
+        X, params, index, where = self._rows_and_params(X, groups)
+        try:
+            return self.learner_.predict(method, params, X, index)
+        except (TypeError, ValueError) as error:
+            at, _, row = where(getattr(error, "rows", [0])[0]).rpartition(", ")
+            error = addressed(error, X, where)
+            raise (with_address(error, at) if at else error) from error
 
     def _rows_and_params(self, X, groups):
         """Transformed rows, the parameter rows that they need, and which row needs which."""
         check_is_fitted(self)
         X, _, ids, side, _ = self._read_rows(X, None, groups, {}, reset=False, labelled=False)
-        X = self._transformed(TaskTable.from_rows(X, None)).X
+
+        def where(i):
+            named = ids is not None and not missing_ids(ids[i : i + 1])[0]
+            return f"{task_label(ids[i], 0)}, row {i}" if named else f"row {i}"
+
+        X = self._transformed(TaskTable.from_rows(X, None), where).X
         if ids is None and self._current is not None:
-            return X, self._current, np.zeros(len(X), dtype=np.intp)
+            return X, self._current, np.zeros(len(X), dtype=np.intp), where
         if ids is None:
             position = np.full(n_rows_of(X), -1, dtype=np.intp)
         else:
@@ -578,14 +605,14 @@ class BaseMetaEstimator(
         used, index = np.unique(position, return_inverse=True)
         unknown = position < 0
         if not unknown.any():
-            return X, self._remembered[used], index
+            return X, self._remembered[used], index, where
         zero, zero_index = self._zero_shot(None if side is None else side[unknown])
         if not unknown.all():
             known = self._remembered[used[1:]]  # used[0] is -1
             index = index + (len(zero) - 1)
             zero = np.concatenate([zero, known])
         index[unknown] = zero_index
-        return X, zero, index
+        return X, zero, index, where
 
     def _zero_shot(self, side):
         """Parameter rows of tasks without rows, and which of these rows needs which."""
@@ -680,11 +707,19 @@ class BaseMetaEstimator(
         weight : ndarray of shape (n_rows,) or None
         """
         if labelled and y is None:
+            if isinstance(X, (list, tuple)) and len(X) == 0:
+                raise ValueError(f"no tasks: got an empty {type(X).__name__}.")
             raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
+                f"{type(self).__name__} requires y to be passed, but the target y is None. Pairs "
+                "(X, y) go to meta_fit."
             )
         X = as_table(X)
-        validate_data(self, X, reset=reset, skip_check_array=True)
+        try:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        except ValueError as error:
+            known = reset or self.task_column is None
+            hint = f" One of the columns is the task id (task_column={self.task_column!r})."
+            raise with_hint(error, "" if known else hint) from error
         if self.task_column is None and column_names(X) is not None:
             name = getattr(groups, "name", None)
             if name is not None and name in column_names(X):
@@ -720,9 +755,11 @@ class BaseMetaEstimator(
         return X, y, ids, side, weight
 
     def _check_X(self, X, where, min_rows):
-        if self._takes_raw_rows(X):
-            return X
         allow_nan = get_tags(self._wrapped()).input_tags.allow_nan
+        if self._takes_raw_rows(X):
+            if not allow_nan and not isinstance(self._wrapped(), Pipeline):
+                check_finite(X, where)
+            return X
         return check_features(X, where=where, allow_nan=allow_nan, min_rows=min_rows)
 
     def _as_task_table(self, X, y, ids, weight, side, reset=False):
@@ -840,33 +877,23 @@ class BaseMetaEstimator(
             )
         return stacked
 
-    def _transformed(self, table):
+    def _transformed(self, table, where=None):
         """The table with its rows taken through the frozen transformers."""
         if n_rows_of(table.X) == 0:
             return replace(table, X=np.empty((0, self.learner_.n_features)))
+        where = where or table.where
         try:
             X = self.learner_.transform(table.X)
         except Exception as error:
-            raise self._refused_rows(table, error) from error
-        return self._checked(table, X)
+            raise addressed(error, table.X, where) from error
+        return self._checked(table, X, where)
 
-    def _refused_rows(self, table, error):
-        """The error of a transformer, with the first task whose rows it refuses."""
-        hint = ""
-        if "unknown categor" in str(error):
-            hint = " Set handle_unknown='ignore' on the encoder to let new categories pass."
-        for t in range(table.n_tasks):
-            try:
-                self.learner_.transform(table.task(t)[0])
-            except Exception as own:
-                unnamed = table.n_tasks == 1 and table.ids is None
-                error = own if unnamed else with_address(own, table.label(t))
-                break
-        return with_hint(error, hint)
-
-    def _checked(self, table, X):
+    def _checked(self, table, X, where):
         if not isinstance(self.learner_, (BlackBoxLearner, HeadLearner)):
-            X = check_features(X, where=table.where)
+            try:
+                X = check_features(X, where=where)
+            except ValueError as error:  # in the columns before the transformers, if it is there
+                raise addressed(error, table.X, where) from error
         return replace(table, X=X)
 
     def _check_labels(self, table):

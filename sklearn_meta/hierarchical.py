@@ -73,6 +73,17 @@ class Prior:
         return np.concatenate([intercept[..., None], coef], axis=-1)
 
 
+def _name_the_largest(table):
+    """Raise the error for numbers whose squares overflow."""
+    rows = np.column_stack([table.X, table.y])
+    i, j = np.unravel_index(np.argmax(np.abs(rows)), rows.shape)
+    what = "y" if j == table.X.shape[1] else f"column {j} of X"
+    raise ValueError(
+        f"{table.where(i)}: {what} holds {rows[i, j]:g}, whose square is not a finite number. Use "
+        "other units, or drop the row."
+    )
+
+
 class HierarchicalBayes(BaseMetaEstimator):
     r"""Linear model whose coefficients vary between tasks around a learned prior.
 
@@ -315,9 +326,13 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     def _moments(self, table, shift):
         n_features = table.X.shape[1]
-        return Moments.from_batches(
-            padded_batches(table), table.n_tasks, n_features, shift, table.descriptors
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            moments = Moments.from_batches(
+                padded_batches(table), table.n_tasks, n_features, shift, table.descriptors
+            )
+            if not np.isfinite(moments.M.sum()):
+                _name_the_largest(table)
+        return moments
 
     def _random(self, learner):
         """Positions of the random coefficients; the intercept, where there is one, is 0."""
@@ -355,9 +370,10 @@ class HierarchicalBayes(BaseMetaEstimator):
         _, mean, scale = moments.pooled()
         mean = mean + shift
         scale = nonzero_scale(scale, mean)
-        if not self.standardize:
+        standardize = self.standardize or self.covariance == "full"  # for which units are nothing
+        if not standardize:
             scale = np.ones_like(scale)
-        if not (self.standardize and intercept):
+        if not (standardize and intercept):
             mean = np.zeros_like(mean)
         elif 0 not in self._random(learner):  # to centre a feature moves variation to the intercept
             mean[self._random(learner) - 1] = 0.0
@@ -404,7 +420,7 @@ class HierarchicalBayes(BaseMetaEstimator):
             known of the coefficients of the task (their prior is taken as known), in the units
             of y.
         """
-        X, params, index = self._rows_and_params(X, groups)
+        X, params, index, _ = self._rows_and_params(X, groups)
         n_coefs = 1 + self.learner_.n_features
         mean = self.learner_.predict("predict", params, X, index)
         if not return_std:

@@ -134,6 +134,11 @@ def as_tasks(tasks):
     for position, (id_, item) in enumerate(pairs):
         task = _as_task(id_, item, position)
         if task.id is not None:
+            if type(task.id).__hash__ is None:
+                raise TypeError(
+                    f"task {position} (counted from 0): its id {task.id!r} is a "
+                    f"{type(task.id).__name__}; ids are strings, numbers, timestamps, or tuples."
+                )
             if is_missing(task.id):
                 raise ValueError(
                     f"task {position} (counted from 0): its id is missing ({task.id!r}). Give it "

@@ -36,12 +36,14 @@ class Scaling:
     def of(cls, X, y=None, weight=None):
         """Weighted means and standard deviations; a constant column keeps scale 1."""
         x_mean = np.average(X, axis=0, weights=weight)
-        x_scale = np.sqrt(np.average((X - x_mean) ** 2, axis=0, weights=weight))
+        with np.errstate(over="ignore"):
+            x_scale = np.sqrt(np.average((X - x_mean) ** 2, axis=0, weights=weight))
         x_scale = nonzero_scale(x_scale, x_mean)
         if y is None:
             return cls(x_mean, x_scale)
         y_mean = np.average(y, weights=weight)
-        y_scale = np.sqrt(np.average((y - y_mean) ** 2, weights=weight))
+        with np.errstate(over="ignore"):
+            y_scale = np.sqrt(np.average((y - y_mean) ** 2, weights=weight))
         return cls(x_mean, x_scale, float(y_mean), float(nonzero_scale(y_scale, y_mean)))
 
     def features(self, X):

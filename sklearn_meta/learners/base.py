@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from .._sklearn import safe_indexing
-from .._validation import with_address
+from .._validation import addressed, with_address
 
 __all__ = ["Learner", "TaskwiseLearner", "n_chunks"]
 
@@ -198,7 +198,8 @@ def _fit_chunk(learner, table, class_prior, fit_params):
         try:
             rows.append(_fit_task(learner, X, y, weight, class_prior, params))
         except Exception as error:
-            raise with_address(error, table.label(t)) from error
+            where = table.block(t, t + 1).where
+            raise with_address(addressed(error, X, where), table.label(t)) from error
     return np.stack(rows)
 
 

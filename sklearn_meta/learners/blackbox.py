@@ -41,7 +41,11 @@ class BlackBoxLearner(TaskwiseLearner):
         order = np.argsort(index, kind="stable")
         models, first = np.unique(index[order], return_index=True)
         for model, rows in zip(models, np.split(order, first[1:]), strict=True):
-            part = self._one(method, params[model, 0], safe_indexing(X, rows))
+            try:
+                part = self._one(method, params[model, 0], safe_indexing(X, rows))
+            except Exception as error:
+                error.rows = rows  # whose they are, the caller knows
+                raise
             if out is None:
                 out = np.empty((len(X), *part.shape[1:]), dtype=part.dtype)
             out[rows] = part

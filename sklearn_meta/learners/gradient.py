@@ -9,6 +9,7 @@ from abc import abstractmethod
 import numpy as np
 
 from .._network import Batch
+from .._validation import plain
 from ._scaling import Scaling
 from .base import Learner
 
@@ -26,8 +27,8 @@ class GradientLearner(Learner):
         super().__init__(estimator, **learner_params)
         if self.classes is not None and len(self.classes) < 2:
             raise ValueError(
-                f"all meta-train rows are of one class, {self.classes[0]!r}; a classifier needs at "
-                "least two."
+                f"all meta-train rows are of one class, {plain(self.classes[0])!r}; a classifier "
+                "needs at least two."
             )
 
     @property

@@ -1,0 +1,648 @@
+"""The contract that every class keeps, over everything that it can wrap."""
+
+import copy
+import io
+import os
+import pickle
+from functools import partial
+
+import joblib
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone, is_classifier
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import (
+    ElasticNet,
+    GammaRegressor,
+    HuberRegressor,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    Perceptron,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    SGDClassifier,
+    SGDRegressor,
+    TweedieRegressor,
+)
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC, LinearSVR
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    check_estimator,
+    check_param_validation,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_meta import HierarchicalBayes, Independent, Pooled, Task, tasks_from_table
+
+# Lasso() and ElasticNet() explain too little for scikit-learn's own check_regressors_train, which
+# sets alpha=0.01 on estimators that have this parameter themselves.
+SQUARED = [
+    None,
+    LinearRegression(),
+    Ridge(),
+    Lasso(alpha=0.01),
+    ElasticNet(alpha=0.01),
+    SGDRegressor(),
+    make_pipeline(StandardScaler(), Ridge()),
+]
+OTHER_LINEAR = [
+    HuberRegressor(),
+    PoissonRegressor(),
+    GammaRegressor(),
+    TweedieRegressor(power=1.5),
+    LinearSVR(),
+    LogisticRegression(),
+    SGDClassifier(),
+    SGDClassifier(loss="log_loss"),
+    RidgeClassifier(),
+    LinearSVC(),
+    Perceptron(),
+    make_pipeline(StandardScaler(), LogisticRegression()),
+]
+BLACK_BOXES = [
+    DecisionTreeClassifier(),
+    HistGradientBoostingRegressor(max_iter=5),
+    KNeighborsClassifier(),
+]
+CLASSES = [Pooled, Independent, HierarchicalBayes]
+WRAPPED = {
+    Pooled: SQUARED + OTHER_LINEAR + BLACK_BOXES,
+    Independent: SQUARED + OTHER_LINEAR + BLACK_BOXES,
+    HierarchicalBayes: SQUARED,
+}
+
+
+def make_meta(cls, wrapped, **params):
+    if "random_state" in cls().get_params():
+        params["random_state"] = 0
+    return cls(clone(wrapped, safe=False), **params)
+
+
+def name_of(wrapped):
+    if isinstance(wrapped, Pipeline):
+        return f"Pipeline({name_of(wrapped[-1])})"
+    loss = "log_loss" if getattr(wrapped, "loss", None) == "log_loss" else ""
+    return "None" if wrapped is None else f"{type(wrapped).__name__}({loss})"
+
+
+CASES = [
+    pytest.param(partial(make_meta, cls, wrapped), id=f"{cls.__name__}-{name_of(wrapped)}")
+    for cls in CLASSES
+    for wrapped in WRAPPED[cls]
+]
+CLASSIFIERS = [case for case in CASES if is_classifier(case.values[0]())]
+each_case = pytest.mark.parametrize("make", CASES)
+each_class = pytest.mark.parametrize("cls", CLASSES)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:A single task"),
+]
+
+
+METHODS = ["predict", "predict_proba", "decision_function"]
+
+
+def fitted(make, table):
+    """Meta-trained on the tasks of a table, none of them remembered."""
+    return make().meta_fit(table.tasks)
+
+
+def assert_close(actual, expected):
+    """Labels are equal; numbers are so up to rounding."""
+    if np.asarray(expected).dtype.kind == "f":
+        assert_allclose(actual, expected, rtol=1e-6, atol=1e-9)
+    else:
+        assert_array_equal(actual, expected)
+
+
+def assert_same(a, b, X, equal=assert_array_equal, **ids):
+    """Whether two objects predict the same (bit for bit), by every method that they have."""
+    for method in METHODS:
+        assert hasattr(a, method) == hasattr(b, method)
+        if hasattr(a, method):
+            equal(getattr(a, method)(X, **ids), getattr(b, method)(X, **ids))
+
+
+# -- scikit-learn's checks -------------------------------------------------------------------------
+
+
+@each_case
+def test_check_estimator(make):
+    results = check_estimator(make(), on_fail="raise")
+    assert len(results) >= 50
+    skipped = {result["check_name"] for result in results if result["status"] == "skipped"}
+    allowed = set() if os.environ.get("SCIPY_ARRAY_API") else {"check_array_api_input"}
+    assert skipped <= allowed
+    assert all(result["status"] in ("passed", "skipped") for result in results)
+
+
+@each_case
+def test_checks_that_check_estimator_leaves_out(make):
+    meta = make()
+    pytest.importorskip("pandas", reason="the check of column names uses it")
+    check_dataframe_column_names_consistency(type(meta).__name__, meta)
+    check_param_validation(type(meta).__name__, meta)
+
+
+@each_case
+def test_tags_are_those_of_the_wrapped_estimator(make):
+    meta = make()
+    wrapped = meta._wrapped()
+    tags, expected = get_tags(meta), get_tags(wrapped)
+    assert tags.estimator_type == expected.estimator_type
+    assert tags.input_tags.allow_nan == expected.input_tags.allow_nan
+    assert not tags.input_tags.sparse and not tags.target_tags.multi_output
+
+
+@each_case
+def test_methods_are_those_of_the_wrapped_estimator(make, make_table):
+    meta = make()
+    table = make_table(meta)
+    for method in ("predict_proba", "decision_function"):
+        assert hasattr(meta, method) == hasattr(meta._wrapped(), method)
+    assert not hasattr(meta, "classes_")
+    assert hasattr(meta, "partial_meta_fit") == isinstance(meta, HierarchicalBayes)
+    meta.fit(table.X, table.y, groups=table.ids)
+    if is_classifier(meta):
+        assert meta.classes_.tolist() == ["high", "low", "mid"]
+    else:
+        assert not hasattr(meta, "classes_")
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [*OTHER_LINEAR, *BLACK_BOXES, SGDRegressor(loss="huber"), LinearRegression(positive=True)],
+    ids=repr,
+)
+def test_hierarchical_bayes_names_what_it_can_wrap(wrapped, make_table, unchanged):
+    table = make_table(wrapped)
+    meta = HierarchicalBayes(wrapped)
+    with unchanged(meta), pytest.raises(ValueError, match="HierarchicalBayes ") as info:
+        meta.meta_fit(table.tasks)
+    known = ["LinearRegression", "Ridge", "Lasso", "ElasticNet", "SGDRegressor", "Pipeline"]
+    if getattr(wrapped, "positive", False):
+        known = ["set LinearRegression(positive=False)"]
+    assert all(name in str(info.value) for name in known)
+    last = wrapped[-1] if isinstance(wrapped, Pipeline) else wrapped
+    assert type(last).__name__ in str(info.value)
+
+
+# -- every way to hand tasks over ------------------------------------------------------------------
+
+
+@each_case
+def test_ids_by_groups_and_by_column(make, make_table):
+    table = make_table(make())
+    by_groups = make().fit(table.X, table.y, groups=table.ids)
+    assert_array_equal(by_groups.task_ids_, [task.id for task in table.tasks])
+    assert by_groups.n_tasks_ == 6 and by_groups.n_features_in_ == 3
+    expected = by_groups.predict(table.X, groups=table.ids)
+    number = np.unique(table.ids, return_inverse=True)[1]
+    tables = [
+        (table.frame("pandas"), "store"),
+        (table.frame("polars"), "store"),
+        (table.frame("pandas"), 1),
+        (np.insert(table.X, 1, number, axis=1), 1),
+        (np.insert(table.X, 3, number, axis=1), -1),
+    ]
+    for X, column in tables:
+        meta = make(task_column=column).fit(X, table.y)
+        assert meta.n_features_in_ == 4
+        assert_close(meta.predict(X), expected)
+
+
+@each_case
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.filterwarnings("error:X has feature names", "error:X does not have valid feature")
+def test_dataframes(make, library, make_table):
+    table = make_table(make())
+    X = table.frame(library)[["size", "price", "age"]]
+    expected = make().fit(table.X, table.y, groups=table.ids)
+    meta = make().fit(X, table.y, groups=table.ids)
+    assert_array_equal(meta.feature_names_in_, table.names)
+    for method in filter(partial(hasattr, meta), METHODS):
+        by_names, by_place = getattr(meta, method), getattr(expected, method)
+        assert_close(by_names(X, groups=table.ids), by_place(table.X, groups=table.ids))
+    meta.adapt(X[:8], table.y[:8])
+    expected.adapt(table.X[:8], table.y[:8])
+    assert_close(meta.estimator_.predict(X), expected.estimator_.predict(table.X))
+    assert_array_equal(meta.estimator_.feature_names_in_, table.names)
+    meta.meta_fit(tasks_from_table(X, table.y, groups=table.ids))
+    assert_close(meta.predict(X), fitted(make, table).predict(table.X))
+    (many,) = meta.adapt_many([(X[:8], table.y[:8])])
+    assert_close(many.predict(X), expected.estimator_.predict(table.X))
+
+
+@each_case
+def test_everything_that_meta_fit_accepts(make, make_table):
+    table = make_table(make())
+    tasks = table.tasks
+    pairs = [(task.X, task.y) for task in tasks]
+    new = make_table(make(), n_tasks=1, seed=1)
+    first = make().meta_fit(tasks)
+    adapted = copy.copy(first).adapt(new.X, new.y)
+    others = [
+        pairs,
+        tuple(pairs),
+        iter(pairs),
+        (task for task in tasks),
+        {task.id: (task.X, task.y) for task in tasks},
+        {task.id: Task(task.X, task.y) for task in tasks},
+        [Task(task.X.tolist(), task.y.tolist()) for task in tasks],
+    ]
+    for other in others:
+        meta = make().meta_fit(other)
+        assert meta.n_tasks_ == 6 and meta.n_features_in_ == 3
+        assert_same(meta, first, new.X)
+        assert_same(meta.adapt(new.X, new.y), adapted, new.X)
+    assert_same(make().fit(tasks), first, new.X)
+
+
+@each_case
+def test_fit_is_meta_fit_and_adapt_to_each(make, make_table):
+    table = make_table(make())
+    by_table = make().fit(table.X, table.y, groups=table.ids)
+    by_tasks = fitted(make, table)
+    assert_same(by_tasks, by_table, table.X, assert_close)
+    by_tasks.adapt(table.X, table.y, groups=table.ids)
+    assert_same(by_tasks, by_table, table.X, assert_close, groups=table.ids)
+    task = table.tasks[2]
+    together = by_tasks.predict(table.X, groups=[task.id] * len(table.X))
+    assert_close(by_tasks.adapt(task.X, task.y).predict(table.X), together)
+
+
+@each_case
+def test_without_ids_all_rows_are_one_task(make, make_table):
+    table = make_table(make())
+    one = make().fit(table.X, table.y)
+    other = make().meta_fit([(table.X, table.y)]).adapt(table.X, table.y)
+    assert one.n_tasks_ == 1
+    assert_same(one, other, table.X)
+
+
+# -- adapt -----------------------------------------------------------------------------------------
+
+
+@each_case
+def test_adapt_starts_from_the_meta_model(make, make_table):
+    table = make_table(make())
+    A, B = make_table(make(), n_tasks=2, seed=1).tasks
+    meta = fitted(make, table)
+    zero_shot = copy.copy(meta)
+    once = copy.copy(meta.adapt(A.X, A.y))
+    meta.adapt(B.X, B.y)
+    assert_same(meta.adapt(A.X, A.y), once, table.X)
+    assert_same(meta.adapt(A.X[:0], A.y[:0]), zero_shot, table.X)
+
+
+@each_case
+def test_estimator_is_plain_scikit_learn(make, make_table):
+    table = make_table(make())
+    (new,) = make_table(make(), n_tasks=1, seed=1).tasks
+    meta = fitted(make, table)
+    for n_shots in (0, 10):
+        plain = meta.adapt(new.X[:n_shots], new.y[:n_shots]).estimator_
+        check_is_fitted(plain)
+        assert b"sklearn_meta" not in pickle.dumps(plain)
+        assert plain.n_features_in_ == 3 or n_shots == 0
+        assert type(plain) is type(meta._wrapped()) or n_shots == 0
+        assert_close(plain.predict(table.X), meta.predict(table.X))
+        if hasattr(plain, "predict_proba"):
+            assert_close(plain.predict_proba(table.X), meta.predict_proba(table.X))
+
+
+@each_case
+def test_estimator_is_a_new_object_of_its_own(make, make_table):
+    table = make_table(make())
+    A, B = make_table(make(), n_tasks=2, seed=1).tasks
+    meta = fitted(make, table).adapt(A.X, A.y)
+    kept, expected = meta.estimator_, meta.estimator_.predict(B.X)
+    meta.adapt(B.X, B.y)
+    assert_array_equal(kept.predict(B.X), expected)
+    assert meta.estimator_ is not kept
+    before = meta.predict(B.X)
+    meta.estimator_.fit(100 * table.X, table.y)  # a user goes on with it
+    assert_array_equal(meta.predict(B.X), before)
+
+
+@each_case
+def test_adapt_many_is_adapt_for_each(make, make_table, unchanged):
+    table = make_table(make())
+    new = make_table(make(), n_tasks=4, seed=1).tasks
+    new.append(Task(new[0].X[:0], new[0].y[:0], id="empty"))
+    meta = fitted(make, table)
+    with unchanged(meta):
+        estimators = meta.adapt_many(iter(new))
+    for estimator, task in zip(estimators, new, strict=True):
+        expected = meta.adapt(task.X, task.y).estimator_.predict(table.X)
+        assert_close(estimator.predict(table.X), expected)
+
+
+# -- predict ---------------------------------------------------------------------------------------
+
+
+@each_case
+def test_each_row_is_predicted_by_the_model_of_its_task(make, make_table):
+    table = make_table(make())
+    (new,) = make_table(make(), n_tasks=1, seed=1).tasks
+    meta = make().fit(table.X, table.y, groups=table.ids)
+    zero_shot = fitted(make, table)
+    ids = table.ids.astype(object)
+    ids[0::6], ids[2::6], ids[4::6] = "unknown", None, np.nan
+    known = ids == table.ids
+    adapted = copy.copy(zero_shot).adapt(new.X, new.y)
+    for method in filter(partial(hasattr, meta), METHODS):
+        at_zero = getattr(zero_shot, method)(table.X)
+        of_tasks = getattr(meta, method)(table.X, groups=table.ids)
+        mixed = getattr(meta, method)(table.X, groups=ids)
+        assert_close(mixed[known], of_tasks[known])
+        assert_close(mixed[~known], at_zero[~known])
+        assert_close(getattr(meta, method)(table.X), at_zero)
+        now = copy.copy(meta).adapt(new.X, new.y)  # no ids: the task last given without ids
+        assert_close(getattr(now, method)(table.X), getattr(adapted, method)(table.X))
+        assert_array_equal(getattr(now, method)(table.X, groups=ids), mixed)
+
+
+# -- life of an object -----------------------------------------------------------------------------
+
+
+def pickled(meta):
+    return pickle.loads(pickle.dumps(meta))
+
+
+def dumped(meta):
+    file = io.BytesIO()
+    joblib.dump(meta, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+def skopsed(meta):
+    skops = pytest.importorskip("skops.io", reason="the round trip is through skops")
+    data = skops.dumps(meta)
+    return skops.loads(data, trusted=skops.get_untrusted_types(data=data))
+
+
+@each_case
+@pytest.mark.parametrize("round_trip", [pickled, dumped, skopsed, copy.deepcopy])
+def test_round_trips(make, round_trip, make_table):
+    table = make_table(make())
+    A, B = make_table(make(), n_tasks=2, seed=1).tasks
+    meta = make().fit(table.X, table.y, groups=table.ids).adapt(A.X, A.y)
+    back = round_trip(meta)
+    assert_same(back, meta, table.X)
+    assert_same(back, meta, table.X, groups=table.ids)
+    assert_array_equal(back.task_ids_, meta.task_ids_)
+    assert_same(back.adapt(B.X, B.y), meta.adapt(B.X, B.y), table.X)
+    back.adapt(A.X, A.y, groups=["new"] * len(A.X))
+    assert_same(back.fit(table.X, table.y, groups=table.ids), meta, table.X, groups=table.ids)
+
+
+@each_case
+def test_clone_forgets_and_set_params_keeps(make, make_table):
+    table = make_table(make())
+    meta = make().fit(table.X, table.y, groups=table.ids)
+    kept, fresh = copy.copy(meta), clone(meta)
+    assert list(vars(fresh)) == list(vars(make()))
+    assert_same(fresh.fit(table.X, table.y, groups=table.ids), meta, table.X, groups=table.ids)
+    meta.set_params(estimator=Ridge(alpha=1e9))
+    predicted = meta.predict(table.X, groups=table.ids)
+    assert_array_equal(predicted, kept.predict(table.X, groups=table.ids))
+
+
+# -- classification --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", [["high", "low", "mid"], [3, 7], [False, True], [0.0, 2.0, 1.0]])
+@pytest.mark.parametrize("make", CLASSIFIERS)
+def test_tasks_may_miss_classes(make, labels, make_table):
+    table = make_table(make())
+    labels = np.array(labels)
+    table.y = labels[np.unique(table.y, return_inverse=True)[1] % len(labels)]
+    table.y[table.ids == "store_1"] = labels[0]
+    table.y[table.ids == "store_2"] = labels[1]
+    table.y[(table.ids == "store_3") & (table.y == labels[-1])] = labels[0]
+    table.y[np.flatnonzero(table.ids == "store_3")[0]] = labels[1]
+    meta = make().fit(table.X, table.y, groups=table.ids)
+    assert_array_equal(meta.classes_, np.unique(labels))
+    assert meta.classes_.dtype == labels.dtype
+    for ids in (table.ids, None):
+        label = meta.predict(table.X, groups=ids)
+        assert label.dtype == labels.dtype and np.isin(label, labels).all()
+        shape = (len(table.y), len(labels))
+        if hasattr(meta, "predict_proba"):
+            proba = meta.predict_proba(table.X, groups=ids)
+            assert proba.shape == shape and (proba >= 0).all()
+            assert_allclose(proba.sum(axis=1), 1.0)
+            assert_array_equal(meta.classes_[proba.argmax(axis=1)], label)
+        if hasattr(meta, "decision_function"):
+            score = meta.decision_function(table.X, groups=ids)
+            assert score.shape == (shape if len(labels) > 2 else shape[:1])
+            assert np.isfinite(score).all()
+    if isinstance(meta, Independent):
+        for t in (1, 2):
+            rows = table.ids == f"store_{t}"
+            predicted = meta.predict(table.X[rows], groups=table.ids[rows])
+            assert_array_equal(predicted, table.y[rows])
+    one = table.tasks[0]
+    for shots in ([0], [0, 1], []):
+        meta.adapt(one.X[shots], one.y[shots])
+        assert np.isin(meta.predict(table.X), labels).all()
+
+
+# -- types of data ---------------------------------------------------------------------------------
+
+
+@each_class
+@pytest.mark.parametrize(
+    "wrapped",
+    [LinearRegression(), Ridge(), make_pipeline(StandardScaler(), Ridge())],
+    ids=name_of,
+)
+@pytest.mark.parametrize("y_dtype", [np.float32, np.float64])
+def test_float32_stays_float32(cls, wrapped, y_dtype, make_table):
+    table = make_table()
+    X, y = table.X.astype(np.float32), table.y.astype(y_dtype)
+    meta = cls(wrapped).fit(X, y, groups=table.ids)
+    exact = cls(wrapped).fit(table.X, table.y, groups=table.ids)
+    for ids in (None, table.ids):
+        predicted = meta.predict(X, groups=ids)
+        assert predicted.dtype == np.float32
+        assert_allclose(predicted, exact.predict(table.X, groups=ids), rtol=1e-3, atol=1e-3)
+    last = meta.adapt(X[:5], y[:5]).estimator_
+    assert last.predict(X).dtype == np.float32
+    last = last[-1] if isinstance(last, Pipeline) else last
+    assert last.coef_.dtype == last.intercept_.dtype == np.float32
+
+
+def ids_of_kind(kind):
+    """Six ids, and how they look in a column with a missing entry."""
+    pd = pytest.importorskip("pandas", reason="columns of a dataframe")
+    days = pd.date_range("2026-01-01", periods=6)
+    mixed = ["a", 1, 2.5, pd.Timestamp("2026-01-01"), ("b", 3), True]
+    mixed = pd.Series(mixed[:5] + [b"c"], dtype=object)
+    return {
+        "string": (pd.Series(list("abcdef")), "str"),
+        "object": (pd.Series(list("abcdef"), dtype=object), object),
+        "categorical": (pd.Series(list("abcdef")), "category"),
+        "int": (pd.Series([7, 1, 2, 3, 4, 5]), "float64"),
+        "nullable int": (pd.Series([7, 1, 2, 3, 4, 5], dtype="Int64"), "Int64"),
+        "float": (pd.Series([0.5, 1, 2, 3, 4, 5]), "float64"),
+        "timestamp": (pd.Series(days), None),
+        "timezone": (pd.Series(days.tz_localize("Europe/Berlin")), None),
+        "date": (pd.Series(days.date), object),
+        "period": (pd.Series(days.to_period("D")), None),
+        "mixed": (mixed, object),
+    }[kind]
+
+
+@each_class
+@pytest.mark.parametrize(
+    "kind",
+    ["string", "object", "categorical", "int", "nullable int", "float"]
+    + ["timestamp", "timezone", "date", "period", "mixed"],
+)
+def test_ids_of_any_kind(cls, kind, make_table):
+    pd = pytest.importorskip("pandas", reason="columns of a dataframe")
+    table = make_table()
+    ids, with_missing = ids_of_kind(kind)
+    number = np.unique(table.ids, return_inverse=True)[1]
+    store = ids.iloc[number].reset_index(drop=True)
+    expected = cls().fit(table.X, table.y, groups=number).predict(table.X, groups=number)
+    by_groups = cls().fit(table.X, table.y, groups=store)
+    assert_close(by_groups.predict(table.X, groups=store), expected)
+    X = pd.DataFrame(table.X, columns=table.names).assign(store=store)
+    meta = cls(task_column="store").fit(X, table.y)
+    assert len(meta.task_ids_) == 6
+    assert_close(meta.predict(X), expected)
+    later = store.astype(with_missing) if with_missing else store
+    later = later.where(np.arange(len(later)) > 0)
+    predicted = meta.predict(X.assign(store=later))
+    assert_close(predicted[1:], expected[1:])
+    zero_shot = meta.predict(X.assign(store="unknown"))
+    assert_close(predicted[0], zero_shot[0])
+
+
+@each_class
+@pytest.mark.parametrize("ids", [["a", 1], [1, 2.5], ["a", ("b", 2)], [True, "yes"], [None, "a"]])
+def test_ids_in_a_list_stay_what_they_are(cls, ids, make_table):
+    """NumPy would make strings of numbers that stand among strings."""
+    table = make_table()
+    groups = [ids[row % 2] for row in range(len(table.y))]
+    if None in ids:
+        with pytest.raises(ValueError, match="task id of 30 row"):
+            cls().fit(table.X, table.y, groups=groups)
+        groups = [i or "b" for i in groups]
+        ids = ["b", "a"]
+    number = np.arange(len(table.y)) % 2
+    expected = cls().fit(table.X, table.y, groups=number).predict(table.X, groups=number)
+    meta = cls().fit(table.X, table.y, groups=groups)
+    assert meta.task_ids_.tolist() == ids
+    assert_array_equal(meta.predict(table.X, groups=groups), expected)
+    alone = meta.predict(table.X[:1], groups=[ids[0]])
+    assert_allclose(alone, expected[:1])
+
+
+@each_class
+@pytest.mark.parametrize("kind", ["string", "int", "float", "timestamp", "date", "mixed"])
+@pytest.mark.parametrize("more", ["a string", 17, 0.25, np.datetime64("2020-01-01"), ("a", 1)])
+def test_ids_of_another_type_come_later(cls, kind, more, make_table):
+    table = make_table()
+    ids, _ = ids_of_kind(kind)
+    number = np.unique(table.ids, return_inverse=True)[1]
+    store = ids.iloc[number].reset_index(drop=True)
+    meta = cls().fit(table.X, table.y, groups=store)
+    expected = meta.predict(table.X, groups=store)
+    later = np.empty(10, dtype=object)
+    later[:] = [more] * 10
+    meta.adapt(-table.X[:10], table.y[:10], groups=later)
+    assert len(meta.task_ids_) == 7
+    assert_close(meta.predict(table.X, groups=store), expected)
+    for row in range(5):  # one at a time: what a column looks like depends on its other entries
+        assert_close(meta.predict(table.X[[row]], groups=[store[row]]), expected[[row]])
+    alone = meta.adapt(-table.X[:10], table.y[:10]).predict(table.X[:10])
+    assert_close(meta.predict(table.X[:10], groups=later), alone)
+
+
+@each_class
+@pytest.mark.parametrize("later", [np.uint64, object, None])
+def test_large_integers_are_exact(cls, later, make_table):
+    """float64 does not tell neighbours above 2**53 from each other."""
+    table = make_table()
+    ids = 2**60 + np.unique(table.ids, return_inverse=True)[1].astype(np.int64)
+    meta = cls().fit(table.X, table.y, groups=ids)
+    expected = meta.predict(table.X, groups=ids)
+    if later is None:
+        meta.adapt(table.X[:5], table.y[:5], groups=[0.5] * 5)
+    else:
+        ids = ids.astype(later)
+    assert_close(meta.predict(table.X, groups=ids), expected)
+
+
+# -- pipelines -------------------------------------------------------------------------------------
+
+PREPARE = make_column_transformer(
+    (OneHotEncoder(sparse_output=False), ["town"]),
+    (StandardScaler(), ["size", "price"]),
+    remainder="passthrough",
+    verbose_feature_names_out=False,
+)
+AROUND = [
+    pytest.param(cls, last, id=f"{cls.__name__}-{name_of(last)}")
+    for cls in CLASSES
+    for last in (Ridge(), LogisticRegression(), DecisionTreeRegressor(max_depth=2))
+    if cls is not HierarchicalBayes or isinstance(last, Ridge)
+]
+
+
+def raw_rows(table, library):
+    """Rows as they come: numbers, a string column, the ids."""
+    X = table.frame(library)
+    columns = {name: X[name] for name in X.columns}
+    towns = np.array(["north", "south", "west"])[np.arange(len(table.y)) % 3]
+    return type(X)({**columns, "town": towns})
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("output", ["default", "pandas"])
+@pytest.mark.parametrize("cls, last", AROUND)
+@pytest.mark.filterwarnings("error:X has feature names", "error:X does not have valid feature")
+def test_pipeline_inside(cls, last, output, library, make_table):
+    table = make_table(last)
+    X = raw_rows(table, library)
+    features = X[["size", "price", "age", "town"]]
+    prepared = np.asarray(clone(PREPARE).fit_transform(features))
+    expected = make_meta(cls, last).fit(prepared, table.y, groups=table.ids)
+    pipeline = make_pipeline(clone(PREPARE).set_output(transform=output), last)
+    by_column = make_meta(cls, pipeline, task_column="store").fit(X, table.y)
+    assert_close(by_column.predict(X), expected.predict(prepared, groups=table.ids))
+    meta = make_meta(cls, pipeline).fit(features, table.y, groups=table.ids)
+    meta.adapt(features[:8], table.y[:8])
+    expected.adapt(prepared[:8], table.y[:8])
+    assert_close(meta.predict(features), expected.predict(prepared))
+    assert isinstance(meta.estimator_, Pipeline)
+    assert b"sklearn_meta" not in pickle.dumps(meta.estimator_)
+    assert_close(meta.estimator_.predict(features), meta.predict(features))
+
+
+@pytest.mark.parametrize("cls, last", AROUND)
+def test_pipeline_outside(cls, last, make_table):
+    table = make_table(last)
+    X = raw_rows(table, "pandas")
+    prepare = clone(PREPARE).set_output(transform="pandas")
+    pipeline = make_pipeline(prepare, make_meta(cls, last, task_column="store"))
+    predicted = pipeline.fit(X, table.y).predict(X)
+    expected = make_meta(cls, last, task_column="store")
+    prepared = clone(prepare).fit_transform(X)
+    assert_array_equal(predicted, expected.fit(prepared, table.y).predict(prepared))
+    assert list(expected.task_ids_) == [task.id for task in table.tasks]
