@@ -22,6 +22,12 @@ by L-BFGS with the exact gradient ``2 D Lambda``, where with ``e_t = (k_t - K_t 
 
     D = sum_t K_t,RR - e_t e_t' / sigma²  [- K_t,R: (s_t' P^{-1} s_t) K_t,:R : REML].
 
+With few tasks the estimated correlations of u_t are noise. An LKJ prior on their matrix R,
+``p(R) ~ |R|^(eta - 1)``, pulls them to 0: then ``-2 log L - 2 (eta - 1) log|R|`` is minimised, over
+standard deviations tau and a unit lower triangular C, with ``n_i`` the norm of row i of C:
+
+    Lambda_i = tau_i C_i / n_i,   log|R| = -2 sum_i log n_i.
+
 The posterior of u_t (the BLUP) is ``N(Lambda A_t^{-1} Lambda' e0_t, sigma² Lambda A_t^{-1}
 Lambda')`` with ``e0_t = (X'y - X'X B s_t)_R``.
 
@@ -30,6 +36,10 @@ References
 Bates, Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4.
 Lindstrom, Bates (1988), Newton-Raphson and EM algorithms for linear mixed-effects models.
 Laird, Ware (1982), Random-effects models for longitudinal data.
+Lewandowski, Kurowicka, Joe (2009), Generating random correlation matrices based on vines and
+extended onion method (the LKJ prior).
+Chung, Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative prior for point estimation of
+covariance matrices in hierarchical models.
 """
 
 from dataclasses import dataclass
@@ -162,12 +172,51 @@ class _Structure:
         factor[self.index] = free
         return factor
 
-    def free(self, matrix, gradient=False):
-        """The free entries of Lambda, or the gradient in them from that in Lambda."""
+    def start(self, scale):
+        """The free entries of Lambda = scale I."""
+        entries = (scale * np.eye(self.n_random))[self.index]
+        return entries[:1] if self.spherical else entries
+
+    def gradient(self, free, matrix):
+        """The gradient in the free entries from that in Lambda."""
         entries = matrix[self.index]
-        if not self.spherical:
-            return entries
-        return entries.sum(keepdims=True) if gradient else entries[:1]
+        return entries.sum(keepdims=True) if self.spherical else entries
+
+    def penalty(self, free):
+        """What is added to the deviance, and its gradient in the free entries."""
+        return 0.0, 0.0
+
+
+class _Correlated(_Structure):
+    """A full Lambda by standard deviations tau and a unit lower triangular C, with an LKJ prior."""
+
+    def __init__(self, n_random, eta):
+        self.n_random, self.eta = n_random, eta
+        self.below = np.tril_indices(n_random, -1)
+
+    def _parts(self, free):
+        tau, C = free[: self.n_random], np.eye(self.n_random)
+        C[self.below] = free[self.n_random :]
+        return tau, C, np.linalg.norm(C, axis=1)
+
+    def factor(self, free):
+        tau, C, n = self._parts(free)
+        return (tau / n)[:, None] * C
+
+    def start(self, scale):
+        return np.append(np.full(self.n_random, scale), np.zeros(len(self.below[0])))
+
+    def gradient(self, free, matrix):
+        tau, C, n = self._parts(free)
+        unit = C / n[:, None]
+        along = np.einsum("ij,ij->i", matrix, unit)
+        across = (tau / n)[:, None] * (matrix - along[:, None] * unit)
+        return np.append(along, across[self.below])
+
+    def penalty(self, free):
+        _, C, n = self._parts(free)
+        gradient = np.append(np.zeros(self.n_random), (C / n[:, None] ** 2)[self.below])
+        return 4 * (self.eta - 1) * np.log(n).sum(), 4 * (self.eta - 1) * gradient
 
 
 class _Profile:
@@ -254,8 +303,9 @@ class _Profile:
                 sPs = np.einsum("aibj,it,jt->abt", Q, self.s, self.s, optimize=True)
                 H = matmul(K[R], sPs)
             D -= H.reshape(len(R), -1) @ K[R].reshape(len(R), -1).T
-        gradient = self.structure.free(2 * D @ factor, gradient=True)
-        return deviance * self.scale, gradient * self.scale
+        gradient = self.structure.gradient(free, 2 * D @ factor)
+        penalty, penalty_gradient = self.structure.penalty(free)
+        return (deviance + penalty) * self.scale, (gradient + penalty_gradient) * self.scale
 
 
 def fit_mixed_model(
@@ -264,6 +314,7 @@ def fit_mixed_model(
     *,
     intercept=True,
     covariance="full",
+    eta=1.0,
     reml=True,
     max_iter=1000,
     tol=1e-8,
@@ -280,6 +331,8 @@ def fit_mixed_model(
     intercept : bool, default=True
         Whether the first coefficient is an intercept; without, ``random`` counts features.
     covariance : {"full", "diag", "spherical"}, default="full"
+    eta : float, default=1.0
+        Concentration of the LKJ prior on the correlations of a full covariance; 1: none.
     reml : bool, default=True
     max_iter : int, default=1000
     tol : float, default=1e-8
@@ -292,7 +345,10 @@ def fit_mixed_model(
     -------
     MixedModel
     """
-    structure = _Structure(covariance, len(random))
+    if covariance == "full" and eta > 1:
+        structure = _Correlated(len(random), eta)
+    else:
+        structure = _Structure(covariance, len(random))
     profile = _Profile(moments, random, structure, intercept=intercept, reml=reml)
 
     def model(free, n_iter, converged):
@@ -303,11 +359,10 @@ def fit_mixed_model(
         )
 
     if moments.n_tasks < 2 or len(random) == 0:  # nothing varies, or nobody knows by how much
-        free = structure.free(np.zeros((len(random), len(random))))
-        return model(free, 1, True)
+        return model(structure.start(0.0), 1, True)
     # Not at 0, where the gradient vanishes even if the variance should be positive, nor at a
     # distance from it that is the length of the first step of L-BFGS, which is 1.
-    start = 0.5 * np.eye(len(random))
+    start = structure.start(0.5)
     n_iter = 0
 
     def after_iteration(intermediate_result):
@@ -321,9 +376,9 @@ def fit_mixed_model(
     options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0, "gtol": tol, "maxcor": 100}
     result = scipy.optimize.minimize(
         profile,
-        structure.free(start),
+        start,
         jac=True,
-        bounds=[(-LARGEST_FACTOR, LARGEST_FACTOR)] * len(structure.free(start)),
+        bounds=[(-LARGEST_FACTOR, LARGEST_FACTOR)] * len(start),
         method="L-BFGS-B",
         callback=after_iteration,
         options=options,

@@ -108,6 +108,12 @@ class HierarchicalBayes(BaseMetaEstimator):
     covariance : {"full", "diag", "spherical"}, default="full"
         The form of the prior covariance: any; no correlations; one common variance. The last two
         depend on the units: they are meant in standardised ones, unless ``standardize=False``.
+    correlation_prior : float, default=1.0
+        Concentration :math:`\eta \ge 1` of an LKJ prior on the correlations R of a full
+        covariance, :math:`p(R) \propto |R|^{\eta - 1}`. 1: none, as in lme4. Larger values pull
+        correlations to 0, towards ``covariance="diag"``: worth a search where tasks are few for
+        the number of coefficients. Correlations depend on where features are 0, here at their
+        means, unless ``standardize=False``.
     method : {"reml", "ml"}, default="reml"
         Restricted or plain maximum likelihood.
     task_column : str or int, default=None
@@ -118,7 +124,7 @@ class HierarchicalBayes(BaseMetaEstimator):
     standardize : bool, default=True
         Whether to work on features and targets standardised over the meta-train rows (where the
         intercept does not vary, features that do are scaled but not centred, so that it does not).
-        Changes nothing for ``covariance="full"`` but the rounding.
+        Changes nothing for ``covariance="full"`` without ``correlation_prior`` but the rounding.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
     tol : float, default=1e-8
@@ -170,7 +176,9 @@ class HierarchicalBayes(BaseMetaEstimator):
     References
     ----------
     Bates, Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4, Journal
-    of Statistical Software 67. Denevi, Pontil, Ciliberto (2020), The advantage of conditional
+    of Statistical Software 67. Lewandowski, Kurowicka, Joe (2009), Generating random correlation
+    matrices based on vines and extended onion method, Journal of Multivariate Analysis 100 (for
+    ``correlation_prior``). Denevi, Pontil, Ciliberto (2020), The advantage of conditional
     meta-learning for biased regularization and fine tuning, NeurIPS (for :math:`m + M s_t`).
 
     Examples
@@ -192,6 +200,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         **BaseMetaEstimator._parameter_constraints,
         "random_effects": [StrOptions({"all", "intercept"}), "array-like"],
         "covariance": [StrOptions({"full", "diag", "spherical"})],
+        "correlation_prior": [Interval(Real, 1, None, closed="left")],
         "method": [StrOptions({"reml", "ml"})],
         "descriptor_columns": ["array-like", None],
         "standardize": ["boolean"],
@@ -206,6 +215,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         *,
         random_effects="all",
         covariance="full",
+        correlation_prior=1.0,
         method="reml",
         task_column=None,
         descriptor_columns=None,
@@ -217,6 +227,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         self.estimator = estimator
         self.random_effects = random_effects
         self.covariance = covariance
+        self.correlation_prior = correlation_prior
         self.method = method
         self.task_column = task_column
         self.descriptor_columns = descriptor_columns
@@ -309,6 +320,7 @@ class HierarchicalBayes(BaseMetaEstimator):
             self._random(learner),
             intercept=prior.intercept,
             covariance=self.covariance,
+            eta=self.correlation_prior,
             reml=self.method == "reml",
             max_iter=self.max_iter,
             tol=self.tol,
@@ -370,7 +382,8 @@ class HierarchicalBayes(BaseMetaEstimator):
         _, mean, scale = moments.pooled()
         mean = mean + shift
         scale = nonzero_scale(scale, mean)
-        standardize = self.standardize or self.covariance == "full"  # for which units are nothing
+        units_matter = self.covariance != "full" or self.correlation_prior > 1
+        standardize = self.standardize or not units_matter
         if not standardize:
             scale = np.ones_like(scale)
         if not (standardize and intercept):

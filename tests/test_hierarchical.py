@@ -411,6 +411,35 @@ def test_units_change_nothing_but_the_units(units):
     np.testing.assert_allclose(predicted[1][1] / abs(y_scale), predicted[0][1], rtol=1e-4)
 
 
+def test_correlation_prior_pulls_correlations_to_zero(tasks):
+    def correlation(model):
+        C = model.prior_covariance_
+        return abs(C[1, 2]) / np.sqrt(C[1, 1] * C[2, 2])
+
+    models = [HierarchicalBayes(correlation_prior=eta).meta_fit(tasks) for eta in (1, 3, 30)]
+    assert (np.diff([correlation(model) for model in models]) < 0).all()
+    assert (np.diff([model.log_likelihood_ for model in models]) < 0).all()
+    far = HierarchicalBayes(correlation_prior=1e9).meta_fit(tasks)
+    diag = HierarchicalBayes(covariance="diag").meta_fit(tasks)
+    assert_same_prior(far, diag, 1e-3)
+
+
+def test_correlation_prior_does_not_depend_on_the_units(tasks):
+    model = HierarchicalBayes(correlation_prior=4).meta_fit(tasks)
+    other = HierarchicalBayes(correlation_prior=4).meta_fit(
+        [Task(5 + 100 * task.X, 1000 * task.y - 7) for task in tasks]
+    )
+    X, y = tasks[0].X, tasks[0].y
+    expected = 1000 * model.adapt(X[:4], y[:4]).predict(X) - 7
+    other.adapt(5 + 100 * X[:4], 1000 * y[:4] - 7)
+    np.testing.assert_allclose(other.predict(5 + 100 * X), expected, rtol=1e-5, atol=1e-3)
+
+
+def test_correlation_prior_below_one_is_an_error(tasks):
+    with pytest.raises(ValueError, match=r"'correlation_prior' parameter .* \[1.0, inf\)"):
+        HierarchicalBayes(correlation_prior=0.5).meta_fit(tasks)
+
+
 def test_standardize_changes_nothing_for_full_covariance(tasks):
     model = HierarchicalBayes(tol=1e-9).meta_fit(tasks)
     assert_same_prior(model, HierarchicalBayes(tol=1e-9, standardize=False).meta_fit(tasks), 1e-4)

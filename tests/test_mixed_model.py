@@ -4,10 +4,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
-from sklearn_meta._mixed_model import Moments, _Profile, _Structure, fit_mixed_model, posterior
+from sklearn_meta._mixed_model import (
+    Moments,
+    _Correlated,
+    _Profile,
+    _Structure,
+    fit_mixed_model,
+    posterior,
+)
 from sklearn_meta._stacked import SMALL
 from sklearn_meta.tasks import TaskTable, padded_batches
 
@@ -92,7 +102,7 @@ def dense_fit(problem, factor, reml):
 
 def random_free(structure, seed=1):
     rng = np.random.default_rng(seed)
-    return structure.free(rng.uniform(0.2, 1.2, (structure.n_random, structure.n_random)))
+    return rng.uniform(0.2, 1.2, len(structure.start(1.0)))
 
 
 # -- the deviance and its gradient -----------------------------------------------------------------
@@ -148,7 +158,7 @@ def test_structures_of_lambda(covariance):
     structure = _Structure(covariance, 3)
     free = random_free(structure)
     factor = structure.factor(free)
-    np.testing.assert_array_equal(structure.free(factor), free)
+    np.testing.assert_array_equal(structure.factor(structure.start(2.0)), 2 * np.eye(3))
     expected = {
         "full": np.tril(factor),
         "diag": np.diag(np.diag(factor)),
@@ -158,7 +168,74 @@ def test_structures_of_lambda(covariance):
     assert len(free) == {"full": 6, "diag": 3, "spherical": 1}[covariance]
     weights = np.arange(9.0).reshape(3, 3)
     numeric = approx_fprime(free, lambda free: np.sum(weights * structure.factor(free)), 1e-6)
-    np.testing.assert_allclose(structure.free(weights, gradient=True), numeric, rtol=1e-6)
+    np.testing.assert_allclose(structure.gradient(free, weights), numeric, rtol=1e-6)
+    assert structure.penalty(free) == (0, 0)
+
+
+# -- the prior on correlations ---------------------------------------------------------------------
+
+
+def correlations(factor):
+    unit = factor / np.linalg.norm(factor, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+@given(arrays(float, 10, elements=st.floats(-3, 3)), st.floats(1, 50))
+def test_lkj_penalty_is_the_determinant_of_the_correlations(free, eta):
+    structure = _Correlated(4, eta)
+    tau = np.where(np.abs(free[:4]) < 1e-3, 1.0, free[:4])
+    free = np.append(tau, free[4:])
+    factor = structure.factor(free)
+    np.testing.assert_array_equal(factor, np.tril(factor))
+    np.testing.assert_allclose(np.linalg.norm(factor, axis=1), np.abs(tau))
+    expected = -2 * (eta - 1) * np.linalg.slogdet(correlations(factor))[1]
+    np.testing.assert_allclose(structure.penalty(free)[0], expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.0])
+def test_lkj_gradients_are_those_of_finite_differences(tau):
+    structure = _Correlated(3, 2.5)
+    free = random_free(structure)
+    free[0] *= tau  # a variance of 0 is no singularity
+    weights = np.arange(9.0).reshape(3, 3)
+    numeric = approx_fprime(free, lambda free: np.sum(weights * structure.factor(free)), 1e-7)
+    np.testing.assert_allclose(structure.gradient(free, weights), numeric, atol=1e-5)
+    numeric = approx_fprime(free, lambda free: structure.penalty(free)[0], 1e-7)
+    np.testing.assert_allclose(structure.penalty(free)[1], numeric, atol=1e-5)
+
+
+def test_lkj_spans_full_and_diag():
+    """eta = 1 is the likelihood itself, by another route; a large eta leaves no correlations."""
+    problem = make_problem(**CASES["slope"], n_tasks=25)
+    full, diag = fit(problem, "full"), fit(problem, "diag")
+    nearly = fit(problem, eta=1 + 1e-12)
+    np.testing.assert_allclose(nearly.deviance, full.deviance, rtol=1e-9)
+    expected = full.factor @ full.factor.T
+    np.testing.assert_allclose(nearly.factor @ nearly.factor.T, expected, rtol=1e-3)
+    far = fit(problem, eta=1e9)
+    np.testing.assert_allclose(far.deviance, diag.deviance, rtol=1e-9)
+    between = [abs(correlations(fit(problem, eta=eta).factor)[0, 1]) for eta in (1, 2, 5, 50)]
+    assert (np.diff(between) < 0).all()
+
+
+def test_lkj_optimum_is_one():
+    """Nothing nearby is better, and the deviance that is told is that of the likelihood alone."""
+    problem = make_problem(**CASES["slope"], n_tasks=25)
+    structure = _Correlated(2, 3.0)
+    profile = _Profile(
+        problem.moments, problem.random, structure, intercept=problem.intercept, reml=False
+    )
+    model = fit(problem, eta=3.0)
+    C = model.factor / np.diag(model.factor)[:, None]
+    tau = np.linalg.norm(model.factor, axis=1) * np.sign(np.diag(model.factor))
+    free = np.append(tau, C[1, 0])
+    np.testing.assert_allclose(structure.factor(free), model.factor)
+    np.testing.assert_allclose(profile.solve(free)[-1], model.deviance)
+    rng = np.random.default_rng(0)
+    for size in (1e-3, 1e-1):
+        for _ in range(10):
+            nearby = free + size * rng.standard_normal(3)
+            assert profile(nearby)[0] >= profile(free)[0] - 1e-12
 
 
 # -- the optimum -----------------------------------------------------------------------------------
@@ -249,7 +326,8 @@ def test_nothing_nearby_is_better(case, covariance, reml):
     profile = _Profile(
         problem.moments, problem.random, structure, intercept=problem.intercept, reml=reml
     )
-    free = structure.free(model.factor)
+    free = model.factor[structure.index]
+    free = free[:1] if covariance == "spherical" else free
     rng = np.random.default_rng(0)
     for size in (1e-3, 1e-1):
         for _ in range(10):
