@@ -3,6 +3,13 @@
 An algorithm of the family says how a batch of episodes becomes a meta-gradient
 (:meth:`GradientMetaEstimator._meta_gradient`) and how a support becomes parameters
 (:meth:`GradientMetaEstimator._adapted`); the mathematics of both is in ``_gradient.py``.
+
+Two things are decided by the query loss of a sample of episodes of the meta-train tasks (the
+*probe*): the inner rate alpha, by a line search at the start,
+
+    alpha = argmin over RATES of mean_t q_t(theta_K(alpha)),
+
+and whether training has diverged, in which case its best parameters are kept.
 """
 
 import warnings
@@ -24,6 +31,12 @@ from .optimizers import OPTIMIZERS, clip_norm
 from .tasks import padded_batches
 
 __all__ = ["GradientMetaEstimator", "Initialisation", "documented"]
+
+RATES = 10.0 ** np.arange(-3, 1, 0.5)  # inner rates that "auto" chooses from
+PROBE_EPISODES = 200  # about as many for every number of shots
+PROBE_REPEATS = 20  # most episodes of one task
+N_CHECKS = 20  # times that the probe is looked at in training
+DIVERGED = 1.1  # a query loss so many times that of the start
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +71,11 @@ SHARED = {
         multi-layer perceptrons adapt all their parameters; of every other estimator, fitted once
         on the pooled rows, a linear head on its predictions adapts. None: ``Ridge()``.
     """,
+    "inner_lr": """
+    inner_lr : float or "auto", default="auto"
+        Rate alpha of the inner steps. "auto": the one, of a grid from 0.001 to 3.2, that leads from
+        the start to the least mean query loss on episodes of the meta-train tasks.
+    """,
     "episodes": """
     n_shots : int or (int, int), default=(1, 10)
         Support rows of an episode; of a range, each batch draws one number. At least half of the
@@ -75,6 +93,9 @@ SHARED = {
         convergence or ``max_iter``.
     outer_lr : float, default=0.01
         Rate of ``"adam"`` and ``"sgd"``.
+    outer_schedule : {"linear", "constant"}, default="linear"
+        Whether the outer rate falls linearly to 0 over ``max_iter`` meta-iterations, so that the
+        noise of the last batches does not stay in the result.
     max_grad_norm : float, default=None
         Longer meta-gradients are shortened to this norm.
     init : {"pooled", "random"}, default="pooled"
@@ -103,6 +124,10 @@ SHARED = {
         Seeds the wrapped estimator, the start and the episodes.
     n_jobs : int, default=None
         Number of threads that adapt tasks, as in joblib; used for more than 16,384 tasks.
+    """,
+    "inner_lr_": """
+    inner_lr_ : float
+        The inner rate.
     """,
     "attributes": """
     estimator_ : estimator
@@ -148,12 +173,16 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
     _parameter_constraints: dict = {
         **BaseMetaEstimator._parameter_constraints,
+        "inner_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "inner_steps": [Interval(Integral, 0, None, closed="left")],
+        "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
         "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
         "n_query": [Interval(Integral, 1, None, closed="left"), None],
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
         "outer_lr": [Interval(Real, 0, None, closed="neither")],
+        "outer_schedule": [StrOptions({"linear", "constant"})],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "init": [StrOptions({"pooled", "random"})],
         "early_stopping": ["boolean"],
@@ -167,10 +196,6 @@ class GradientMetaEstimator(BaseMetaEstimator):
     }
 
     # -- what an algorithm provides ----------------------------------------------------------------
-
-    @abstractmethod
-    def _start_of(self, theta, learner):
-        """The meta-model at the start."""
 
     @abstractmethod
     def _meta_gradient(self, learner, meta_model, episode):
@@ -188,13 +213,27 @@ class GradientMetaEstimator(BaseMetaEstimator):
         """The meta-model with what is learned replaced."""
         return replace(meta_model, theta=x)
 
+    def _feasible(self, x):
+        """What is learned, moved back to where it makes sense."""
+        return x
+
     def _draw(self, sampler, tasks, rng):
         """An episode of some tasks."""
         return sampler.draw(tasks, rng)
 
     def _rate(self, i):
         """The outer rate of meta-iteration i."""
-        return self.outer_lr
+        return self.outer_lr * (1 - i / self.max_iter if self.outer_schedule == "linear" else 1)
+
+    def _adapting(self, learner):
+        """Mask of the parameters that inner steps move."""
+        if learner.network.intercept:
+            return np.ones(learner.network.n_params, dtype=bool)
+        return ~learner.network.intercepts()
+
+    def _probe_shots(self):
+        """Smallest and largest number of support rows that the probe stands for."""
+        return self._shot_range()
 
     # -- the outer loop ----------------------------------------------------------------------------
 
@@ -212,20 +251,53 @@ class GradientMetaEstimator(BaseMetaEstimator):
             )
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         for table in tables:
-            if meta_model is None:
-                theta = learner.random(rng) if self.init == "random" else learner.pooled(table)
-                meta_model = self._start_of(theta, learner)
             meta_model = self._train(learner, table, meta_model, rng, report)
         return meta_model
 
     def _train(self, learner, table, meta_model, rng, report):
-        low, high = self._shot_range()
-        sampler = EpisodeSampler(learner, table, learner.encode(table.y), (low, high), self.n_query)
+        """Learn from the tasks of a table; from the start if there is no meta-model yet."""
+        if meta_model is None:
+            theta = learner.random(rng) if self.init == "random" else learner.pooled(table)
+        shots = self._shot_range()
+        sampler = EpisodeSampler(learner, table, learner.encode(table.y), shots, self.n_query)
         tasks, held_out = self._split(table.n_tasks, rng)
+        if meta_model is None:
+            probe = self._probe(sampler, tasks, rng) if self.inner_lr == "auto" else None
+            meta_model = self._first_model(theta, learner, probe)
         if self.outer_solver == "lbfgs":
             return self._minimise(learner, sampler, tasks, meta_model, rng, report)
-        fixed = self._draw(sampler, held_out, rng) if len(held_out) else None
-        return self._descend(learner, sampler, tasks, fixed, meta_model, rng, report)
+        probe = self._probe(sampler, held_out if len(held_out) else tasks, rng)
+        return self._descend(learner, sampler, tasks, probe, meta_model, rng, report)
+
+    def _first_model(self, theta, learner, probe):
+        """The meta-model that training starts from, with the rate that is best on the probe."""
+        adapting = self._adapting(learner).astype(theta.dtype)
+        if probe is None:
+            return Initialisation(theta, theta.dtype.type(self.inner_lr) * adapting)
+        starts = [Initialisation(theta, theta.dtype.type(rate) * adapting) for rate in RATES]
+        losses = [self._query_loss(learner, start, probe) for start in starts]
+        return starts[int(np.argmin(losses))]
+
+    def _probe(self, sampler, tasks, rng):
+        """Episodes with few, some and many shots of (at most 200 of) the tasks."""
+        low, high = self._probe_shots()
+        n_repeats = min(-(-PROBE_EPISODES // len(tasks)), PROBE_REPEATS)
+        episodes = []
+        for shots in np.unique([low, (low + high) // 2, high]).tolist():
+            drawn = np.concatenate([rng.permutation(tasks) for _ in range(n_repeats)])
+            sampler = replace(sampler, n_shots=(shots, shots))
+            episodes.append(sampler.draw(drawn[:PROBE_EPISODES], rng))
+        return episodes
+
+    def _query_loss(self, learner, meta_model, episodes):
+        """Mean query loss after adaptation; infinite if it is not a number."""
+        losses = []
+        for support, query, n_rows in episodes:
+            theta = self._adapted(learner, meta_model, support, self._penalty(learner, n_rows))
+            with np.errstate(over="ignore", invalid="ignore"):
+                losses.append(float(learner.network.value(theta, query).mean()))
+        loss = np.mean(losses)
+        return float(loss) if np.isfinite(loss) else np.inf
 
     def _shot_range(self):
         shots = self.n_shots if isinstance(self.n_shots, (tuple, list)) else (self.n_shots,) * 2
@@ -254,7 +326,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
         tasks = rng.permutation(tasks)
         return np.sort(tasks[n_held_out:]), np.sort(tasks[:n_held_out])
 
-    def _descend(self, learner, sampler, tasks, fixed, meta_model, rng, report):
+    def _descend(self, learner, sampler, tasks, probe, meta_model, rng, report):
         """Stochastic descent; one epoch is about as many tasks as there are."""
         optimizer = OPTIMIZERS[self.outer_solver]()
         x, state = self._pack(meta_model), meta_model.optimizer_state
@@ -263,7 +335,9 @@ class GradientMetaEstimator(BaseMetaEstimator):
         losses, validation = list(meta_model.loss_curve), list(meta_model.validation_curve)
         n_batch = min(self.tasks_per_batch, len(tasks))
         per_epoch = max(1, len(tasks) // n_batch)
-        best, best_x, since_best = np.inf, x, 0
+        n_check = per_epoch if self.early_stopping else max(1, self.max_iter // N_CHECKS)
+        start = best = self._query_loss(learner, meta_model, probe) if self.max_iter else np.inf
+        best_x, since_best, margin = x, 0, self.tol if self.early_stopping else 0
         waiting, before = tasks[:0], x
 
         def state_now(x):
@@ -288,17 +362,39 @@ class GradientMetaEstimator(BaseMetaEstimator):
             gradient = clip_norm(gradient, self.max_grad_norm)
             before = x
             x, state = optimizer.update(x, gradient, state, self._rate(i))
+            x = self._feasible(x)
             losses.append(value)
-            if (i + 1) % per_epoch:
-                continue
-            if fixed is not None:
-                validation.append(self._meta_gradient(learner, self._unpack(now, x), fixed)[0])
+            if (i + 1) % n_check == 0:
+                loss = self._query_loss(learner, self._unpack(now, x), probe)
                 since_best += 1
-                if validation[-1] < best - self.tol:
-                    best, best_x, since_best = validation[-1], x, 0
-            if report(lambda x=x: state_now(x)) or since_best >= self.n_iter_no_change:
+                if self.early_stopping:
+                    validation.append(loss)
+                if loss < best - margin:
+                    best, best_x, since_best = loss, x, 0
+            epoch_ends = (i + 1) % per_epoch == 0
+            if epoch_ends and report(lambda x=x: state_now(x)):
                 break
-        return state_now(best_x if np.isfinite(best) else x)
+            if self.early_stopping and since_best >= self.n_iter_no_change:
+                break
+        if self.early_stopping:
+            return state_now(best_x)
+        return state_now(self._checked_end(learner, meta_model, probe, x, start, best_x))
+
+    def _checked_end(self, learner, meta_model, probe, x, start, best_x):
+        """The last parameters, or the best ones if training has diverged."""
+        if x is best_x or self.max_iter < N_CHECKS:
+            return x
+        end = self._query_loss(learner, self._unpack(meta_model, x), probe)
+        if end <= DIVERGED * start:
+            return x
+        warnings.warn(
+            f"{type(self).__name__} diverged: the query loss on meta-train tasks is {start:.3g} at "
+            f"the start and {end:.3g} after training. The best parameters on the way are kept. "
+            "Lower outer_lr or inner_lr, or set max_grad_norm.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+        return best_x
 
     def _warn_not_finite(self, learner, meta_model, sampler, tasks, rng, i):
         culprits = []
@@ -369,6 +465,11 @@ class GradientMetaEstimator(BaseMetaEstimator):
         return rows
 
     # -- what was learned --------------------------------------------------------------------------
+
+    @property
+    def inner_lr_(self):
+        """The inner rate."""
+        return float(self._learned("alpha").max(initial=0))
 
     @property
     def loss_curve_(self):

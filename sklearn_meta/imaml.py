@@ -9,11 +9,9 @@ are solved at once by conjugate gradients. See ``_gradient.py``.
 
 from numbers import Integral, Real
 
-import numpy as np
-
 from ._gradient import implicit_meta_gradient, proximal
 from ._sklearn import Interval
-from .gradient_based import GradientMetaEstimator, Initialisation, documented
+from .gradient_based import GradientMetaEstimator, documented
 
 __all__ = ["IMAML"]
 
@@ -63,10 +61,8 @@ class IMAML(GradientMetaEstimator):
 
     _parameter_constraints: dict = {
         **GradientMetaEstimator._parameter_constraints,
-        "regularization": [Interval(Real, 0, None, closed="neither")],
         "inner_lr": [Interval(Real, 0, None, closed="neither")],
-        "inner_steps": [Interval(Integral, 0, None, closed="left")],
-        "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
+        "regularization": [Interval(Real, 0, None, closed="neither")],
         "cg_steps": [Interval(Integral, 1, None, closed="left")],
     }
 
@@ -85,6 +81,7 @@ class IMAML(GradientMetaEstimator):
         max_iter=1000,
         outer_solver="adam",
         outer_lr=0.01,
+        outer_schedule="linear",
         max_grad_norm=None,
         init="pooled",
         early_stopping=False,
@@ -109,6 +106,7 @@ class IMAML(GradientMetaEstimator):
         self.max_iter = max_iter
         self.outer_solver = outer_solver
         self.outer_lr = outer_lr
+        self.outer_schedule = outer_schedule
         self.max_grad_norm = max_grad_norm
         self.init = init
         self.early_stopping = early_stopping
@@ -120,12 +118,6 @@ class IMAML(GradientMetaEstimator):
         self.standardize = standardize
         self.random_state = random_state
         self.n_jobs = n_jobs
-
-    def _start_of(self, theta, learner):
-        alpha = np.full_like(theta, self.inner_lr)
-        if not learner.network.intercept:
-            alpha[learner.network.intercepts()] = 0
-        return Initialisation(theta, alpha)
 
     def _meta_gradient(self, learner, meta_model, episode):
         support, query, n_rows = episode

@@ -12,13 +12,13 @@ Nichol, Achiam, Schulman (2018), On first-order meta-learning algorithms.
 """
 
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
 from ._gradient import inner_steps
 from ._sklearn import Interval
-from .gradient_based import GradientMetaEstimator, Initialisation, documented
+from .gradient_based import GradientMetaEstimator, documented
 
 __all__ = ["Reptile"]
 
@@ -33,9 +33,8 @@ class Reptile(GradientMetaEstimator):
     Parameters
     ----------
     {estimator}
-    inner_lr : float, default=0.1
-        Rate of the SGD steps.
-    inner_steps : int, default=5
+    {inner_lr}
+    inner_steps : int, default=10
         Number k of SGD steps on each task.
     inner_batch_size : int, default=10
         Rows of a minibatch, drawn anew for each step; all rows of tasks that have fewer.
@@ -56,6 +55,7 @@ class Reptile(GradientMetaEstimator):
 
     Attributes
     ----------
+    {inner_lr_}
     {attributes}
 
     See Also
@@ -84,6 +84,7 @@ class Reptile(GradientMetaEstimator):
                 "n_shots",
                 "n_query",
                 "outer_solver",
+                "outer_schedule",
                 "max_grad_norm",
                 "early_stopping",
                 "validation_fraction",
@@ -91,10 +92,8 @@ class Reptile(GradientMetaEstimator):
                 "tol",
             }
         },
-        "inner_lr": [Interval(Real, 0, None, closed="neither")],
         "inner_steps": [Interval(Integral, 1, None, closed="left")],
         "inner_batch_size": [Interval(Integral, 1, None, closed="left")],
-        "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
     }
 
     # what the outer loop of the family asks for and Reptile has no choice in
@@ -108,8 +107,8 @@ class Reptile(GradientMetaEstimator):
         self,
         estimator=None,
         *,
-        inner_lr=0.1,
-        inner_steps=5,
+        inner_lr="auto",
+        inner_steps=10,
         inner_batch_size=10,
         adapt_steps=None,
         tasks_per_batch=5,
@@ -137,14 +136,11 @@ class Reptile(GradientMetaEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def _start_of(self, theta, learner):
-        alpha = np.full_like(theta, self.inner_lr)
-        if not learner.network.intercept:
-            alpha[learner.network.intercepts()] = 0
-        return Initialisation(theta, alpha)
-
     def _shot_range(self):
         return self.inner_batch_size, self.inner_batch_size
+
+    def _probe_shots(self):
+        return 1, self.inner_batch_size
 
     def _rate(self, i):
         return self.outer_lr * (1 - i / self.max_iter)

@@ -9,8 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.neural_network import MLPRegressor
 
-from sklearn_meta import ANIL, FOMAML, MAML, MetaSGD, Task, maml
+from sklearn_meta import ANIL, FOMAML, MAML, MetaSGD, Task, few_shot_scorer, maml
 from sklearn_meta.datasets import make_linear_tasks
+from sklearn_meta.gradient_based import RATES
 
 CLASSES = [MAML, FOMAML, ANIL, MetaSGD]
 TASKS = make_linear_tasks(n_tasks=40, n_rows=(8, 20), random_state=0)
@@ -21,8 +22,11 @@ each_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__na
 each_solver = pytest.mark.parametrize("outer_solver", ["adam", "sgd", "lbfgs"])
 
 
+SETTINGS = dict(inner_lr=0.1, inner_steps=5, outer_schedule="constant", random_state=0)
+
+
 def make(kind=MAML, estimator=None, **params):
-    return kind(estimator, **dict(max_iter=10, random_state=0) | params)
+    return kind(estimator, **SETTINGS | dict(max_iter=10) | params)
 
 
 def assert_same_model(a, b):
@@ -195,6 +199,81 @@ def test_more_tasks_per_batch_than_tasks(task):
 def test_few_and_tiny_tasks(kind, tasks):
     meta = make(kind).meta_fit(tasks)
     assert np.isfinite(meta.adapt(NEW[0].X, NEW[0].y).predict(NEW[0].X)).all()
+
+
+# -- rates -----------------------------------------------------------------------------------------
+
+
+def related_tasks(spread):
+    """Tasks whose intercepts and coefficients have this standard deviation; that of noise is 1."""
+    rng = np.random.default_rng(0)
+    tasks = []
+    for _ in range(40):
+        X = rng.standard_normal((20, 2))
+        w = 1 + spread * rng.standard_normal(3)
+        tasks.append(Task(X, w[0] + X @ w[1:] + rng.standard_normal(20)))
+    return tasks
+
+
+@each_class
+def test_auto_rate_is_large_where_tasks_differ(kind):
+    rates = [
+        np.max(make(kind, inner_lr="auto", max_iter=0).meta_fit(related_tasks(s)).inner_lr_)
+        for s in (0.0, 0.5, 5.0)
+    ]
+    assert rates[0] < rates[1] < rates[2]
+    assert set(rates) <= set(RATES)
+
+
+def test_auto_rate_is_the_best_of_the_grid():
+    """By the public way: the few-shot error on the meta-train tasks themselves."""
+    auto = make(inner_lr="auto", max_iter=0, n_shots=5).meta_fit(TASKS)
+
+    def error(rate):
+        meta = make(inner_lr=rate, max_iter=0).meta_fit(TASKS)
+        score = few_shot_scorer("neg_mean_squared_error", n_shots=5, n_repeats=20, random_state=1)
+        return -score(meta, TASKS)
+
+    errors = {rate: error(rate) for rate in RATES}
+    assert errors[auto.inner_lr_] <= 1.02 * min(errors.values())
+
+
+def test_auto_rate_stays_in_further_fits():
+    meta = make(inner_lr="auto", warm_start=True).meta_fit(TASKS)
+    rate = meta.inner_lr_
+    assert meta.meta_fit(related_tasks(100.0)).inner_lr_ == rate
+    assert meta.partial_meta_fit(related_tasks(100.0)).inner_lr_ == rate
+
+
+@each_class
+def test_learned_rates_are_not_negative(kind):
+    meta = make(kind, outer_lr=0.5, max_iter=30).meta_fit(TASKS)
+    assert np.min(meta.inner_lr_) >= 0
+
+
+def test_outer_rate_falls_to_zero():
+    """With one iteration schedules are the same; with two, the second step is half as long."""
+    path = dict(outer_solver="sgd", inner_steps=0, tasks_per_batch=len(TASKS), init="random")
+    path |= dict(n_shots=0, outer_lr=0.1, standardize=False)
+
+    def theta(n, schedule):
+        return make(max_iter=n, outer_schedule=schedule, **path).meta_fit(TASKS).meta_model_.theta
+
+    assert_array_equal(theta(1, "linear"), theta(1, "constant"))
+    one = theta(1, "constant")
+    steps = [theta(2, schedule) - one for schedule in ("linear", "constant")]
+    np.testing.assert_allclose(steps[0], steps[1] / 2)
+
+
+def test_divergence_is_told_and_undone():
+    params = dict(outer_solver="sgd", outer_lr=3.0, max_iter=40, standardize=False)
+    with pytest.warns(ConvergenceWarning, match="MAML diverged: .* at the start and .*outer_lr"):
+        meta = make(max_grad_norm=1.0, **params).meta_fit(TASKS)
+    start = make(max_iter=0).meta_fit(TASKS)
+    assert few_shot_error(meta) < 1.1 * few_shot_error(start)
+
+
+# -- early stopping --------------------------------------------------------------------------------
 
 
 def test_early_stopping():

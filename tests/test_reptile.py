@@ -14,7 +14,8 @@ NEW = make_linear_tasks(n_tasks=10, random_state=1)
 
 
 def make(estimator=None, **params):
-    return Reptile(estimator, **dict(max_iter=10, random_state=0) | params)
+    settings = dict(inner_lr=0.1, inner_steps=5, max_iter=10, random_state=0)
+    return Reptile(estimator, **settings | params)
 
 
 def theta(meta):
