@@ -16,7 +16,9 @@ Protocol:
    supports of each task (`--validation-seed` draws others). The one of least geometric mean of the
    five errors is used for all K. Test tasks take no part in the choice, and validation tasks none
    in training.
-5. Peers come from `peer_results.csv`, which was measured once on the same splits: the best method
+5. `--family gradient`: MAML, FOMAML and MetaSGD around linear models, boosting and perceptrons, all
+   settings the defaults, compared with `Pooled` of the same estimator and with `Independent`.
+6. Peers come from `peer_results.csv`, which was measured once on the same splits: the best method
    off the shelf, the best prototype ("reference"), and `eb`, linear empirical Bayes with all
    coefficients random (logistic for classification). Below each table are the ratios to `eb`:
    less than 1 is better. A ratio is that of the mean errors over seeds 0 to 4, which peers are
@@ -37,9 +39,20 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from tables import N_SHOTS, SPEC, episode, make_split
 
-from sklearn_meta import HierarchicalBayes, Independent, Pooled, few_shot_scorer
+from sklearn_meta import (
+    FOMAML,
+    MAML,
+    HierarchicalBayes,
+    Independent,
+    MetaSGD,
+    Pooled,
+    few_shot_scorer,
+)
 
 PEERS = Path(__file__).with_name("peer_results.csv")
 OFF_THE_SHELF = ("pooled_", "task_only_", "statsmodels_", "gpboost_", "merf", "sklego_", "adapt_")
@@ -49,6 +62,12 @@ BOOSTING = {
     "regression": HistGradientBoostingRegressor(random_state=0),
     "classification": HistGradientBoostingClassifier(random_state=0),
 }
+PERCEPTRON = {
+    "regression": MLPRegressor(random_state=0),
+    "classification": MLPClassifier(random_state=0),
+}
+BODIES = {"linear": LINEAR, "boosting": BOOSTING, "mlp": PERCEPTRON}
+GRADIENT = {"maml": MAML, "fomaml": FOMAML, "metasgd": MetaSGD}
 
 HIERARCHICAL = {
     "intercept": {"random_effects": "intercept"},
@@ -66,12 +85,23 @@ VALIDATION_SHOTS = (1, 2, 5, 10, 20)
 VALIDATION_REPEATS = 10
 
 FOR_ANY_KIND = ("pooled", "boosting", "independent")
-METHODS = (*FOR_ANY_KIND, *HIERARCHICAL, *CANDIDATES)  # the last two groups are for regression
+GRADIENT_METHODS = tuple(f"{name}_{body}" for body in BODIES for name in ("pooled", *GRADIENT))
+FAMILIES = {
+    "closed": (*FOR_ANY_KIND, *HIERARCHICAL, *CANDIDATES),  # the last two groups: regression
+    "gradient": ("independent", *GRADIENT_METHODS),
+}
+METHODS = tuple(dict.fromkeys(method for family in FAMILIES.values() for method in family))
 
 
 def make_method(method, kind):
     if method in HIERARCHICAL:
         return HierarchicalBayes(**HIERARCHICAL[method])
+    if method in GRADIENT_METHODS:
+        name, body = method.split("_")
+        estimator = BODIES[body][kind]
+        if name != "pooled":
+            return GRADIENT[name](estimator, random_state=0)
+        return Pooled(make_pipeline(StandardScaler(), estimator) if body == "mlp" else estimator)
     baselines = {
         "pooled": Pooled(LINEAR[kind]),
         "boosting": Pooled(BOOSTING[kind]),
@@ -149,12 +179,12 @@ def run(name, seed, methods, validation_seed):
     warnings.simplefilter("ignore", ConvergenceWarning)  # counted in the report instead
     kind = SPEC[name].kind
     if kind != "regression":
-        methods = [method for method in methods if method in FOR_ANY_KIND]
+        methods = [method for method in methods if method not in (*HIERARCHICAL, *CANDIDATES)]
     split = make_split(name, seed)
     rows = []
     for method, fitted in meta_train(methods, split, kind, validation_seed).items():
         chosen, meta, seconds = fitted
-        converged = getattr(meta, "n_iter_", 0) < getattr(meta, "max_iter", 1)
+        converged = chosen not in HIERARCHICAL or meta.n_iter_ < meta.max_iter
         for n_shots, score in few_shot_errors(meta, split.test, kind).items():
             rows.append((name, seed, method, n_shots, score, chosen, converged, seconds))
     return rows
@@ -196,12 +226,27 @@ def report(results):
         ratio = mean.assign(shelf=other["shelf"]).div(other["eb"], axis=0)
         print(ratio.to_string(float_format="{:.3f}".format))
         report_fits(fits)
-    hierarchical = [method for method in means if method not in FOR_ANY_KIND]
+    report_gradient(means)
+    hierarchical = [method for method in means if method in (*HIERARCHICAL, *CANDIDATES)]
     shown = means.loc[means.index.isin((1, 5, 10), level="n_shots"), hierarchical].dropna()
     if len(shown):
         worst = shown.div(others["eb"].loc[shown.index], axis=0).groupby(level="table").max()
         print("\nRegression tables: largest ratio to eb over 1, 5 and 10 shots")
         print(worst.to_string(float_format="{:.3f}".format))
+
+
+def report_gradient(means):
+    """Ratios to Pooled of the same estimator, and to the better of it and Independent."""
+    shown = means[means.index.isin((5, 10), level="n_shots")]
+    for body in BODIES:
+        own = [f"{name}_{body}" for name in GRADIENT if f"{name}_{body}" in means]
+        if not own or f"pooled_{body}" not in means or "independent" not in means:
+            continue
+        pooled = shown[f"pooled_{body}"]
+        best = np.minimum(pooled, shown["independent"])
+        ratios = {"pooled": shown[own].div(pooled, axis=0), "best": shown[own].div(best, axis=0)}
+        print(f"\n{body}: ratio to Pooled, and to the better of Pooled and Independent")
+        print(pd.concat(ratios, axis=1).to_string(float_format="{:.3f}".format))
 
 
 def report_fits(fits):
@@ -223,13 +268,14 @@ def main():
     )
     parser.add_argument("--tables", nargs="+", choices=SPEC, default=list(SPEC), metavar="TABLE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--family", choices=FAMILIES, default="closed", help="which methods")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="these instead")
     parser.add_argument("--validation-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=-1, help="processes, each with one thread")
     parser.add_argument("--csv", help="write every score to this file")
     args = parser.parse_args()
     parts = Parallel(args.jobs)(
-        delayed(run)(name, seed, args.methods, args.validation_seed)
+        delayed(run)(name, seed, args.methods or FAMILIES[args.family], args.validation_seed)
         for name in args.tables
         for seed in args.seeds
     )
