@@ -161,13 +161,15 @@ class Reptile(GradientMetaEstimator):
         W, losses = theta, []
         for support, n_rows in episode:
             penalty = self._penalty(learner, n_rows)
-            losses.append(learner.network.value(W, support).mean())
             path = inner_steps(learner.network, W, support, alpha, 1, penalty=penalty, centre=theta)
-            W = path.theta[-1]
+            losses.append(path.points[0].value.mean())
+            W = path.end
         return float(np.mean(losses)), meta_model.theta - W.mean(axis=0)
 
     def _adapted(self, learner, meta_model, support, penalty):
         n_steps = self.inner_steps if self.adapt_steps is None else self.adapt_steps
         theta, alpha = meta_model.theta[None], meta_model.alpha[None]
-        path = inner_steps(learner.network, theta, support, alpha, n_steps, penalty=penalty)
-        return path.theta[-1]
+        path = inner_steps(
+            learner.network, theta, support, alpha, n_steps, penalty=penalty, keep=False
+        )
+        return path.end
