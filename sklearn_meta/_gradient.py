@@ -181,9 +181,8 @@ def inner_steps(
             if guard:
                 risen = _risen(loss.value(next_point), loss.value(point))
                 if len(risen):
-                    share = _halved(loss, point, alpha, risen)
-                    path.end = _step(point.theta, alpha * share, loss.gradient(point))
-                    next_point = loss.objective.at(path.end)
+                    share = np.ones((len(path.end), 1), alpha.dtype)
+                    share[risen] = _halve(loss, point, next_point, alpha, risen)
             if keep:
                 path.points.append(point)
                 path.share.append(share)
@@ -205,19 +204,19 @@ def _risen(new, old):
     return np.flatnonzero(~(falls | (new - old <= 4 * np.finfo(old.dtype).eps * np.abs(old))))
 
 
-def _halved(loss, point, alpha, tasks):
-    """The share of alpha, halved for some tasks until their steps do not raise the loss."""
-    gradient, value = loss.gradient(point), loss.value(point)
-    start = np.broadcast_to(point.theta, gradient.shape)
-    share = np.ones((len(gradient), 1), alpha.dtype)
-    for _ in range(MOST_HALVINGS):
-        share[tasks] *= 0.5
-        part = loss.rows(tasks)
-        trial = part.objective.at(_step(start[tasks], alpha * share[tasks], gradient[tasks]))
-        tasks = tasks[_risen(part.value(trial), value[tasks])]
-        if len(tasks) == 0:
-            return share
-    share[tasks] = 0
+def _halve(loss, point, next_point, alpha, tasks):
+    """Halve the steps of some tasks until none raises the loss; the share of alpha that is left."""
+    loss, theta, old = loss.rows(tasks), point.theta, loss.value(point)[tasks]
+    start = loss.objective.at(theta if len(theta) == 1 else theta[tasks])
+    share, risen = np.ones((len(tasks), 1), alpha.dtype), np.arange(len(tasks))
+    gradient = loss.gradient(start)
+    for k in range(MOST_HALVINGS + 1):
+        share[risen] *= 0.5 if k < MOST_HALVINGS else 0
+        trial = loss.objective.at(_step(start.theta, alpha * share, gradient.copy()))
+        risen = _risen(loss.value(trial), old)
+        if len(risen) == 0:
+            break
+    next_point.put(tasks, trial)
     return share
 
 

@@ -34,7 +34,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import expit
 
-__all__ = ["ACTIVATIONS", "Batch", "Network", "Objective", "Point"]
+__all__ = ["ACTIVATIONS", "Batch", "Network", "Objective", "Point", "mean_weight"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ class Batch:
         """The rows of some tasks."""
         offset = None if self.offset is None else self.offset[tasks]
         return Batch(self.X[tasks], self.y[tasks], self.weight[tasks], offset)
+
+
+def mean_weight(weight):
+    """Row weights of shape (n_tasks, n_rows) that make sums means; 0 in a task without rows."""
+    total = weight.sum(axis=1, keepdims=True)
+    return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
 
 
 def _relu(z, out):
@@ -207,6 +213,16 @@ class Point:
         self.r = _product(self._a[-1], self._W[-1])
         if self._batch.offset is not None:
             self.r = self.r + self._batch.offset
+
+    def put(self, tasks, other):
+        """Take the parameters of some tasks, and what follows from them, over from another point.
+
+        Only as long as nothing but ``value`` has been asked for.
+        """
+        self.theta[tasks], self.r[tasks] = other.theta, other.r
+        for a, theirs in zip(self._a[1:], other._a[1:], strict=True):
+            a[tasks] = theirs
+        del self.value
 
     @cached_property
     def value(self):

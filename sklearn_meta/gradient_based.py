@@ -8,6 +8,7 @@ An algorithm of the family says how a batch of episodes becomes a meta-gradient
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 
+from ._chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ._episodes import EpisodeSampler, all_rows
 from ._gradient import Penalty
 from ._sklearn import Interval, StrOptions
@@ -102,7 +104,8 @@ SHARED = {
     random_state : int, RandomState instance or None, default=None
         Seeds the wrapped estimator, the start and the episodes.
     n_jobs : int, default=None
-        Number of threads that adapt tasks, as in joblib; used for more than 16,384 tasks.
+        Number of threads, as in joblib: for batches of so many tasks and rows that they are worked
+        on in chunks, and to adapt more than 16,384 tasks. Results do not depend on it.
     """,
     "attributes": """
     estimator_ : estimator
@@ -145,6 +148,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
     _incremental = True
     _gradient = True
+    _keep_query = True  # of the rows of a task, at least half
 
     _parameter_constraints: dict = {
         **BaseMetaEstimator._parameter_constraints,
@@ -220,12 +224,24 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
     def _train(self, learner, table, meta_model, rng, report):
         low, high = self._shot_range()
-        sampler = EpisodeSampler(learner, table, learner.encode(table.y), (low, high), self.n_query)
+        y = learner.encode(table.y)
+        sampler = EpisodeSampler(learner, table, y, (low, high), self.n_query, self._keep_query)
         tasks, held_out = self._split(table.n_tasks, rng)
-        if self.outer_solver == "lbfgs":
-            return self._minimise(learner, sampler, tasks, meta_model, rng, report)
-        fixed = self._draw(sampler, held_out, rng) if len(held_out) else None
-        return self._descend(learner, sampler, tasks, fixed, meta_model, rng, report)
+        keep_freed_memory()
+        with thread_pool(self.n_jobs) as pool:
+
+            def meta_gradient(meta_model, episode):
+                function = partial(self._meta_gradient, learner, meta_model)
+                return mean_over_chunks(function, learner.network, episode, pool)
+
+            if self.outer_solver == "lbfgs":
+                return self._minimise(
+                    meta_gradient, learner, sampler, tasks, meta_model, rng, report
+                )
+            fixed = self._draw(sampler, held_out, rng) if len(held_out) else None
+            return self._descend(
+                meta_gradient, learner, sampler, tasks, fixed, meta_model, rng, report
+            )
 
     def _shot_range(self):
         shots = self.n_shots if isinstance(self.n_shots, (tuple, list)) else (self.n_shots,) * 2
@@ -254,7 +270,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
         tasks = rng.permutation(tasks)
         return np.sort(tasks[n_held_out:]), np.sort(tasks[:n_held_out])
 
-    def _descend(self, learner, sampler, tasks, fixed, meta_model, rng, report):
+    def _descend(self, meta_gradient, learner, sampler, tasks, fixed, meta_model, rng, report):
         """Stochastic descent; one epoch is about as many tasks as there are."""
         optimizer = OPTIMIZERS[self.outer_solver]()
         x, state = self._pack(meta_model), meta_model.optimizer_state
@@ -279,8 +295,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
                 waiting = rng.permutation(tasks)
             chosen, waiting = waiting[:n_batch], waiting[n_batch:]
             now = self._unpack(meta_model, x)
-            episode = self._draw(sampler, chosen, rng)
-            value, gradient = self._meta_gradient(learner, now, episode)
+            value, gradient = meta_gradient(now, self._draw(sampler, chosen, rng))
             if not _usable(value, gradient):
                 self._warn_not_finite(learner, now, sampler, chosen, rng, i)
                 x = before  # the step that led here is taken back
@@ -292,7 +307,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
             if (i + 1) % per_epoch:
                 continue
             if fixed is not None:
-                validation.append(self._meta_gradient(learner, self._unpack(now, x), fixed)[0])
+                validation.append(meta_gradient(self._unpack(now, x), fixed)[0])
                 since_best += 1
                 if validation[-1] < best - self.tol:
                     best, best_x, since_best = validation[-1], x, 0
@@ -316,7 +331,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
             stacklevel=2,
         )
 
-    def _minimise(self, learner, sampler, tasks, meta_model, rng, report):
+    def _minimise(self, meta_gradient, learner, sampler, tasks, meta_model, rng, report):
         """Minimise the meta-loss of one fixed episode per task by L-BFGS."""
         episode = self._draw(sampler, tasks, rng)
         losses = list(meta_model.loss_curve)
@@ -324,7 +339,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
         def objective(x):
             now = self._unpack(meta_model, x.astype(dtype))
-            value, gradient = self._meta_gradient(learner, now, episode)
+            value, gradient = meta_gradient(now, episode)
             return value, gradient.astype(np.float64)
 
         def state_at(x):

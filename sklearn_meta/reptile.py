@@ -11,7 +11,6 @@ References
 Nichol, Achiam, Schulman (2018), On first-order meta-learning algorithms.
 """
 
-from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -103,6 +102,7 @@ class Reptile(GradientMetaEstimator):
     early_stopping = False
     n_iter_no_change = 1
     n_query = None
+    _keep_query = False
 
     def __init__(
         self,
@@ -151,7 +151,6 @@ class Reptile(GradientMetaEstimator):
 
     def _draw(self, sampler, tasks, rng):
         """One minibatch for each inner step."""
-        sampler = replace(sampler, keep_query=False)
         draws = [sampler.draw(tasks, rng) for _ in range(self.inner_steps)]
         return [(support, n_rows) for support, _, n_rows in draws]
 
