@@ -10,7 +10,8 @@ Protocol:
 2. Every method is meta-trained on the meta-train tasks only, then adapted at once to the first
    K = 0, 1, 2, 5, 10, 20 rows of all test tasks, and scored on their query rows.
 3. All settings are the defaults of scikit-learn and of this package, but for those in
-   HIERARCHICAL (`intercept`, `full`, `lkj...`, `diag`) and more iterations for LogisticRegression.
+   HIERARCHICAL (`intercept`, `full`, `lkj...`, `auto`, `diag`; `auto` is the default) and more
+   iterations for LogisticRegression.
 4. `validated` and `validated_any` choose between their CANDIDATES: each is meta-trained on the
    meta-train tasks and scored on the validation tasks, at 1, 2, 5, 10 and 20 shots, with 10 random
    supports of each task (`--validation-seed` draws others). The one of least geometric mean of the
@@ -75,11 +76,12 @@ HIERARCHICAL = {
     "lkj2": {"correlation_prior": 2},
     "lkj5": {"correlation_prior": 5},
     "lkj10": {"correlation_prior": 10},
+    "auto": {"correlation_prior": "auto"},
     "diag": {"covariance": "diag"},
 }
 CANDIDATES = {
     "validated": ["full", "lkj2", "lkj5", "lkj10", "diag"],
-    "validated_any": list(HIERARCHICAL),
+    "validated_any": ["intercept", "full", "lkj2", "lkj5", "lkj10", "diag"],
 }
 VALIDATION_SHOTS = (1, 2, 5, 10, 20)
 VALIDATION_REPEATS = 10

@@ -1,8 +1,11 @@
 """Episodes as arrays: supports and queries of a batch of tasks, drawn without a loop over tasks."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from ._network import Batch, mean_weight
 
 __all__ = ["EpisodeSampler", "all_rows"]
 
@@ -51,37 +54,46 @@ class EpisodeSampler:
         place = np.arange(int(sizes.max()))
         low, high = self.n_shots
         n_shots = low if low == high else int(rng.integers(low, high + 1))
-        rows = self.table.offsets[tasks][:, None] + place
-        keys = rng.random(rows.shape)
+        keys = rng.random((len(tasks), len(place)))
         most = sizes // 2 if self.keep_query else sizes
-        n_support, start = np.minimum(n_shots, most), None
+        n_support = np.minimum(n_shots, most)
+        start, first_row = n_support, self.table.offsets[tasks][:, None]
         if self.table.role is not None:  # fixed supports come first, then free rows, then queries
-            role = self.table.role[np.minimum(rows, len(self.table.role) - 1)]
+            role = self.table.role[np.minimum(first_row + place, len(self.table.role) - 1)]
             keys += np.where(role == 1, 0, np.where(role == 0, 1, 2))
             real = place < sizes[:, None]
             n_fixed = ((role == 1) & real).sum(axis=1)
             fixed = ((role > 0) & real).any(axis=1)
             n_support = np.where(fixed, np.minimum(n_shots, n_fixed), n_support)
             start = np.where(fixed, n_fixed, n_support)
-        start = n_support if start is None else start
         keys[place >= sizes[:, None]] = np.inf
-        rows = np.take_along_axis(rows, np.argsort(keys, axis=1), axis=1)
+        rows = first_row + np.argsort(keys, axis=1)
         stop = sizes if self.n_query is None else np.minimum(sizes, start + self.n_query)
-        support, weight = self._batch(rows, place < n_support[:, None])
-        query, _ = self._batch(rows, (place >= start[:, None]) & (place < stop[:, None]))
+        support, weight = self._batch(rows, np.zeros_like(sizes), n_support)
+        query, _ = self._batch(rows, start, stop)
         return support, query, weight
 
-    def _batch(self, rows, real):
-        """Gather the rows that are real; columns that no task uses are left out."""
-        used = np.flatnonzero(real.any(axis=0))
-        if len(used) == 0:
-            used = np.zeros(1, dtype=np.intp)
-        real = real[:, used]
-        index = np.where(real, rows[:, used], 0)
+    @cached_property
+    def _units(self):
+        """All rows of the table, as those of one task, in the units of the network."""
+        weight = np.ones((1, len(self.y)))
+        return self.learner.batch(self.table.X[None], self.y[None], weight)
+
+    def _batch(self, rows, start, stop):
+        """Gather the rows from start to stop of every task, at least one column."""
+        lo = min(int(start.min()), rows.shape[1] - 1)
+        hi = max(int(stop.max()), lo + 1)
+        index, place = rows[:, lo:hi], np.arange(lo, hi)
+        real = (place >= start[:, None]) & (place < stop[:, None])
         weight = real.astype(np.float64)
+        if not real.all():  # padding may be beyond the table
+            index = np.where(real, index, 0)
         if self.table.sample_weight is not None:
             weight *= self.table.sample_weight[index]
-        return self.learner.batch(self.table.X[index], self.y[index], weight), weight.sum(axis=1)
+        units, total = self._units, weight.sum(axis=1)
+        offset = None if units.offset is None else units.offset[0, index]
+        X, y = units.X[0, index], units.y[0, index]
+        return Batch(X, y, mean_weight(weight).astype(X.dtype, copy=False), offset), total
 
 
 def all_rows(learner, padded):

@@ -26,7 +26,7 @@ Raghu, Raghu, Bengio, Vinyals (2020), Rapid learning or feature reuse? (ANIL).
 Rajeswaran, Finn, Kakade, Levine (2019), Meta-learning with implicit gradients.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,47 +62,87 @@ class Penalty:
 
 
 @dataclass(frozen=True)
+class SupportLoss:
+    """The support loss ``f_t``: the mean loss of the rows and the penalty.
+
+    Parameters
+    ----------
+    objective : Objective
+    penalty : Penalty or None
+    centre : ndarray of shape (n_tasks or 1, n_params)
+        Where the penalty is zero.
+    guard : bool
+        Whether a gradient that overflows counts as 0, so that its task stays where it is.
+    """
+
+    objective: object
+    penalty: Penalty
+    centre: np.ndarray
+    guard: bool = True
+
+    def distance(self, theta):
+        """How far theta is from the centre; None where nothing is penalised."""
+        return None if self.penalty is None or theta is self.centre else theta - self.centre
+
+    def value(self, point):
+        distance = self.distance(point.theta)
+        return point.value if distance is None else point.value + self.penalty.value(distance)
+
+    def gradient(self, point):
+        gradient, distance = point.gradient(), self.distance(point.theta)
+        if distance is not None:
+            gradient += self.penalty.product(distance)
+        if self.guard and not np.isfinite(np.vdot(gradient, gradient)):
+            gradient[~np.isfinite(gradient).all(axis=1)] = 0
+        return gradient
+
+    def rows(self, tasks):
+        """The support loss of some tasks."""
+        centre = self.centre if len(self.centre) == 1 else self.centre[tasks]
+        penalty = None if self.penalty is None else self.penalty.rows(tasks)
+        objective = self.objective.network.on(self.objective.batch.rows(tasks))
+        return SupportLoss(objective, penalty, centre, self.guard)
+
+
+@dataclass
 class Path:
     """What inner steps went through.
 
     Parameters
     ----------
-    theta : list of ndarray of shape (n_tasks or 1, n_params)
-        theta_0 to theta_K.
-    gradient : list of ndarray of shape (n_tasks, n_params)
-        g_0 to g_{K-1}.
-    rate : list of ndarray of shape (n_tasks, n_params) or (1, n_params)
-        The accepted rates.
+    loss : SupportLoss
+    alpha : ndarray of shape (1, n_params), or (1, 1) where all rates are the same
+    end : ndarray of shape (n_tasks or 1, n_params)
+        theta_K.
+    points : list of Point
+        The network at theta_0 to theta_{K-1}.
+    share : list of ndarray of shape (n_tasks or 1, 1)
+        What halvings have left of alpha.
     """
 
-    theta: list
-    gradient: list
-    rate: list
+    loss: SupportLoss
+    alpha: np.ndarray
+    end: np.ndarray
+    points: list = field(default_factory=list)
+    share: list = field(default_factory=list)
 
+    @property
+    def theta(self):
+        """theta_0 to theta_K."""
+        return [point.theta for point in self.points] + [self.end]
 
-def _take(batch, tasks):
-    offset = None if batch.offset is None else batch.offset[tasks]
-    return type(batch)(batch.X[tasks], batch.y[tasks], batch.weight[tasks], offset)
+    def gradient(self, k):
+        """g_k, computed again: cheaper than keeping it."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.loss.gradient(self.points[k])
 
-
-def _value_and_gradient(network, theta, batch, penalty, centre):
-    with np.errstate(over="ignore", invalid="ignore"):
-        value, gradient = network.gradient(theta, batch)
-    if penalty is not None:
-        distance = theta - centre
-        value = value + penalty.value(distance)
-        gradient = gradient + penalty.product(distance)
-    return value, gradient
-
-
-def _value(network, theta, batch, penalty, centre):
-    with np.errstate(over="ignore", invalid="ignore"):
-        value = network.value(theta, batch)
-    return value if penalty is None else value + penalty.value(theta - centre)
+    def rate(self, k):
+        """The accepted rates of step k."""
+        return self.alpha * self.share[k]
 
 
 def inner_steps(
-    network, theta, support, alpha, n_steps, *, penalty=None, centre=None, guard=True
+    network, theta, support, alpha, n_steps, *, penalty=None, centre=None, guard=True, keep=True
 ):
     """Adapt to supports by gradient steps.
 
@@ -121,66 +161,63 @@ def inner_steps(
         Where the penalty is zero; ``theta`` if None.
     guard : bool, default=True
         Whether to halve steps that raise the support loss.
+    keep : bool, default=True
+        Whether the path has more than its end.
 
     Returns
     -------
     Path
     """
-    path = Path([theta], [], [])
-    centre = theta if centre is None else centre
-    now, value = theta, None
-    for k in range(n_steps):
-        if value is None or not guard:
-            value, gradient = _value_and_gradient(network, now, support, penalty, centre)
-        if guard:  # a task whose gradient overflows stays where it is
-            finite = np.isfinite(gradient).all(axis=1, keepdims=True)
-            gradient = np.where(finite, gradient, 0)
-        rate = alpha
-        new = now - rate * gradient
-        path.gradient.append(gradient)
-        if guard:
-            last = k == n_steps - 1
-            if last:
-                new_value = _value(network, new, support, penalty, centre)
-            else:
-                new_value, gradient = _value_and_gradient(network, new, support, penalty, centre)
-            bad = ~_not_above(new_value, value)
-            if bad.any():
-                rate = np.repeat(alpha, len(new), axis=0)
-                _halve(network, now, path.gradient[-1], rate, bad, value, support, penalty, centre)
-                new = now - rate * path.gradient[-1]
-                new[~rate.any(axis=1)] = now if len(now) == 1 else now[~rate.any(axis=1)]
-                if last:
-                    new_value = _value(network, new, support, penalty, centre)
-                else:
-                    new_value, gradient = _value_and_gradient(
-                        network, new, support, penalty, centre
-                    )
-            value = new_value
-        path.rate.append(rate)
-        path.theta.append(new)
-        now = new
+    alpha = alpha[:, :1] if (alpha == alpha[0, 0]).all() else alpha  # a number is faster
+    loss = SupportLoss(network.on(support), penalty, theta if centre is None else centre, guard)
+    path = Path(loss, alpha, theta)
+    with np.errstate(over="ignore", invalid="ignore"):
+        point = loss.objective.at(theta) if n_steps else None
+        whole = np.ones((1, 1), alpha.dtype)
+        for k in range(n_steps):
+            share = whole
+            path.end = _step(point.theta, alpha, loss.gradient(point))
+            next_point = loss.objective.at(path.end) if guard or k < n_steps - 1 else None
+            if guard:
+                risen = _risen(loss.value(next_point), loss.value(point))
+                if len(risen):
+                    share = np.ones((len(path.end), 1), alpha.dtype)
+                    share[risen] = _halve(loss, point, next_point, alpha, risen)
+            if keep:
+                path.points.append(point)
+                path.share.append(share)
+            point = next_point
     return path
 
 
-def _not_above(new, old):
-    """Whether a loss has not risen by more than rounding."""
-    return new <= old + 4 * np.finfo(old.dtype).eps * np.abs(old)
+def _step(theta, rate, gradient):
+    """``theta - rate * gradient``, in the place of the gradient."""
+    np.multiply(rate, gradient, out=gradient)
+    return np.subtract(theta, gradient, out=gradient)
 
 
-def _halve(network, now, gradient, rate, bad, value, support, penalty, centre):
-    """Halve the rates of the bad tasks, in place, until their steps do not raise the loss."""
-    tasks = np.flatnonzero(bad)
-    for _ in range(MOST_HALVINGS):
-        rate[tasks] *= 0.5
-        start = now if len(now) == 1 else now[tasks]
-        trial = start - rate[tasks] * gradient[tasks]
-        part = None if penalty is None else penalty.rows(tasks)
-        new_value = _value(network, trial, _take(support, tasks), part, centre)
-        tasks = tasks[~_not_above(new_value, value[tasks])]
-        if len(tasks) == 0:
-            return
-    rate[tasks] = 0.0
+def _risen(new, old):
+    """Tasks whose loss has risen by more than rounding, or is not finite."""
+    falls = new <= old
+    if falls.all():
+        return np.zeros(0, dtype=np.intp)
+    return np.flatnonzero(~(falls | (new - old <= 4 * np.finfo(old.dtype).eps * np.abs(old))))
+
+
+def _halve(loss, point, next_point, alpha, tasks):
+    """Halve the steps of some tasks until none raises the loss; the share of alpha that is left."""
+    loss, theta, old = loss.rows(tasks), point.theta, loss.value(point)[tasks]
+    start = loss.objective.at(theta if len(theta) == 1 else theta[tasks])
+    share, risen = np.ones((len(tasks), 1), alpha.dtype), np.arange(len(tasks))
+    gradient = loss.gradient(start)
+    for k in range(MOST_HALVINGS + 1):
+        share[risen] *= 0.5 if k < MOST_HALVINGS else 0
+        trial = loss.objective.at(_step(start.theta, alpha * share, gradient.copy()))
+        risen = _risen(loss.value(trial), old)
+        if len(risen) == 0:
+            break
+    next_point.put(tasks, trial)
+    return share
 
 
 def meta_gradient(
@@ -219,26 +256,40 @@ def meta_gradient(
     gradient : ndarray of shape (n_params,)
     rate_gradient : ndarray of shape (n_params,) or None
     """
-    path = inner_steps(network, theta, support, alpha, n_steps, penalty=penalty, guard=guard)
+    exact = n_steps > 0 and (second_order or learn_rates)
+    path = inner_steps(
+        network, theta, support, alpha, n_steps, penalty=penalty, guard=guard, keep=exact
+    )
+    n_tasks = len(query.X)
     with np.errstate(over="ignore", invalid="ignore"):
-        value, v = network.gradient(path.theta[-1], query)
-        direct, rate_gradient = 0.0, 0.0 if learn_rates else None
+        end = network.on(query).at(path.end)
+        value = float(end.value.sum()) / n_tasks
+        if not exact:
+            return value, end.gradient_sum() / n_tasks, np.zeros_like(alpha[0])
+        v, direct = end.gradient(), None
+        rate_gradient = np.zeros_like(alpha[0])
         for k in range(n_steps - 1, -1, -1):
             if learn_rates:
-                share = np.ones_like(path.rate[k])  # of alpha, after halvings
-                np.divide(path.rate[k], alpha, out=share, where=alpha != 0)
-                rate_gradient = rate_gradient - share * path.gradient[k] * v
-            if second_order:
-                u = path.rate[k] * v
-                v = v - network.hessian_product(path.theta[k], support, u)
+                rate_gradient -= np.einsum("tp,tp->p", path.share[k] * path.gradient(k), v)
+            if second_order and k:
+                u = path.rate(k) * v
+                v -= path.points[k].hessian_product(u)
                 if penalty is not None:
                     # (theta_k - theta) moves with theta_k and, the other way, with theta
-                    v = v - penalty.product(u)
-                    direct = direct + penalty.product(u)
-    v = v + direct
-    if learn_rates:
-        rate_gradient = np.broadcast_to(rate_gradient, v.shape).mean(axis=0)
-    return float(value.mean()), v.mean(axis=0), rate_gradient
+                    u = penalty.product(u)
+                    v -= u
+                    direct = u if direct is None else direct + u
+        gradient = _mean(v)
+        if second_order:  # theta_0 is the centre of the penalty, which has no share in it
+            gradient -= path.points[0].hessian_product_sum(path.rate(0) * v) / n_tasks
+            if direct is not None:
+                gradient += _mean(direct)
+    return value, gradient, rate_gradient / n_tasks
+
+
+def _mean(rows):
+    """Mean over tasks, as a product."""
+    return np.full(len(rows), 1 / len(rows), rows.dtype) @ rows
 
 
 def proximal(network, theta, support, strength, alpha, n_steps, *, penalty=None):
@@ -252,7 +303,7 @@ def proximal(network, theta, support, strength, alpha, n_steps, *, penalty=None)
     if penalty is not None:
         both = pull.strength + penalty.strength * penalty.mask
         pull = Penalty(both, np.ones(network.n_params))
-    return inner_steps(network, theta, support, alpha, n_steps, penalty=pull).theta[-1]
+    return inner_steps(network, theta, support, alpha, n_steps, penalty=pull, keep=False).end
 
 
 def implicit_meta_gradient(
@@ -269,9 +320,10 @@ def implicit_meta_gradient(
     """
     phi = proximal(network, theta, support, strength, alpha, n_steps, penalty=penalty)
     value, v = network.gradient(phi, query)
+    solution = network.on(support).at(phi)
 
     def product(u):
-        Hu = network.hessian_product(phi, support, u)
+        Hu = solution.hessian_product(u)
         if penalty is not None:
             Hu = Hu + penalty.product(u)
         return u + Hu / strength

@@ -2,23 +2,26 @@ r"""Loss, gradient and Hessian-vector product of networks, for a batch of tasks 
 
 A network with layers l = 1..L maps ``a_0 = x`` to ``z_l = a_{l-1} W_l + b_l``,
 ``a_l = phi(z_l)`` (l < L) and the raw prediction ``r = z_L`` (plus a given offset). A linear model
-is the case L = 1. Parameters of task t are one row ``theta_t = [b_1, W_1, ..., b_L, W_L]``.
+is the case L = 1. Parameters of task t are one row ``theta_t = [b_1, W_1, ..., b_L, W_L]``, so that
+``[b_l; W_l]`` is one matrix, and with a column of ones before every activation, ``[1, a_l]``, an
+intercept costs nothing: ``z_l = [1, a_{l-1}] [b_l; W_l]``.
 
 Gradient (backpropagation), with ``delta_L = w * loss'(r, y)``:
 
-    grad W_l = a_{l-1}' delta_l,  grad b_l = sum delta_l,
-    delta_{l-1} = (delta_l W_l') * phi'(z_{l-1})
+    grad [b_l; W_l] = [1, a_{l-1}]' delta_l,    delta_{l-1} = (delta_l W_l') * phi'(z_{l-1})
 
 Hessian-vector product (Pearlmutter 1994), R{.} the derivative in direction ``v = [.., c_l, V_l]``:
 
-    R z_l = (R a_{l-1}) W_l + a_{l-1} V_l + c_l,     R a_l = phi'(z_l) * R z_l
+    R z_l = [1, a_{l-1}] [c_l; V_l] + (R a_{l-1}) W_l,     R a_l = phi'(z_l) * R z_l
     R delta_L = w * loss''(r, y) R z_L
-    R grad W_l = (R a_{l-1})' delta_l + a_{l-1}' (R delta_l)
+    R grad [b_l; W_l] = [1, a_{l-1}]' (R delta_l) + [0, R a_{l-1}]' delta_l
     R delta_{l-1} = (R delta_l W_l' + delta_l V_l') * phi'(z_{l-1})
                     + (delta_l W_l') * phi''(z_{l-1}) * R z_{l-1}
 
-``theta`` of shape (1, n_params) is shared by all tasks: their rows then go through each layer as
-one large matrix product.
+All of them at one theta share ``a_l``, ``phi'(z_l)`` and ``delta_l``: a :class:`Point` computes
+each once, when it is first needed. ``theta`` of shape (1, n_params) is shared by all tasks: their
+rows then go through each layer as one large matrix product. So do sums over tasks of gradients and
+of Hessian-vector products, in which all rows count as those of one task.
 
 References
 ----------
@@ -26,11 +29,12 @@ Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural Computation
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import expit
 
-__all__ = ["ACTIVATIONS", "Batch", "Network"]
+__all__ = ["ACTIVATIONS", "Batch", "Network", "Objective", "Point", "mean_weight"]
 
 
 @dataclass(frozen=True)
@@ -53,21 +57,28 @@ class Batch:
     weight: np.ndarray
     offset: np.ndarray = None
 
+    def rows(self, tasks):
+        """The rows of some tasks."""
+        offset = None if self.offset is None else self.offset[tasks]
+        return Batch(self.X[tasks], self.y[tasks], self.weight[tasks], offset)
 
-def _relu(z):
-    return np.maximum(z, 0)
+
+def mean_weight(weight):
+    """Row weights of shape (n_tasks, n_rows) that make sums means; 0 in a task without rows."""
+    total = weight.sum(axis=1, keepdims=True)
+    return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
 
 
-# phi, phi' and phi'' as functions of z and a = phi(z); None stands for 0
+def _relu(z, out):
+    return np.maximum(z, 0, out=out)
+
+
+# phi into an array, phi' and phi'' as functions of a = phi(z); None stands for 0
 ACTIVATIONS = {
-    "identity": (lambda z: z, lambda z, a: np.ones_like(z), None),
-    "relu": (_relu, lambda z, a: (z > 0).astype(z.dtype), None),
-    "tanh": (np.tanh, lambda z, a: 1 - a * a, lambda z, a: -2 * a * (1 - a * a)),
-    "logistic": (
-        expit,
-        lambda z, a: a * (1 - a),
-        lambda z, a: a * (1 - a) * (1 - 2 * a),
-    ),
+    "identity": (np.positive, np.ones_like, None),
+    "relu": (_relu, lambda a: (a > 0).astype(a.dtype), None),
+    "tanh": (np.tanh, lambda a: 1 - a * a, lambda a: -2 * a * (1 - a * a)),
+    "logistic": (expit, lambda a: a * (1 - a), lambda a: a * (1 - a) * (1 - 2 * a)),
 }
 
 
@@ -97,13 +108,20 @@ class Network:
 
     def layers(self, theta):
         """Views ``(b, W)`` of every layer, shapes (n_tasks, 1, out) and (n_tasks, in, out)."""
-        n_tasks, at, layers = len(theta), 0, []
+        return [(bW[:, :1], bW[:, 1:]) for bW in self.matrices(theta)]
+
+    def matrices(self, theta):
+        """Views ``[b; W]`` of every layer, shapes (n_tasks, 1 + in, out)."""
+        return [theta[:, at].reshape(len(theta), *shape) for at, shape in self._places]
+
+    @cached_property
+    def _places(self):
+        """Where the matrix of every layer is, and its shape."""
+        at, places = 0, []
         for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True):
-            b = theta[:, None, at : at + o]
-            W = theta[:, at + o : at + o + i * o].reshape(n_tasks, i, o)
-            layers.append((b, W))
-            at += (i + 1) * o
-        return layers
+            places.append((slice(at, at + (1 + i) * o), (1 + i, o)))
+            at += (1 + i) * o
+        return places
 
     def last_layer(self):
         """Mask of the parameters of the last layer."""
@@ -111,99 +129,203 @@ class Network:
         mask[self.n_params - (self.sizes[-2] + 1) * self.sizes[-1] :] = True
         return mask
 
-    def _forward(self, theta, batch):
-        """Layers, pre-activations z_1..z_L and activations a_0..a_{L-1}."""
-        phi = ACTIVATIONS[self.activation][0]
-        layers, a, z = self.layers(theta), [batch.X], []
-        for l, (b, W) in enumerate(layers):
-            z.append(_product(a[-1], W) + b)
-            if l < len(layers) - 1:
-                a.append(phi(z[-1]))
-        if batch.offset is not None:
-            z[-1] = z[-1] + batch.offset
-        return layers, z, a
+    def intercepts(self):
+        """Mask of the intercepts."""
+        mask = np.zeros((1, self.n_params), dtype=bool)
+        for b, _ in self.layers(mask):
+            b[:] = True
+        return mask[0]
+
+    def on(self, batch):
+        """The mean loss of every task of a batch, as a function of theta: an Objective."""
+        return Objective(self, batch)
 
     def predict(self, theta, batch):
         """Raw predictions, shape (n_tasks, n_rows, n_outputs)."""
-        return self._forward(theta, batch)[1][-1]
+        return self.on(batch).at(theta).r
 
     def value(self, theta, batch):
         """Mean loss of every task, shape (n_tasks,)."""
-        r = self.predict(theta, batch)
-        return _mean(self.loss.value(r, batch.y), batch.weight)
+        return self.on(batch).at(theta).value
 
     def gradient(self, theta, batch):
         """Mean loss (n_tasks,) and its gradient (n_tasks, n_params)."""
-        layers, z, a = self._forward(theta, batch)
-        value = _mean(self.loss.value(z[-1], batch.y), batch.weight)
-        delta = self.loss.gradient(z[-1], batch.y) * batch.weight[..., None]
-        return value, self._backward(layers, z, a, delta)
-
-    def _backward(self, layers, z, a, delta):
-        derivative = ACTIVATIONS[self.activation][1]
-        parts = []
-        for l in range(len(layers) - 1, -1, -1):
-            parts += [np.swapaxes(a[l], 1, 2) @ delta, self._sum(delta)]
-            if l:
-                delta = _product(delta, np.swapaxes(layers[l][1], 1, 2))
-                delta = delta * derivative(z[l - 1], a[l])
-        return _row(parts[::-1])
-
-    def _sum(self, delta):
-        total = delta.sum(axis=1)
-        return total if self.intercept else np.zeros_like(total)
+        point = self.on(batch).at(theta)
+        return point.value, point.gradient()
 
     def hessian_product(self, theta, batch, v):
         """The Hessian of the mean loss of every task times v, shape (n_tasks, n_params)."""
-        _, derivative, second = ACTIVATIONS[self.activation]
-        layers, z, a = self._forward(theta, batch)
-        weight = batch.weight[..., None]
-        if not self.intercept:
-            v = np.where(self.intercepts(), 0, v)
-        directions, Ra, Rz = self.layers(v), [None], []
-        for l, ((_, W), (c, V)) in enumerate(zip(layers, directions, strict=True)):
-            own = _product(a[l], V) + c
-            Rz.append(own if Ra[l] is None else own + _product(Ra[l], W))
-            if l < len(layers) - 1:
-                Ra.append(derivative(z[l], a[l + 1]) * Rz[l])
-        delta = self.loss.gradient(z[-1], batch.y) * weight
-        Rdelta = self.loss.hessian_product(z[-1], batch.y, Rz[-1]) * weight
-        parts = []
-        for l in range(len(layers) - 1, -1, -1):
-            RgW = np.swapaxes(a[l], 1, 2) @ Rdelta
+        return self.on(batch).at(theta).hessian_product(v)
+
+
+class Objective:
+    """The mean loss of every task of a batch as a function of the parameters.
+
+    Parameters
+    ----------
+    network : Network
+    batch : Batch
+    """
+
+    def __init__(self, network, batch):
+        self.network, self.batch = network, batch
+        self.inputs = np.empty((*batch.X.shape[:2], 1 + batch.X.shape[2]), dtype=batch.X.dtype)
+        self.inputs[..., 0] = 1
+        self.inputs[..., 1:] = batch.X
+        self.weight = None if batch.weight is None else batch.weight[..., None]
+
+    def at(self, theta):
+        """Evaluate at theta of shape (n_tasks, n_params), or (1, n_params) for all tasks."""
+        return Point(self, theta)
+
+
+class Point:
+    """A network at given parameters on the rows of a batch of tasks.
+
+    Arrays of hidden layers have the column of the ones in front, whatever it holds: work on whole
+    arrays is faster than on parts of their rows, which only matrix products take as they are.
+
+    Parameters
+    ----------
+    objective : Objective
+    theta : ndarray of shape (n_tasks, n_params) or (1, n_params)
+
+    Attributes
+    ----------
+    theta : ndarray
+    r : ndarray of shape (n_tasks, n_rows, n_outputs)
+        Raw predictions.
+    value : ndarray of shape (n_tasks,)
+        Mean losses.
+    """
+
+    def __init__(self, objective, theta):
+        self.theta, self.network = theta, objective.network
+        self._batch, self._weight = objective.batch, objective.weight
+        self._W = self.network.matrices(theta)
+        self._a = [objective.inputs]  # [1, a_0] to [1, a_{L-1}]
+        phi = ACTIVATIONS[self.network.activation][0]
+        for W in self._W[:-1]:
+            a = _product_behind(self._a[-1], W, 1)
+            phi(a, out=a)
+            a[..., 0] = 1
+            self._a.append(a)
+        self.r = _product(self._a[-1], self._W[-1])
+        if self._batch.offset is not None:
+            self.r = self.r + self._batch.offset
+
+    def put(self, tasks, other):
+        """Take the parameters of some tasks, and what follows from them, over from another point.
+
+        Only as long as nothing but ``value`` has been asked for.
+        """
+        self.theta[tasks], self.r[tasks] = other.theta, other.r
+        for a, theirs in zip(self._a[1:], other._a[1:], strict=True):
+            a[tasks] = theirs
+        del self.value
+
+    @cached_property
+    def value(self):
+        losses = self.network.loss.value(self.r, self._batch.y)
+        return np.einsum("tn,tn->t", losses, self._batch.weight)
+
+    def gradient(self):
+        """Gradient of the mean loss of every task, shape (n_tasks, n_params)."""
+        return self._rows(self._a, self._delta)
+
+    def gradient_sum(self):
+        """Sum of the gradients over tasks, shape (n_params,)."""
+        return self._rows(_as_one_task(self._a), _as_one_task(self._delta))[0]
+
+    def hessian_product(self, v):
+        """Hessian of the mean loss of every task times v, shape (n_tasks, n_params)."""
+        return self._rows(*self._forward_backward(v))
+
+    def hessian_product_sum(self, v):
+        """Sum over tasks of their Hessians times their v, shape (n_params,)."""
+        return self._rows(*map(_as_one_task, self._forward_backward(v)))[0]
+
+    @cached_property
+    def _slope(self):
+        """``phi'(z_1)`` to ``phi'(z_{L-1})``."""
+        derivative = ACTIVATIONS[self.network.activation][1]
+        return [derivative(a) for a in self._a[1:]]
+
+    @cached_property
+    def _delta(self):
+        """``delta_1`` to ``delta_L``."""
+        delta = [self.network.loss.gradient(self.r, self._batch.y) * self._weight]
+        for W, slope in zip(self._W[:0:-1], self._slope[::-1], strict=True):
+            back = _product_transposed(delta[-1], W)
+            back *= slope
+            delta.append(back[..., 1:])
+        return delta[::-1]
+
+    def _forward_backward(self, v):
+        """Rows ``[1, a_{l-1}]`` and ``[0, R a_{l-1}]``; ``R delta_l`` and ``delta_l`` for them."""
+        network = self.network
+        second = ACTIVATIONS[network.activation][2]
+        if not network.intercept:
+            v = np.where(network.intercepts(), 0, v)
+        V = network.matrices(v)
+        a, Rz, Ra = [self._a[0]], [], None  # R a_0 = 0
+        for l, slope in enumerate(self._slope):
+            Rz.append(_product_behind(self._a[l], V[l], 0))
             if l:
-                RgW += np.swapaxes(Ra[l], 1, 2) @ delta
-            parts += [RgW, self._sum(Rdelta)]
-            if l:
-                W, V = (np.swapaxes(side[l][1], 1, 2) for side in (layers, directions))
-                slope = derivative(z[l - 1], a[l])
-                back = _product(delta, W)
-                Rdelta = (_product(Rdelta, W) + _product(delta, V)) * slope
-                if second is not None:
-                    Rdelta += back * second(z[l - 1], a[l]) * Rz[l - 1]
-                delta = back * slope
-        return _row(parts[::-1])
+                Rz[l][..., 1:] += _product(Ra, self._W[l])
+            Ra = slope * Rz[l]
+            a.append(np.concatenate([self._a[l + 1], Ra], axis=1))
+        Rr = _product(self._a[-1], V[-1])
+        if self._slope:
+            Rr += _product(Ra, self._W[-1])
+        Rdelta = network.loss.hessian_product(self.r, self._batch.y, Rr) * self._weight
+        delta = []
+        for l in range(len(V) - 1, 0, -1):
+            delta.append(np.concatenate([Rdelta, self._delta[l]], axis=1))
+            back = _product_transposed(Rdelta, self._W[l])
+            back += _product_transposed(self._delta[l], V[l])
+            back *= self._slope[l - 1]
+            if second is not None:
+                bend = second(self._a[l])
+                bend *= Rz[l - 1]
+                bend *= _product_transposed(self._delta[l], self._W[l])
+                back += bend
+            Rdelta = back[..., 1:]
+        return a, [Rdelta, *delta[::-1]]
 
-    def intercepts(self):
-        """Mask of the intercepts."""
-        mask, at = np.zeros(self.n_params, dtype=bool), 0
-        for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True):
-            mask[at : at + o] = True
-            at += (i + 1) * o
-        return mask
+    def _rows(self, a, delta):
+        """Parameter rows: ``[1, a_{l-1}]' delta_l`` of every layer."""
+        row = np.empty((len(delta[-1]), self.network.n_params), dtype=delta[-1].dtype)
+        for part, a_l, delta_l in zip(self.network.matrices(row), a, delta, strict=True):
+            np.matmul(a_l.swapaxes(1, 2), delta_l, out=part)
+            if not self.network.intercept:
+                part[:, 0] = 0
+        return row
 
 
-def _product(a, W):
+def _product(a, W, out=None):
     """``a_t W_t`` for every task; one large product where all tasks share W."""
-    if len(W) == 1 and len(a) > 1:
-        return (a.reshape(-1, a.shape[-1]) @ W[0]).reshape(*a.shape[:-1], W.shape[-1])
-    return a @ W
+    if len(W) > 1 or len(a) == 1:
+        return np.matmul(a, W, out=out)
+    shape = *a.shape[:-1], W.shape[-1]
+    out = None if out is None else out.reshape(-1, shape[-1])
+    return np.matmul(a.reshape(-1, a.shape[-1]), W[0], out=out).reshape(shape)
 
 
-def _row(parts):
-    n_tasks = len(parts[0])
-    return np.concatenate([part.reshape(n_tasks, -1) for part in parts], axis=1)
+def _product_behind(a, W, first):
+    """``a_t W_t`` behind a first column that is filled."""
+    product = np.empty((*a.shape[:-1], 1 + W.shape[-1]), dtype=np.result_type(a, W))
+    product[..., 0] = first
+    _product(a, W, product[..., 1:])
+    return product
 
 
-def _mean(values, weight):
-    return np.einsum("tn,tn->t", values, weight)
+def _product_transposed(delta, W):
+    """``delta_t [b_t; W_t]'`` for every task."""
+    W = W.swapaxes(1, 2)
+    return delta * W if delta.shape[-1] == 1 else _product(delta, W)
+
+
+def _as_one_task(layers):
+    """Rows of all tasks as those of one."""
+    return [a.reshape(1, -1, a.shape[-1]) for a in layers]

@@ -15,6 +15,7 @@ and whether training has diverged, in which case its best parameters are kept.
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -23,6 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 
+from ._chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ._episodes import EpisodeSampler, all_rows
 from ._gradient import Penalty
 from ._sklearn import Interval, StrOptions
@@ -123,7 +125,8 @@ SHARED = {
     random_state : int, RandomState instance or None, default=None
         Seeds the wrapped estimator, the start and the episodes.
     n_jobs : int, default=None
-        Number of threads that adapt tasks, as in joblib; used for more than 16,384 tasks.
+        Number of threads, as in joblib: for batches of so many tasks and rows that they are worked
+        on in chunks, and to adapt more than 16,384 tasks. Results do not depend on it.
     """,
     "inner_lr_": """
     inner_lr_ : float
@@ -170,6 +173,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
     _incremental = True
     _gradient = True
+    _keep_query = True  # of the rows of a task, at least half
 
     _parameter_constraints: dict = {
         **BaseMetaEstimator._parameter_constraints,
@@ -259,15 +263,24 @@ class GradientMetaEstimator(BaseMetaEstimator):
         if meta_model is None:
             theta = learner.random(rng) if self.init == "random" else learner.pooled(table)
         shots = self._shot_range()
-        sampler = EpisodeSampler(learner, table, learner.encode(table.y), shots, self.n_query)
+        y = learner.encode(table.y)
+        sampler = EpisodeSampler(learner, table, y, shots, self.n_query, self._keep_query)
         tasks, held_out = self._split(table.n_tasks, rng)
         if meta_model is None:
             probe = self._probe(sampler, tasks, rng) if self.inner_lr == "auto" else None
             meta_model = self._first_model(theta, learner, probe)
-        if self.outer_solver == "lbfgs":
-            return self._minimise(learner, sampler, tasks, meta_model, rng, report)
-        probe = self._probe(sampler, held_out if len(held_out) else tasks, rng)
-        return self._descend(learner, sampler, tasks, probe, meta_model, rng, report)
+        keep_freed_memory()
+        with thread_pool(self.n_jobs) as pool:
+
+            def meta_gradient(meta_model, episode):
+                function = partial(self._meta_gradient, learner, meta_model)
+                return mean_over_chunks(function, learner.network, episode, pool)
+
+            settings = (meta_gradient, learner, sampler, tasks, meta_model, rng, report)
+            if self.outer_solver == "lbfgs":
+                return self._minimise(*settings)
+            probe = self._probe(sampler, held_out if len(held_out) else tasks, rng)
+            return self._descend(*settings, probe)
 
     def _first_model(self, theta, learner, probe):
         """The meta-model that training starts from, with the rate that is best on the probe."""
@@ -285,7 +298,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
         episodes = []
         for shots in np.unique([low, (low + high) // 2, high]).tolist():
             drawn = np.concatenate([rng.permutation(tasks) for _ in range(n_repeats)])
-            sampler = replace(sampler, n_shots=(shots, shots))
+            sampler = replace(sampler, n_shots=(shots, shots), keep_query=True)
             episodes.append(sampler.draw(drawn[:PROBE_EPISODES], rng))
         return episodes
 
@@ -326,7 +339,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
         tasks = rng.permutation(tasks)
         return np.sort(tasks[n_held_out:]), np.sort(tasks[:n_held_out])
 
-    def _descend(self, learner, sampler, tasks, probe, meta_model, rng, report):
+    def _descend(self, meta_gradient, learner, sampler, tasks, meta_model, rng, report, probe):
         """Stochastic descent; one epoch is about as many tasks as there are."""
         optimizer = OPTIMIZERS[self.outer_solver]()
         x, state = self._pack(meta_model), meta_model.optimizer_state
@@ -353,8 +366,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
                 waiting = rng.permutation(tasks)
             chosen, waiting = waiting[:n_batch], waiting[n_batch:]
             now = self._unpack(meta_model, x)
-            episode = self._draw(sampler, chosen, rng)
-            value, gradient = self._meta_gradient(learner, now, episode)
+            value, gradient = meta_gradient(now, self._draw(sampler, chosen, rng))
             if not _usable(value, gradient):
                 self._warn_not_finite(learner, now, sampler, chosen, rng, i)
                 x = before  # the step that led here is taken back
@@ -412,7 +424,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
             stacklevel=2,
         )
 
-    def _minimise(self, learner, sampler, tasks, meta_model, rng, report):
+    def _minimise(self, meta_gradient, learner, sampler, tasks, meta_model, rng, report):
         """Minimise the meta-loss of one fixed episode per task by L-BFGS."""
         episode = self._draw(sampler, tasks, rng)
         losses = list(meta_model.loss_curve)
@@ -420,7 +432,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
         def objective(x):
             now = self._unpack(meta_model, x.astype(dtype))
-            value, gradient = self._meta_gradient(learner, now, episode)
+            value, gradient = meta_gradient(now, episode)
             return value, gradient.astype(np.float64)
 
         def state_at(x):

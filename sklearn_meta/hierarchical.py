@@ -92,7 +92,8 @@ class HierarchicalBayes(BaseMetaEstimator):
     for rows :math:`X` (with an intercept) of task :math:`t` with side information :math:`s_t`.
     ``meta_fit`` finds the prior :math:`m, M, \Sigma` and the noise :math:`\sigma^2` by restricted
     maximum likelihood; ``adapt`` is the posterior of :math:`w_t` in closed form (the BLUP). This is
-    the linear mixed model of lme4, seen as meta-learning, and agrees with it.
+    the linear mixed model of lme4, seen as meta-learning, and agrees with it; of more than two
+    random coefficients with ``correlation_prior=1``.
 
     Parameters
     ----------
@@ -108,12 +109,12 @@ class HierarchicalBayes(BaseMetaEstimator):
     covariance : {"full", "diag", "spherical"}, default="full"
         The form of the prior covariance: any; no correlations; one common variance. The last two
         depend on the units: they are meant in standardised ones, unless ``standardize=False``.
-    correlation_prior : float, default=1.0
+    correlation_prior : float or "auto", default="auto"
         Concentration :math:`\eta \ge 1` of an LKJ prior on the correlations R of a full
         covariance, :math:`p(R) \propto |R|^{\eta - 1}`. 1: none, as in lme4. Larger values pull
-        correlations to 0, towards ``covariance="diag"``: worth a search where tasks are few for
-        the number of coefficients. Correlations depend on where features are 0, here at their
-        means, unless ``standardize=False``.
+        correlations to 0, towards ``covariance="diag"``. "auto": half the number of random
+        coefficients, at least 1, so that nothing changes with one or two of them. Correlations
+        depend on where features are 0, here at their means, unless ``standardize=False``.
     method : {"reml", "ml"}, default="reml"
         Restricted or plain maximum likelihood.
     task_column : str or int, default=None
@@ -124,7 +125,7 @@ class HierarchicalBayes(BaseMetaEstimator):
     standardize : bool, default=True
         Whether to work on features and targets standardised over the meta-train rows (where the
         intercept does not vary, features that do are scaled but not centred, so that it does not).
-        Changes nothing for ``covariance="full"`` without ``correlation_prior`` but the rounding.
+        Changes nothing but the rounding where correlations have no prior.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
     tol : float, default=1e-8
@@ -200,7 +201,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         **BaseMetaEstimator._parameter_constraints,
         "random_effects": [StrOptions({"all", "intercept"}), "array-like"],
         "covariance": [StrOptions({"full", "diag", "spherical"})],
-        "correlation_prior": [Interval(Real, 1, None, closed="left")],
+        "correlation_prior": [Interval(Real, 1, None, closed="left"), StrOptions({"auto"})],
         "method": [StrOptions({"reml", "ml"})],
         "descriptor_columns": ["array-like", None],
         "standardize": ["boolean"],
@@ -215,7 +216,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         *,
         random_effects="all",
         covariance="full",
-        correlation_prior=1.0,
+        correlation_prior="auto",
         method="reml",
         task_column=None,
         descriptor_columns=None,
@@ -315,12 +316,13 @@ class HierarchicalBayes(BaseMetaEstimator):
                 stacklevel=2,
             )
         prior = self._units(learner, moments, shift)
+        random = self._random(learner)
         model = fit_mixed_model(
             prior.standardized(moments),
-            self._random(learner),
+            random,
             intercept=prior.intercept,
             covariance=self.covariance,
-            eta=self.correlation_prior,
+            eta=self._concentration(random),
             reml=self.method == "reml",
             max_iter=self.max_iter,
             tol=self.tol,
@@ -335,6 +337,12 @@ class HierarchicalBayes(BaseMetaEstimator):
                 stacklevel=2,
             )
         return replace(prior, model=model)
+
+    def _concentration(self, random):
+        """eta of the prior on correlations."""
+        if self.correlation_prior == "auto":
+            return max(1.0, len(random) / 2)
+        return self.correlation_prior
 
     def _moments(self, table, shift):
         n_features = table.X.shape[1]
@@ -382,7 +390,7 @@ class HierarchicalBayes(BaseMetaEstimator):
         _, mean, scale = moments.pooled()
         mean = mean + shift
         scale = nonzero_scale(scale, mean)
-        units_matter = self.covariance != "full" or self.correlation_prior > 1
+        units_matter = self.covariance != "full" or self._concentration(self._random(learner)) > 1
         standardize = self.standardize or not units_matter
         if not standardize:
             scale = np.ones_like(scale)

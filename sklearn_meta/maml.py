@@ -141,8 +141,10 @@ class MAML(GradientMetaEstimator):
     def _adapted(self, learner, meta_model, support, penalty):
         n_steps = self.inner_steps if self.adapt_steps is None else self.adapt_steps
         theta, alpha = meta_model.theta[None], meta_model.alpha[None]
-        path = inner_steps(learner.network, theta, support, alpha, n_steps, penalty=penalty)
-        return path.theta[-1]
+        path = inner_steps(
+            learner.network, theta, support, alpha, n_steps, penalty=penalty, keep=False
+        )
+        return path.end
 
 
 @documented

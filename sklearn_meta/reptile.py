@@ -11,7 +11,6 @@ References
 Nichol, Achiam, Schulman (2018), On first-order meta-learning algorithms.
 """
 
-from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
@@ -102,6 +101,7 @@ class Reptile(GradientMetaEstimator):
     early_stopping = False
     n_iter_no_change = 1
     n_query = None
+    _keep_query = False
 
     def __init__(
         self,
@@ -147,7 +147,6 @@ class Reptile(GradientMetaEstimator):
 
     def _draw(self, sampler, tasks, rng):
         """One minibatch for each inner step."""
-        sampler = replace(sampler, keep_query=False)
         draws = [sampler.draw(tasks, rng) for _ in range(self.inner_steps)]
         return [(support, n_rows) for support, _, n_rows in draws]
 
@@ -157,13 +156,15 @@ class Reptile(GradientMetaEstimator):
         W, losses = theta, []
         for support, n_rows in episode:
             penalty = self._penalty(learner, n_rows)
-            losses.append(learner.network.value(W, support).mean())
             path = inner_steps(learner.network, W, support, alpha, 1, penalty=penalty, centre=theta)
-            W = path.theta[-1]
+            losses.append(path.points[0].value.mean())
+            W = path.end
         return float(np.mean(losses)), meta_model.theta - W.mean(axis=0)
 
     def _adapted(self, learner, meta_model, support, penalty):
         n_steps = self.inner_steps if self.adapt_steps is None else self.adapt_steps
         theta, alpha = meta_model.theta[None], meta_model.alpha[None]
-        path = inner_steps(learner.network, theta, support, alpha, n_steps, penalty=penalty)
-        return path.theta[-1]
+        path = inner_steps(
+            learner.network, theta, support, alpha, n_steps, penalty=penalty, keep=False
+        )
+        return path.end

@@ -118,8 +118,11 @@ def test_weights_go_with_rows():
     )
     for batch in (support, query):
         real = batch.weight > 0
-        assert_array_equal(batch.weight[real], batch.X[real][:, 0] + 1)
-    assert_allclose(total, support.weight.sum(axis=1))
+        expected = np.where(real, batch.X[..., 0] + 1, 0)
+        assert_allclose(batch.weight * expected.sum(axis=1, keepdims=True), expected)
+        assert_allclose(batch.weight.sum(axis=1), real.any(axis=1))  # one task has no support
+    support_weight = np.where(support.weight > 0, support.X[..., 0] + 1, 0)
+    assert_allclose(total, support_weight.sum(axis=1))
 
 
 def test_all_rows():

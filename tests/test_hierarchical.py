@@ -435,14 +435,23 @@ def test_correlation_prior_does_not_depend_on_the_units(tasks):
     np.testing.assert_allclose(other.predict(5 + 100 * X), expected, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("random_effects, eta", [("all", 1.5), (["intercept", 0], 1.0)])
+def test_correlation_prior_auto(tasks, random_effects, eta):
+    params = dict(random_effects=random_effects)
+    auto = HierarchicalBayes(correlation_prior="auto", **params).meta_fit(tasks)
+    assert_same_prior(auto, HierarchicalBayes(correlation_prior=eta, **params).meta_fit(tasks), 0)
+
+
 def test_correlation_prior_below_one_is_an_error(tasks):
     with pytest.raises(ValueError, match=r"'correlation_prior' parameter .* \[1.0, inf\)"):
         HierarchicalBayes(correlation_prior=0.5).meta_fit(tasks)
 
 
 def test_standardize_changes_nothing_for_full_covariance(tasks):
-    model = HierarchicalBayes(tol=1e-9).meta_fit(tasks)
-    assert_same_prior(model, HierarchicalBayes(tol=1e-9, standardize=False).meta_fit(tasks), 1e-4)
+    params = dict(correlation_prior=1, tol=1e-9)
+    model = HierarchicalBayes(**params).meta_fit(tasks)
+    other = HierarchicalBayes(standardize=False, **params).meta_fit(tasks)
+    assert_same_prior(model, other, 1e-4)
 
 
 @settings(max_examples=15, deadline=None)
@@ -763,7 +772,7 @@ def test_column_that_adds_nothing_changes_nothing(tasks, column, random_effects,
     """Full covariances of collinear coefficients describe the same functions."""
     add = COLUMNS[column]
     more = [replace(t, X=add(t.X)) for t in tasks]
-    params = dict(random_effects=random_effects, method=method)
+    params = dict(random_effects=random_effects, method=method, correlation_prior=1)
     model, expected = (HierarchicalBayes(**params).meta_fit(data) for data in (more, tasks))
     predicted = [
         m.adapt(d[0].X[:3], d[0].y[:3]).predict(d[1].X, return_std=True)

@@ -8,7 +8,7 @@ from abc import abstractmethod
 
 import numpy as np
 
-from .._network import Batch
+from .._network import Batch, mean_weight
 from .._validation import plain
 from ._scaling import Scaling
 from .base import Learner
@@ -90,10 +90,9 @@ class GradientLearner(Learner):
         weight : ndarray of shape (n_tasks, n_rows)
             Row weights, 0 for padding.
         """
-        total = weight.sum(axis=1, keepdims=True)
-        weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
         features = self.units.features(X).astype(self.dtype, copy=False)
-        return Batch(features, y, weight.astype(self.dtype, copy=False), self.offset(X))
+        weight = mean_weight(weight).astype(self.dtype, copy=False)
+        return Batch(features, y, weight, self.offset(X))
 
     def offset(self, X):
         """What the network adds to; None for nothing."""
