@@ -1,6 +1,6 @@
 """Meta-learning for scikit-learn: learn from many small related tasks, adapt to a new one."""
 
-from . import datasets
+from . import datasets, learners
 from .baselines import Independent, Pooled
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
@@ -28,5 +28,6 @@ __all__ = [
     "cross_validate_tasks",
     "datasets",
     "few_shot_scorer",
+    "learners",
     "tasks_from_table",
 ]

@@ -356,7 +356,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     def _random(self, learner):
         """Positions of the random coefficients; the intercept, where there is one, is 0."""
-        intercept = learner.estimator.fit_intercept
+        intercept = learner.fit_intercept
         n_coefs = learner.n_features + intercept
         if isinstance(self.random_effects, str):
             if self.random_effects == "all":
@@ -386,7 +386,7 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     def _units(self, learner, moments, shift):
         """The prior without its model: how data and standardised units belong together."""
-        intercept = bool(learner.estimator.fit_intercept)
+        intercept = learner.fit_intercept
         _, mean, scale = moments.pooled()
         mean = mean + shift
         scale = nonzero_scale(scale, mean)

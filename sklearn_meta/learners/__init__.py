@@ -1,28 +1,32 @@
 """Learners: scikit-learn estimators seen as something that can be adapted.
 
-The only place that touches private attributes of scikit-learn.
+The only place that touches private attributes of scikit-learn. :func:`register_learner` adds to
+the estimators whose own parameters are adapted.
 """
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 
 from .._sklearn import get_feature_names
-from ._losses import Squared
+from ._losses import Loss, Squared
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, n_chunks
 from .blackbox import BlackBoxLearner
 from .gradient import GradientLearner
 from .head import HeadLearner
-from .linear import LINEAR, LinearLearner, link_of
-from .mlp import MLP, MLPLearner
+from .linear import LINEAR, LinearKind, LinearLearner
+from .mlp import MLPLearner
 
 __all__ = [
     "BlackBoxLearner",
     "GradientLearner",
     "HeadLearner",
     "Learner",
+    "LinearKind",
     "LinearLearner",
+    "Loss",
     "Scaling",
     "has_network",
     "is_squared_linear",
@@ -30,7 +34,80 @@ __all__ = [
     "make_learner",
     "n_chunks",
     "nonzero_scale",
+    "register_learner",
 ]
+
+LEARNERS = {MLPClassifier: MLPLearner, MLPRegressor: MLPLearner}  # besides linear ones
+
+
+def register_learner(estimator_class, learner):
+    """Teach the gradient family to adapt the own parameters of a class of estimators.
+
+    Estimators of other classes are adapted as body and head. Call this in the module that defines
+    the estimator: then every process that knows the estimator knows its learner, too.
+
+    Parameters
+    ----------
+    estimator_class : type
+        Estimators of exactly this class, not of its subclasses.
+    learner : LinearKind or subclass of GradientLearner
+        A :class:`~sklearn_meta.learners.LinearKind` for an estimator that predicts from ``coef_``
+        and ``intercept_``: what its loss and its penalty are. It then works with ``Pooled`` and
+        ``Independent`` like any linear one. Else a learner of its own.
+
+    Raises
+    ------
+    TypeError
+        If the arguments are of other types.
+    ValueError
+        If the class is known already.
+
+    Examples
+    --------
+    ``QuantileRegressor`` is linear, and minimises the pinball loss:
+
+    >>> import numpy as np
+    >>> from dataclasses import dataclass
+    >>> from sklearn.linear_model import QuantileRegressor
+    >>> from sklearn_meta import MAML
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> from sklearn_meta.learners import LinearKind, Loss, register_learner
+    >>> @dataclass(frozen=True)
+    ... class Pinball(Loss):
+    ...     quantile: float
+    ...
+    ...     def _value(self, r, y):
+    ...         return np.maximum(self.quantile * (y - r), (1 - self.quantile) * (r - y))
+    ...
+    ...     def gradient(self, r, y):
+    ...         return np.where(r > y, 1 - self.quantile, -self.quantile).astype(r.dtype)
+    ...
+    ...     def _curvature(self, r, y):
+    ...         return np.zeros_like(r)
+    >>> def loss(estimator, n_outputs):
+    ...     return Pinball(estimator.quantile)
+    >>> def l2_penalty(estimator, n_rows):
+    ...     return 0.0 * n_rows
+    >>> register_learner(QuantileRegressor, LinearKind(loss, l2_penalty))
+    >>> tasks = make_linear_tasks(n_tasks=50, random_state=0)
+    >>> upper = MAML(QuantileRegressor(quantile=0.9), max_iter=50, random_state=0)
+    >>> upper.meta_fit(tasks).adapt(tasks[0].X, tasks[0].y).estimator_
+    QuantileRegressor(quantile=0.9)
+    """
+    if not isinstance(estimator_class, type):
+        raise TypeError(f"estimator_class must be a class; got {estimator_class!r}.")
+    if estimator_class in LINEAR or estimator_class in LEARNERS:
+        raise ValueError(
+            f"{estimator_class.__name__} has a learner already; register a subclass of it."
+        )
+    if isinstance(learner, LinearKind):
+        LINEAR[estimator_class] = learner
+    elif isinstance(learner, type) and issubclass(learner, GradientLearner):
+        LEARNERS[estimator_class] = learner
+    else:
+        raise TypeError(
+            f"learner must be a LinearKind or a subclass of GradientLearner; got {learner!r}."
+        )
 
 
 def last_step(estimator):
@@ -38,10 +115,10 @@ def last_step(estimator):
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
-def has_network(estimator, perceptrons):
-    """Whether the estimator's own parameters are known: linear ones, perceptrons if asked for."""
+def has_network(estimator, gradient):
+    """Whether the estimator's own parameters are known: of linear ones, of others by gradients."""
     kind = type(last_step(estimator))
-    return kind in LINEAR or (perceptrons and kind in MLP)
+    return kind in LINEAR or (gradient and kind in LEARNERS)
 
 
 def is_squared_linear(estimator):
@@ -114,16 +191,14 @@ def make_learner(
             return BlackBoxLearner(estimator, **settings), X
         del settings["n_features"]
         return HeadLearner.fit(estimator, X, y, codes, sample_weight=sample_weight, **settings)
-    estimator._validate_params()  # scikit-learn's own check; its fit may never be called
+    if hasattr(estimator, "_parameter_constraints"):  # scikit-learn's own; fit may not be called
+        estimator._validate_params()
     X = np.asarray(X)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
+    kind = LinearLearner if type(estimator) in LINEAR else LEARNERS[type(estimator)]
     scaling = None
     if standardize:
-        if type(estimator) in MLP:
-            with_target = classes is None and estimator.loss == "squared_error"
-        else:
-            with_target = classes is None and link_of(estimator) == "identity"
+        with_target = classes is None and kind.scales_target(estimator)
         scaling = Scaling.of(X, y if with_target else None, sample_weight)
-    kind = MLPLearner if type(estimator) in MLP else LinearLearner
     return kind(estimator, scaling=scaling, dtype=X.dtype, **settings), X

@@ -31,6 +31,11 @@ class GradientLearner(Learner):
                 "needs at least two."
             )
 
+    @staticmethod
+    def scales_target(estimator):
+        """Whether a regressor's targets may be standardised: its loss is that of differences."""
+        return False
+
     @property
     def n_outputs(self):
         """Number of raw predictions of a row."""

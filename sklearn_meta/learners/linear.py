@@ -219,16 +219,24 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
         self.scaling = scaling
         self._shell = self._set(np.eye(self.n_outputs), np.zeros(self.n_outputs), names=None)
 
+    @staticmethod
+    def scales_target(estimator):
+        return link_of(estimator) == "identity"
+
     @property
     def kind(self):
         return LINEAR[type(self.estimator)]
+
+    @property
+    def fit_intercept(self):
+        return bool(getattr(self.estimator, "fit_intercept", True))
 
     @cached_property
     def network(self):
         """The network of one layer, in standardised units."""
         loss = self.kind.loss(self.estimator, self.n_outputs)
         sizes = (self.n_features, self.n_outputs)
-        return Network(sizes, loss, intercept=bool(self.estimator.fit_intercept))
+        return Network(sizes, loss, intercept=self.fit_intercept)
 
     def pooled(self, table):
         fitted = self.fit_one(table.X, table.y, table.sample_weight)

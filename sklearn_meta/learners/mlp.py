@@ -4,7 +4,6 @@ from functools import cached_property
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 
 from .._network import Batch, Network
@@ -12,9 +11,7 @@ from ..tasks import TaskTable, padded_batches
 from ._losses import Logistic, Multinomial, Poisson, Squared
 from .gradient import GradientLearner
 
-__all__ = ["MLP", "MLPLearner"]
-
-MLP = (MLPClassifier, MLPRegressor)
+__all__ = ["MLPLearner"]
 
 
 class MLPLearner(GradientLearner):
@@ -36,6 +33,10 @@ class MLPLearner(GradientLearner):
         self.scaling = scaling
         k = self.n_outputs
         self._shell = self._set([(np.zeros((1, k)), np.eye(k))], names=None)
+
+    @staticmethod
+    def scales_target(estimator):
+        return estimator.loss == "squared_error"
 
     @cached_property
     def network(self):
