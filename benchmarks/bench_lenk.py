@@ -116,7 +116,8 @@ def main():
             "Pooled(Ridge)": Pooled(),
             "Independent(Ridge)": Independent(),
             "HierarchicalBayes, random intercept": HierarchicalBayes(random_effects="intercept"),
-            "HierarchicalBayes, full": HierarchicalBayes(),
+            "HierarchicalBayes": HierarchicalBayes(),
+            "HierarchicalBayes, full": HierarchicalBayes(correlation_prior=1),
             "HierarchicalBayes, diag": HierarchicalBayes(covariance="diag"),
             "HierarchicalBayes, validated": HierarchicalBayes(**best),
         }
