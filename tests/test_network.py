@@ -96,6 +96,30 @@ class TestInvariance:
         value, gradient = network.gradient(theta, batch)
         return value, gradient, network.hessian_product(theta, batch, v)
 
+    def test_sums_over_tasks(self, loss, hidden):
+        network, theta, batch = problem(loss, hidden)
+        v = np.random.default_rng(1).standard_normal(theta.shape)
+        for start in (theta, theta[:1]):
+            point = network.on(batch).at(start)
+            assert_allclose(point.gradient_sum(), point.gradient().sum(axis=0), rtol=1e-12)
+            expected = point.hessian_product(v).sum(axis=0)
+            assert_allclose(point.hessian_product_sum(v), expected, rtol=1e-11, atol=1e-14)
+
+    def test_put_is_another_start(self, loss, hidden):
+        network, theta, batch = problem(loss, hidden)
+        tasks, other = np.array([0, 2]), theta[::-1].copy()
+        expected = network.on(batch).at(np.where([[True], [False], [True]], other, theta))
+        point = network.on(batch).at(theta.copy())
+        assert (point.value[tasks] != expected.value[tasks]).all()
+        point.put(tasks, network.on(batch.rows(tasks)).at(other[tasks]))
+        assert_array_equal(point.theta, expected.theta)
+        for a, b in [
+            (point.value, expected.value),
+            (point.gradient(), expected.gradient()),
+            (point.hessian_product(theta), expected.hessian_product(theta)),
+        ]:
+            assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
     def test_padding_has_no_influence(self, loss, hidden):
         network, theta, batch = problem(loss, hidden)
         padding = batch.weight == 0
