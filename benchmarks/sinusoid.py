@@ -23,6 +23,7 @@ def settings(n_steps):
         n_query=N_QUERY,
         tasks_per_batch=N_TASKS,
         outer_lr=OUTER_LR,
+        outer_schedule="constant",
         init="random",
         standardize=False,
     )

@@ -38,7 +38,7 @@ RATES = 10.0 ** np.arange(-3, 1, 0.5)  # inner rates that "auto" chooses from
 PROBE_EPISODES = 200  # about as many for every number of shots
 PROBE_REPEATS = 20  # most episodes of one task
 N_CHECKS = 20  # times that the probe is looked at in training
-DIVERGED = 1.1  # a query loss so many times that of the start
+DIVERGED = 1.5  # a query loss so many times that of the start
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +253,9 @@ class GradientMetaEstimator(BaseMetaEstimator):
                 f"{type(self).__name__}.fit takes no further arguments besides sample_weight; got "
                 f"{sorted(fit_params)}."
             )
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        n_before = 0 if meta_model is None else len(meta_model.loss_curve)
+        rng = np.random.default_rng([seed, n_before] if n_before else seed)  # other episodes
         for table in tables:
             meta_model = self._train(learner, table, meta_model, rng, report)
         return meta_model
@@ -349,7 +351,8 @@ class GradientMetaEstimator(BaseMetaEstimator):
         n_batch = min(self.tasks_per_batch, len(tasks))
         per_epoch = max(1, len(tasks) // n_batch)
         n_check = per_epoch if self.early_stopping else max(1, self.max_iter // N_CHECKS)
-        start = best = self._query_loss(learner, meta_model, probe) if self.max_iter else np.inf
+        watched = self.max_iter > 0 and (self.early_stopping or not losses)  # not a stream
+        start = best = self._query_loss(learner, meta_model, probe) if watched else np.inf
         best_x, since_best, margin = x, 0, self.tol if self.early_stopping else 0
         waiting, before = tasks[:0], x
 
@@ -376,7 +379,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
             x, state = optimizer.update(x, gradient, state, self._rate(i))
             x = self._feasible(x)
             losses.append(value)
-            if (i + 1) % n_check == 0:
+            if watched and (i + 1) % n_check == 0:
                 loss = self._query_loss(learner, self._unpack(now, x), probe)
                 since_best += 1
                 if self.early_stopping:
@@ -390,11 +393,13 @@ class GradientMetaEstimator(BaseMetaEstimator):
                 break
         if self.early_stopping:
             return state_now(best_x)
+        if not watched or self.max_iter < N_CHECKS:
+            return state_now(x)
         return state_now(self._checked_end(learner, meta_model, probe, x, start, best_x))
 
     def _checked_end(self, learner, meta_model, probe, x, start, best_x):
         """The last parameters, or the best ones if training has diverged."""
-        if x is best_x or self.max_iter < N_CHECKS:
+        if x is best_x:
             return x
         end = self._query_loss(learner, self._unpack(meta_model, x), probe)
         if end <= DIVERGED * start:

@@ -266,11 +266,11 @@ def test_outer_rate_falls_to_zero():
 
 
 def test_divergence_is_told_and_undone():
-    params = dict(outer_solver="sgd", outer_lr=3.0, max_iter=40, standardize=False)
+    params = dict(outer_solver="sgd", outer_lr=30.0, max_iter=40, standardize=False)
     with pytest.warns(ConvergenceWarning, match="MAML diverged: .* at the start and .*outer_lr"):
         meta = make(max_grad_norm=1.0, **params).meta_fit(TASKS)
     start = make(max_iter=0).meta_fit(TASKS)
-    assert few_shot_error(meta) < 1.1 * few_shot_error(start)
+    assert few_shot_error(meta) < 1.5 * few_shot_error(start)
 
 
 # -- early stopping --------------------------------------------------------------------------------
