@@ -1,7 +1,8 @@
 """Meta-learning for scikit-learn: learn from many small related tasks, adapt to a new one."""
 
-from . import datasets
+from . import datasets, descriptors
 from .baselines import Independent, Pooled
+from .batch import BatchMetaLearner
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
 from .inspection import AdaptationCurveDisplay, MetaLossDisplay
@@ -15,6 +16,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ANIL",
     "AdaptationCurveDisplay",
+    "BatchMetaLearner",
     "FOMAML",
     "HierarchicalBayes",
     "IMAML",
@@ -27,6 +29,7 @@ __all__ = [
     "Task",
     "cross_validate_tasks",
     "datasets",
+    "descriptors",
     "few_shot_scorer",
     "tasks_from_table",
 ]

@@ -12,24 +12,30 @@ from ._losses import Squared
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, n_chunks
 from .blackbox import BlackBoxLearner
+from .conditioned import ConditionedLearner, with_columns
 from .gradient import GradientLearner
-from .head import HeadLearner
+from .head import HeadLearner, body_raw, fit_out_of_fold, numeric_columns
 from .linear import LINEAR, LinearLearner, link_of
 from .mlp import MLP, MLPLearner
 
 __all__ = [
     "BlackBoxLearner",
+    "ConditionedLearner",
     "GradientLearner",
     "HeadLearner",
     "Learner",
     "LinearLearner",
     "Scaling",
+    "body_raw",
+    "fit_out_of_fold",
     "has_network",
     "is_squared_linear",
     "last_step",
     "make_learner",
     "n_chunks",
     "nonzero_scale",
+    "numeric_columns",
+    "with_columns",
 ]
 
 
