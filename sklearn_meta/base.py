@@ -471,13 +471,8 @@ class BaseMetaEstimator(
             Without ids, ``estimator_`` is the adapted model of these rows; with ids it stays.
         """
         check_is_fitted(self)
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
-        table = self._as_task_table(X, y, ids, weight, side)
-        if self._uses_descriptors and side is None:
-            table = replace(table, descriptors=self._given_descriptor(descriptor, table))
-        self._check_labels(table)
-        params = self._adapt_table(self._transformed(table), {})
+        table, ids = self._support_table(X, y, groups, sample_weight, descriptor)
+        params = self._adapt_table(table, {})
         if ids is None:
             self._set_current(params)
         else:
@@ -488,6 +483,16 @@ class BaseMetaEstimator(
             stack[at] = params
             self._remembered = stack
         return self
+
+    def _support_table(self, X, y, groups, sample_weight, descriptor):
+        """Supports as a table of transformed rows, and the id of every row."""
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
+        table = self._as_task_table(X, y, ids, weight, side)
+        if self._uses_descriptors and side is None:
+            table = replace(table, descriptors=self._given_descriptor(descriptor, table))
+        self._check_labels(table)
+        return self._transformed(table), ids
 
     def adapt_many(self, tasks):
         """Adapt to many tasks; the object itself does not change.

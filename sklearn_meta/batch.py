@@ -10,9 +10,10 @@ training look like those at adaptation. To adapt is to compute s; nothing is fit
 
 With ``conditioning="prior"`` the learner is linear, and s says where its coefficients start,
 
-    theta_t ~ N(b + M s_t, Sigma),
+    theta_t ~ N(b + M s_t, Sigma).
 
-which are then adapted in closed form, see ``hierarchical.py``.
+They then adapt to the support: in closed form for squared loss (``hierarchical.py``), by Newton's
+method for other losses (``_conditional_prior.py``).
 
 References
 ----------
@@ -23,24 +24,39 @@ biased regularization and fine tuning, NeurIPS. Breiman (1996), Bagging predicto
 """
 
 import copy
+import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_union
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from ._conditional_prior import ConditionalPrior, fit_prior, posterior_modes
 from ._described import DescriptorMixin, check_descriptor, describe, descriptor_names
+from ._episodes import all_rows
+from ._ids import as_ids
 from ._sklearn import HasMethods, Interval, StrOptions, safe_indexing
 from ._supports import check_shots, draw_episodes, take_rows
 from ._validation import column_names
 from .base import BaseMetaEstimator
 from .descriptors import LandmarkDescriptor, SideInformation
-from .learners import ConditionedLearner, last_step, nonzero_scale, with_columns
+from .hierarchical import HierarchicalBayes
+from .learners import (
+    ConditionedLearner,
+    has_curvature,
+    has_network,
+    is_squared_linear,
+    last_step,
+    nonzero_scale,
+    with_columns,
+)
+from .tasks import padded_batches
 
 __all__ = ["BatchMetaLearner"]
 
@@ -48,31 +64,52 @@ N_BLOCKS = 3  # queries that the rows of a task are dealt to in one draw
 
 
 @dataclass(frozen=True, eq=False)
-class Conditional:
-    """The meta-model of ``conditioning="features"``.
+class MetaModel:
+    """A fitted descriptor, and what was learned for its vectors.
 
     Parameters
     ----------
     descriptor : transformer
-        T, fitted.
+        T.
     names : list of str
         Of the entries of s.
-    s_mean, s_scale : ndarray of shape (n_descriptors,)
-        The learner sees ``(s - s_mean) / s_scale``.
     vectors : ndarray of shape (n_tasks, n_descriptors)
         Of the meta-train tasks, from all their rows.
     ids : ndarray of shape (n_tasks,)
         Their ids, or places.
-    models : tuple of estimators
-        L, one for each draw of episodes; their predictions are averaged.
+    model : Conditional, ConditionalPrior or Prior
+        The last two are where the coefficients of a linear learner start.
     """
 
     descriptor: object
     names: list
-    s_mean: np.ndarray
-    s_scale: np.ndarray
     vectors: np.ndarray
     ids: np.ndarray
+    model: object = None
+
+    def with_tasks(self, vectors, ids):
+        """The meta-model that knows more tasks."""
+        if ids is None:
+            ids = np.arange(len(self.ids), len(self.ids) + len(vectors))
+        both = np.empty(len(self.ids) + len(vectors), dtype=object)
+        both[: len(self.ids)], both[len(self.ids) :] = list(self.ids), list(ids)
+        return replace(self, vectors=np.concatenate([self.vectors, vectors]), ids=both)
+
+
+@dataclass(frozen=True, eq=False)
+class Conditional:
+    """Learners of rows ``[x, s]``.
+
+    Parameters
+    ----------
+    s_mean, s_scale : ndarray of shape (n_descriptors,)
+        They see ``(s - s_mean) / s_scale``.
+    models : tuple of estimators
+        L, one for each draw of episodes; their predictions are averaged.
+    """
+
+    s_mean: np.ndarray
+    s_scale: np.ndarray
     models: tuple = ()
 
     def standardized(self, S):
@@ -226,11 +263,24 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     @property
     def _standardizes(self):
-        return False
+        return self._laplace
+
+    standardize = True  # where it matters: a prior of comparable coefficients
+
+    @property
+    def _gradient(self):
+        return self._laplace
+
+    @property
+    def _laplace(self):
+        """Whether coefficients start at a prior and have no closed form."""
+        return self.conditioning == "prior" and not is_squared_linear(self._wrapped())
 
     @property
     def _incremental(self):
-        return self.conditioning == "features" and hasattr(last_step(self._wrapped()), "partial_fit")
+        if self.conditioning == "prior":
+            return not self._laplace
+        return hasattr(last_step(self._wrapped()), "partial_fit")
 
     @property
     def _streams(self):
@@ -238,15 +288,19 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     def _can_go_on(self):
         if not self._incremental:
+            has = "has no partial_fit" if self.conditioning == "features" else "has no squared loss"
             raise AttributeError(
-                f"{type(last_step(self._wrapped())).__name__} has no partial_fit, so that "
-                f"conditioning={self.conditioning!r} cannot go on learning from more tasks. Wrap an "
-                "estimator that has it, or meta_fit on all tasks."
+                f"{type(last_step(self._wrapped())).__name__} {has}, so that it cannot go on "
+                f"learning from more tasks with conditioning={self.conditioning!r}. Wrap another "
+                "estimator, or meta_fit on all tasks."
             )
         return True
 
     def _check_wrapped(self, estimator):
         last = last_step(estimator)
+        if self.conditioning == "prior":
+            check_prior_of(last)
+            return
         if self.tasks_per_batch is not None and not hasattr(last, "partial_fit"):
             raise ValueError(
                 f"tasks_per_batch={self.tasks_per_batch} trains batch after batch, and "
@@ -258,13 +312,18 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     def _make_learner(self, estimator, table, step_params):
         table = super()._make_learner(estimator, table, step_params)
+        if self.conditioning == "prior":
+            return table
         raw = column_names(table.X) is not None
         self.learner_ = ConditionedLearner.around(self.learner_, raw)
         return table
 
-    def _default_descriptor(self, learner):
-        seed = self.random_state if isinstance(self.random_state, Integral) else None
-        landmarks = LandmarkDescriptor(learner.estimator, random_state=seed)
+    def _make_descriptor(self, learner):
+        if self.descriptor is not None:
+            return check_descriptor(self.descriptor)
+        if self.conditioning == "prior" and self.n_descriptors_in_:
+            return SideInformation()
+        landmarks = LandmarkDescriptor(learner.estimator)  # random_state seeds it already
         if self.n_descriptors_in_ == 0:
             return landmarks
         return make_union(landmarks, SideInformation())
@@ -274,37 +333,24 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     def _learn(self, learner, tables, meta_model, fit_params, report):
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         for table in tables:
-            origin = None
+            origin = None  # only rows that the descriptor was fitted on have one
             if meta_model is None:
                 origin = np.arange(len(table.y))
-                meta_model = self._fitted_descriptor(learner, table, origin, rng)
-            if self.tasks_per_batch is None and not meta_model.models:
-                models = self._fit_on_draws(learner, table, origin, meta_model, rng, fit_params)
-                meta_model = replace(meta_model, models=models)
-                report(lambda m=meta_model: m)
+                descriptor = self._make_descriptor(learner)
+                descriptor.fit(self._described(learner, table, origin))
             else:
-                meta_model = self._fit_in_batches(
-                    learner, table, origin, meta_model, rng, fit_params, report
-                )
+                descriptor = meta_model.descriptor
+            vectors = describe(descriptor, self._described(learner, table, origin))
+            if meta_model is None:
+                names = descriptor_names(descriptor, vectors.shape[1])
+                meta_model = MetaModel(descriptor, names, vectors[:0], np.empty(0))
+            meta_model = meta_model.with_tasks(vectors, table.ids)
+            train = self._learn_prior if self.conditioning == "prior" else self._learn_features
+            model = train(learner, table, origin, meta_model, rng, fit_params, report)
+            meta_model = replace(meta_model, model=model)
         return meta_model
 
-    def _fitted_descriptor(self, learner, table, origin, rng):
-        """The meta-model with its descriptor, and no learner yet."""
-        given = self.descriptor
-        descriptor = self._default_descriptor(learner) if given is None else check_descriptor(given)
-        described = self._described(learner, table, origin)
-        descriptor.fit(described)
-        vectors = describe(descriptor, described)
-        names = descriptor_names(descriptor, vectors.shape[1])
-        episodes, S = self._draw(learner, table, origin, descriptor, rng)
-        n_rows = np.diff(episodes.query_offsets)
-        s_mean = np.average(S, axis=0, weights=n_rows)
-        s_scale = np.sqrt(np.average((S - s_mean) ** 2, axis=0, weights=n_rows))
-        ids = np.arange(table.n_tasks) if table.ids is None else table.ids
-        s_scale = nonzero_scale(s_scale, s_mean)
-        return Conditional(descriptor, names, s_mean, s_scale, vectors, ids)
-
-    def _draw(self, learner, table, origin, descriptor, rng):
+    def _draw(self, learner, table, origin, meta_model, rng):
         """One set of episodes, and the vectors of their supports."""
         episodes = draw_episodes(table, check_shots(self.n_shots), N_BLOCKS, rng)
         if len(episodes.query) == 0:
@@ -313,34 +359,48 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             )
         support = take_rows(table, episodes.support, episodes.support_offsets, episodes.tasks)
         origin = None if origin is None else origin[episodes.support]
-        return episodes, describe(descriptor, self._described(learner, support, origin))
+        described = self._described(learner, support, origin)
+        return episodes, describe(meta_model.descriptor, described)
 
-    def _rows(self, learner, table, origin, meta_model, rng):
-        """Rows ``[x, s]`` of one draw of episodes, and which row of the table each is."""
-        episodes, S = self._draw(learner, table, origin, meta_model.descriptor, rng)
-        S = np.repeat(meta_model.standardized(S), np.diff(episodes.query_offsets), axis=0)
-        X = safe_indexing(table.X, episodes.query)
-        return with_columns(X, S, meta_model.names), episodes.query
+    def _learn_features(self, learner, table, origin, meta_model, rng, fit_params, report):
+        """Learners of rows ``[x, s]``."""
+        model = meta_model.model
+        if model is None:
+            episodes, S = self._draw(learner, table, origin, meta_model, rng)
+            n_rows = np.diff(episodes.query_offsets)
+            s_mean = np.average(S, axis=0, weights=n_rows)
+            s_scale = np.sqrt(np.average((S - s_mean) ** 2, axis=0, weights=n_rows))
+            model = Conditional(s_mean, nonzero_scale(s_scale, s_mean))
 
-    def _fit_on_draws(self, learner, table, origin, meta_model, rng, fit_params):
-        """One learner for each draw of episodes."""
-        draws = (
-            self._rows(learner, table, origin, meta_model, rng) for _ in range(self.n_estimators)
-        )
-        return tuple(
-            Parallel(n_jobs=self.n_jobs)(
-                delayed(_fit)(learner, Z, table, rows, fit_params) for Z, rows in draws
+        def rows(block, origin):
+            """Rows ``[x, s]`` of one draw of episodes, and which row of the block each is."""
+            episodes, S = self._draw(learner, block, origin, meta_model, rng)
+            S = np.repeat(model.standardized(S), np.diff(episodes.query_offsets), axis=0)
+            X = safe_indexing(block.X, episodes.query)
+            return with_columns(X, S, meta_model.names), episodes.query
+
+        if self.tasks_per_batch is not None or model.models:
+            return self._fit_in_batches(
+                learner, table, origin, rows, meta_model, model, rng, fit_params, report
             )
+        draws = (rows(table, origin) for _ in range(self.n_estimators))
+        models = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit)(learner, Z, table, index, fit_params) for Z, index in draws
         )
+        model = replace(model, models=tuple(models))
+        report(lambda: replace(meta_model, model=model))
+        return model
 
-    def _fit_in_batches(self, learner, table, origin, meta_model, rng, fit_params, report):
+    def _fit_in_batches(
+        self, learner, table, origin, rows, meta_model, model, rng, fit_params, report
+    ):
         """Learners that go through batches of tasks, in epochs with new supports."""
         if fit_params:
             raise TypeError(
                 f"partial_fit takes no further arguments; got {sorted(fit_params)}. Use "
                 "tasks_per_batch=None."
             )
-        models = copy.deepcopy(meta_model.models)  # estimators change in place
+        models = copy.deepcopy(model.models)  # estimators change in place
         if not models:
             models = tuple(clone(learner.estimator) for _ in range(self.n_estimators))
         size = self.tasks_per_batch or table.n_tasks
@@ -349,24 +409,170 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             for lo in rng.permutation(starts):
                 hi = min(lo + size, table.n_tasks)
                 block, own = table.block(lo, hi), slice(table.offsets[lo], table.offsets[hi])
-                own = None if origin is None else origin[own]
-                for model in models:
-                    Z, rows = self._rows(learner, block, own, meta_model, rng)
-                    _partial_fit(model, learner.classes, Z, block, rows)
-            meta_model = replace(meta_model, models=models)
-            if report(lambda m=meta_model: m):
+                for one in models:
+                    Z, index = rows(block, None if origin is None else origin[own])
+                    _partial_fit(one, learner.classes, Z, block, index)
+            model = replace(model, models=models)
+            if report(lambda m=model: replace(meta_model, model=m)):
                 break
-        return meta_model
+        return model
+
+    def _learn_prior(self, learner, table, origin, meta_model, rng, fit_params, report):
+        """Where the coefficients of a linear learner start, as a function of the descriptor."""
+        if fit_params:
+            raise TypeError(
+                f'conditioning="prior" never calls fit of the learner; got {sorted(fit_params)}.'
+            )
+        shots = check_shots(self.n_shots)
+        table = self._with_vectors(learner, table, origin, meta_model.descriptor, shots, rng)
+
+        def report_prior(get):
+            return report(lambda: replace(meta_model, model=get()))
+
+        if not self._laplace:
+            hierarchical = HierarchicalBayes()
+            return hierarchical._learn_prior(learner, iter([table]), meta_model.model, report_prior)
+        if table.n_tasks == 1:
+            warnings.warn(
+                "A single task says nothing about how tasks differ: the prior covariance is 0, and "
+                "adaptation will change nothing. Pass several tasks, or the ids of a long table.",
+                UserWarning,
+                stacklevel=2,
+            )
+        prior = fit_prior(
+            learner.network,
+            learner.pooled(table),
+            [(batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table)],
+            table.descriptors,
+            estimate_dispersion=learner.classes is None and learner.link == "identity",
+            report=report_prior,
+        )
+        if not prior.converged:
+            warnings.warn(
+                f"BatchMetaLearner stopped after {prior.n_iter} iterations before its prior "
+                "converged. Pass more tasks, or a descriptor with fewer entries.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return prior
 
     # -- adapting ----------------------------------------------------------------------------------
 
     def _adapt(self, learner, meta_model, table, fit_params):
-        described = self._described(learner, table)
-        return meta_model.standardized(describe(meta_model.descriptor, described))
+        S, model = self._vectors_of(learner, meta_model, table), meta_model.model
+        if isinstance(model, Conditional):
+            return model.standardized(S)
+        if isinstance(model, ConditionalPrior):
+            return self._adapt_prior(learner, model, table, model.means(S))
+        return HierarchicalBayes()._adapt(learner, model, replace(table, descriptors=S), {})
+
+    def _vectors_of(self, learner, meta_model, table):
+        return describe(meta_model.descriptor, self._described(learner, table))
+
+    def _adapt_prior(self, learner, prior, table, h):
+        rows = np.empty((table.n_tasks, learner.network.n_params), dtype=learner.dtype)
+        for padded in padded_batches(table):
+            batch, n_rows = all_rows(learner, padded)
+            theta, _, _ = posterior_modes(
+                learner.network,
+                h[padded.tasks],
+                batch,
+                n_rows,
+                prior.variance,
+                prior.dispersion,
+            )
+            rows[padded.tasks] = learner.rows(theta)
+        return rows
 
     def _zero_shot_state(self, meta_model):
-        learner = self.learner_.fitted(meta_model.models, meta_model.names)
-        return {"learner_": learner, **super()._zero_shot_state(meta_model)}
+        state = super()._zero_shot_state
+        if self.conditioning == "prior":
+            return state(meta_model)
+        learner = self.learner_.fitted(meta_model.model.models, meta_model.names)
+        return {"learner_": learner, **state(meta_model)}
+
+    # -- tasks as vectors --------------------------------------------------------------------------
+
+    def nearest_tasks(
+        self, X, y, *, n_neighbors=5, sample_weight=None, descriptor=None
+    ):
+        """The meta-train tasks that a task resembles most, by their descriptors.
+
+        Entries are compared in units of their standard deviation over the meta-train tasks. Numbers
+        of rows do not count: they say how much is known of a task, not what kind it is.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows that are known of the task; there may be none.
+        y : array-like of shape (n_rows,)
+            Their targets.
+        n_neighbors : int, default=5
+            How many tasks to return; all, if there are fewer.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Row weights.
+        descriptor : array-like or mapping, default=None
+            Side information about the task.
+
+        Returns
+        -------
+        ids : ndarray of shape (n_neighbors,)
+            Ids of the nearest tasks, or their places where tasks have no ids.
+        distances : ndarray of shape (n_neighbors,)
+            Euclidean distances, ascending.
+        """
+        check_is_fitted(self)
+        table, _ = self._support_table(X, y, None, sample_weight, descriptor)
+        if table.n_tasks != 1:
+            raise ValueError(f"nearest_tasks takes the rows of one task, and X holds {table.n_tasks}.")
+        meta_model = self.meta_model_
+        s = self._vectors_of(self.learner_, meta_model, table)[0]
+        of_kind = np.array([not name.endswith("log_n_rows") for name in meta_model.names])
+        scale = nonzero_scale(meta_model.vectors.std(axis=0), meta_model.vectors.mean(axis=0))
+        apart = ((meta_model.vectors - s) / scale)[:, of_kind]
+        distances = np.sqrt((apart**2).sum(axis=1))
+        nearest = np.argsort(distances, kind="stable")[:n_neighbors]
+        return as_ids(meta_model.ids[nearest]), distances[nearest]
+
+    def _learned(self, name):
+        meta_model = vars(self).get("meta_model_")
+        if meta_model is None:
+            raise AttributeError("this BatchMetaLearner has not been fitted yet.")
+        return getattr(meta_model, name)
+
+    @property
+    def descriptor_(self):
+        """The fitted descriptor."""
+        return self._learned("descriptor")
+
+    @property
+    def descriptor_names_(self):
+        """Names of the entries of the descriptor."""
+        return list(self._learned("names"))
+
+    @property
+    def task_vectors_(self):
+        """Descriptors of the meta-train tasks, from all their rows."""
+        return self._learned("vectors")
+
+
+def check_prior_of(estimator):
+    """Whether a prior of the coefficients can be learned for an estimator; an error if not."""
+    name = type(estimator).__name__
+    if not has_network(estimator, False):
+        raise ValueError(
+            f'conditioning="prior" needs a linear learner, whose coefficients start at the prior; '
+            f'got {name}. conditioning="features" takes any estimator.'
+        )
+    if getattr(estimator, "positive", False):
+        raise ValueError(
+            f'conditioning="prior" cannot keep coefficients positive; set {name}(positive=False).'
+        )
+    if not has_curvature(estimator):
+        raise ValueError(
+            f'conditioning="prior" needs a loss with curvature, and that of {estimator} is piecewise '
+            "linear. Use a squared or logistic loss, Huber's, or conditioning=\"features\"."
+        )
 
 
 def _fit(learner, Z, table, rows, fit_params):

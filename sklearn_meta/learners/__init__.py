@@ -8,7 +8,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 
 from .._sklearn import get_feature_names
-from ._losses import Squared
+from ._losses import EpsilonInsensitive, Hinge, Squared
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, n_chunks
 from .blackbox import BlackBoxLearner
@@ -28,6 +28,7 @@ __all__ = [
     "Scaling",
     "body_raw",
     "fit_out_of_fold",
+    "has_curvature",
     "has_network",
     "is_squared_linear",
     "last_step",
@@ -58,6 +59,12 @@ def is_squared_linear(estimator):
     kind = LINEAR[type(estimator)]
     squared = isinstance(kind.loss(estimator, 1), Squared) and kind.link == "identity"
     return squared and not is_classifier(estimator)
+
+
+def has_curvature(estimator):
+    """Whether the loss of a linear estimator has a second derivative somewhere."""
+    loss = LINEAR[type(estimator)].loss(estimator, 1)
+    return not (isinstance(loss, (EpsilonInsensitive, Hinge)) and not loss.squared)
 
 
 def make_learner(
