@@ -5,7 +5,8 @@ from .baselines import Independent, Pooled
 from .batch import BatchMetaLearner
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
-from .inspection import AdaptationCurveDisplay, MetaLossDisplay
+from .importance import descriptor_importance
+from .inspection import AdaptationCurveDisplay, MetaLossDisplay, TaskMapDisplay
 from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .model_selection import cross_validate_tasks, few_shot_scorer
 from .reptile import Reptile
@@ -27,8 +28,10 @@ __all__ = [
     "Pooled",
     "Reptile",
     "Task",
+    "TaskMapDisplay",
     "cross_validate_tasks",
     "datasets",
+    "descriptor_importance",
     "descriptors",
     "few_shot_scorer",
     "tasks_from_table",

@@ -1,8 +1,8 @@
 """Descriptors inside an estimator: side information as it comes, and the vectors made of it.
 
 With a ``descriptor`` the side information of tasks is a table of objects, one row per task, None
-where it is missing (``TaskTable.descriptors``); without, it is a table of numbers, as the base class
-reads it.
+where it is missing (``TaskTable.descriptors``); without, it is a table of numbers, as the base
+class reads it.
 """
 
 from collections.abc import Callable

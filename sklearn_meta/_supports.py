@@ -4,7 +4,8 @@ The rows of a task are shuffled and dealt to blocks; each block is the query of 
 support is drawn from the rows of the task outside the block. So a descriptor never sees the target
 that goes with it, and a learner trained on all episodes sees each row exactly as often as without
 them. The size of a support is drawn from a range, uniformly on a logarithmic scale: small supports,
-where one row more changes most, are the most frequent.
+where one row more changes most, are the most frequent. A third of all supports is empty, so that
+tasks without rows are not an afterthought.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ import numpy as np
 
 from ._sklearn import safe_indexing
 from .tasks import TaskTable
+
+EMPTY = 1 / 3  # share of supports without rows, where the range begins with 0
 
 __all__ = ["Episodes", "check_shots", "draw_episodes", "take_rows"]
 
@@ -41,7 +44,9 @@ def check_shots(n_shots):
     """A number of rows or a range as (low, high)."""
     shots = n_shots if isinstance(n_shots, (tuple, list)) else (n_shots,) * 2
     if len(shots) != 2 or not 0 <= shots[0] <= shots[1]:
-        raise ValueError(f"n_shots={n_shots!r} is neither a number of rows nor a range (low, high).")
+        raise ValueError(
+            f"n_shots={n_shots!r} is neither a number of rows nor a range (low, high)."
+        )
     return int(shots[0]), int(shots[1])
 
 
@@ -79,7 +84,10 @@ def draw_episodes(table, n_shots, n_blocks, rng):
     hi = n_fixed[tasks] + (block + 1) * n_free[tasks] // np.maximum(blocks[tasks], 1)
 
     low, high = n_shots
-    drawn = np.exp(rng.uniform(np.log(low + 1), np.log(high + 2), len(tasks))).astype(np.intp) - 1
+    empty = rng.random(len(tasks)) < (EMPTY if low == 0 else 0.0)
+    bounds = np.log([max(low, 1), max(high, 1) + 1])
+    drawn = np.minimum(np.exp(rng.uniform(*bounds, len(tasks))).astype(np.intp), high)
+    drawn[empty] = 0
     turn = rng.random(len(tasks))
     fixed = has_fixed[tasks]
     most = np.where(fixed, n_fixed[tasks], n_free[tasks] - (hi - lo))

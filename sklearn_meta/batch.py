@@ -139,9 +139,10 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         Whether the descriptor is further columns for the learner, or says where the coefficients of
         a linear learner start, :math:`\theta_t \sim N(b + M s_t, \Sigma)`, which then adapt.
     n_shots : int or (int, int), default=(0, 20)
-        Support rows of an episode; from a range they are drawn on a logarithmic scale. It should
-        contain the numbers of rows that new tasks will have.
-    n_estimators : int, default=5
+        Support rows of an episode. From a range they are drawn on a logarithmic scale; a third of
+        the supports is empty, if the range begins with 0. It should contain the numbers of rows
+        that new tasks will have.
+    n_estimators : int, default=10
         Draws of episodes. Each draw deals every row to one query and trains one learner; their
         predictions are averaged. Not used with ``conditioning="prior"``.
     tasks_per_batch : int, default=None
@@ -202,9 +203,10 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     >>> from sklearn.ensemble import HistGradientBoostingRegressor
     >>> from sklearn_meta import BatchMetaLearner
     >>> from sklearn_meta.datasets import make_linear_tasks
-    >>> tasks = make_linear_tasks(n_tasks=100, random_state=0)
+    >>> tasks = make_linear_tasks(n_tasks=100, covariance=[[9, 0, 0], [0, 0, 0], [0, 0, 0]],
+    ...                           random_state=0)
     >>> learner = HistGradientBoostingRegressor(max_iter=20)
-    >>> meta = BatchMetaLearner(learner, random_state=0).meta_fit(tasks[:99])
+    >>> meta = BatchMetaLearner(learner, n_estimators=2, random_state=0).meta_fit(tasks[:99])
     >>> meta.descriptor_names_
     ['log_n_rows', 'offset_y', 'error_y']
     >>> new = tasks[99]
@@ -236,7 +238,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         descriptor=None,
         conditioning="features",
         n_shots=(0, 20),
-        n_estimators=5,
+        n_estimators=10,
         tasks_per_batch=None,
         n_epochs=10,
         task_column=None,
@@ -493,9 +495,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     # -- tasks as vectors --------------------------------------------------------------------------
 
-    def nearest_tasks(
-        self, X, y, *, n_neighbors=5, sample_weight=None, descriptor=None
-    ):
+    def nearest_tasks(self, X, y, *, n_neighbors=5, sample_weight=None, descriptor=None):
         """The meta-train tasks that a task resembles most, by their descriptors.
 
         Entries are compared in units of their standard deviation over the meta-train tasks. Numbers
@@ -524,7 +524,9 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         check_is_fitted(self)
         table, _ = self._support_table(X, y, None, sample_weight, descriptor)
         if table.n_tasks != 1:
-            raise ValueError(f"nearest_tasks takes the rows of one task, and X holds {table.n_tasks}.")
+            raise ValueError(
+                f"nearest_tasks takes the rows of one task, and X holds {table.n_tasks}."
+            )
         meta_model = self.meta_model_
         s = self._vectors_of(self.learner_, meta_model, table)[0]
         of_kind = np.array([not name.endswith("log_n_rows") for name in meta_model.names])
@@ -570,8 +572,8 @@ def check_prior_of(estimator):
         )
     if not has_curvature(estimator):
         raise ValueError(
-            f'conditioning="prior" needs a loss with curvature, and that of {estimator} is piecewise '
-            "linear. Use a squared or logistic loss, Huber's, or conditioning=\"features\"."
+            f'conditioning="prior" needs a loss with curvature, and that of {estimator} has none. '
+            'Use a squared or logistic loss, or Huber\'s, or conditioning="features".'
         )
 
 

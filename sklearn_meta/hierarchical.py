@@ -175,11 +175,11 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     -----
     Cost: one pass over the rows for ``X'X, X'y, y'y`` of every task, then
     ``O(n_tasks * n_coefs**3)`` for each of some ten to a few hundred iterations. The variances may
-    be exactly 0. With a ``descriptor`` that looks at rows, it sees a random part of the rows of a
-    meta-train task, at most half of them and at most 20, and the likelihood is that of the others:
-    so it does not explain the targets that it has seen. A single meta-train task says nothing of how tasks differ: the prior covariance
+    be exactly 0. A single meta-train task says nothing of how tasks differ: the prior covariance
     then is 0, and a warning says so. Where side information is not known at prediction (an unknown
-    id), its mean is assumed.
+    id), its mean is assumed. A ``descriptor`` that looks at rows sees a random part of the rows of
+    a meta-train task, at most half of them and at most 20, and the likelihood is that of the
+    others: so it does not explain targets that it has seen.
 
     References
     ----------

@@ -97,16 +97,16 @@ class DescribedTable(TaskTable):
         return [f"x{j}" for j in range(self.numbers.shape[1])]
 
 
-def as_described(tasks, classes=None, labels=False):
+def as_described(tasks, classes=None, labels=False, side_names=None, n_side=None):
     """Tasks in any form that ``meta_fit`` accepts as a DescribedTable.
 
     Labels that are not numbers are classes; so are all where ``classes`` are given or ``labels``
-    is set.
+    is set. The last two arguments are what side information must look like, if it is known.
     """
     if isinstance(tasks, DescribedTable):
         table = tasks
     else:
-        table = _read(list(as_tasks(tasks)), labels or classes is not None)
+        table = _read(list(as_tasks(tasks)), labels or classes is not None, side_names, n_side)
         if len(table.offsets) == 1:
             raise ValueError(f"no tasks: got an empty {type(tasks).__name__}.")
     if classes is None and (labels or table.y.dtype.kind in "OUSb"):
@@ -123,7 +123,7 @@ def as_described(tasks, classes=None, labels=False):
     return table
 
 
-def _read(tasks, labels):
+def _read(tasks, labels, side_names, n_side):
     blocks, targets, weights = [], [], []
     names = [task_label(task.id, t) for t, task in enumerate(tasks)]
     for task, name in zip(tasks, names, strict=True):
@@ -138,7 +138,8 @@ def _read(tasks, labels):
             raise with_address(error, name) from error
         blocks.append(X)
         targets.append(y)
-    side, side_names = stack_side([task.descriptor for task in tasks], names)
+    descriptors = [task.descriptor for task in tasks]
+    side, side_names = stack_side(descriptors, names, side_names, n_side)
     sizes = [len(y) for y in targets]
     weight = None
     if any(w is not None for w in weights):
@@ -203,6 +204,8 @@ class TaskDescriptor(TransformerMixin, BaseEstimator):
         self._validate_params()
         table = as_described(tasks, labels=self._labels)
         self.classes_ = table.classes
+        self.side_names_ = table.side_names
+        self.n_side_ = None if table.descriptors is None else table.descriptors.shape[1]
         self._fit(table)
         return self
 
@@ -241,7 +244,9 @@ class TaskDescriptor(TransformerMixin, BaseEstimator):
             Or a dataframe, see :meth:`set_output`.
         """
         check_is_fitted(self)
-        return self._describe(as_described(tasks, self.classes_))
+        return self._describe(
+            as_described(tasks, self.classes_, False, self.side_names_, self.n_side_)
+        )
 
     def get_feature_names_out(self, input_features=None):
         """Names of the entries.

@@ -108,7 +108,7 @@ class FunctionDescriptor(TaskDescriptor):
             for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
         )
         vectors = [vector for part in parts for vector in part]
-        keys = None
+        keys, length = (names if names and self._keyed else None), names and len(names)
         for t, vector in zip(tasks, vectors, strict=True):
             label = table.label(t)
             if isinstance(vector, Exception):
@@ -117,10 +117,8 @@ class FunctionDescriptor(TaskDescriptor):
                     f"{self._way(table, t)}"
                 ) from vector
             own, vector = vector
-            if keys is None:
+            if length is None:
                 keys, length = own, len(vector)
-                if names is not None:
-                    keys, length = (names if self._keyed else None), len(names)
             if own != keys or len(vector) != length:
                 found = own if own is not None else f"{len(vector)} entries"
                 expected = keys if keys is not None else f"{length}"
@@ -140,8 +138,8 @@ class FunctionDescriptor(TaskDescriptor):
         if n_rows > 2 or not self.uses_rows:
             return ""
         return (
-            f" The task has {n_rows} rows; FunctionDescriptor(func, min_rows={n_rows + 1}) describes "
-            "so small tasks by the mean."
+            f" The task has {n_rows} rows; FunctionDescriptor(func, min_rows={n_rows + 1}) "
+            "describes so small tasks by the mean."
         )
 
     def _names(self):

@@ -51,7 +51,7 @@ class MomentsDescriptor(TaskDescriptor):
     >>> descriptor.get_feature_names_out()
     array(['log_n_rows', 'mean_x0', 'mean_y', 'std_x0', 'std_y', 'corr_x0_y'], dtype=object)
     >>> descriptor.transform([([[3.0]], [7.0])]).round(2)
-    array([[0.69, 2.  , 4.  , 0.5 , 0.5 , 1.  ]])
+    array([[0.69, 2.  , 4.  , 0.71, 0.71, 1.  ]])
     """
 
     _parameter_constraints: dict = {"prior_rows": [Interval(Real, 0, None, closed="neither")]}

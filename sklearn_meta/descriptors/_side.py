@@ -56,7 +56,7 @@ class SideInformation(TaskDescriptor):
 
     def _fit(self, table):
         side = self._table(table)
-        self.names_ = table.side_names or [f"s{j}" for j in range(side.shape[1])]
+        self.names_ = self.side_names_ or [f"s{j}" for j in range(side.shape[1])]
         self.categories_, fill, marked = [], [], []
         for j in range(side.shape[1]):
             known = [v for v in side[:, j] if v is not None]

@@ -52,8 +52,8 @@ def stack_side(descriptors, labels, names=None, n_side=None):
             n_side = len(row)
         if row is not None and len(row) != n_side:
             raise ValueError(
-                f"{label}: its descriptor has {len(row)} entries, expected {n_side}. Put None where "
-                "an entry is not known, or use a mapping, which may lack keys."
+                f"{label}: its descriptor has {len(row)} entries, expected {n_side}. Put None "
+                "where an entry is not known, or use a mapping, which may lack keys."
             )
         rows.append(row)
     table = np.full((len(rows), n_side), None, dtype=object)
@@ -70,8 +70,8 @@ def _row(descriptor, names, label):
         unknown = [key for key in descriptor if key not in names]
         if unknown:
             raise ValueError(
-                f"{label}: its descriptor has the key {unknown[0]!r}, which no meta-train task has; "
-                f"known are {sorted(map(str, names))}."
+                f"{label}: its descriptor has the key {unknown[0]!r}, which no meta-train task "
+                f"has; known are {sorted(map(str, names))}."
             )
         return without_missing([descriptor.get(name) for name in names])
     row = without_missing(np.atleast_1d(np.asarray(descriptor, dtype=object)))
