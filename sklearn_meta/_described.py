@@ -10,14 +10,21 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.pipeline import make_union
+from sklearn.pipeline import FeatureUnion, Pipeline, make_union
 from sklearn.utils import check_random_state
 
 from ._supports import draw_episodes, take_rows
-from .descriptors import DescribedTable, FunctionDescriptor, depends_on_rows
+from ._validation import with_hint
+from .descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, depends_on_rows
 from .descriptors._stack import stack_side, without_missing
 
-__all__ = ["DescriptorMixin", "check_descriptor", "describe"]
+__all__ = [
+    "DescriptorMixin",
+    "check_descriptor",
+    "describe",
+    "descriptor_names",
+    "fit_descriptor",
+]
 
 
 def check_descriptor(descriptor):
@@ -44,6 +51,22 @@ def check_descriptor(descriptor):
         f"descriptor={descriptor!r} is neither a transformer over tasks (see "
         "sklearn_meta.descriptors), nor a function of a task, nor a list of these."
     )
+
+
+def fit_descriptor(descriptor, table):
+    """Fit a descriptor on a DescribedTable."""
+    try:
+        return descriptor.fit(table)
+    except (TypeError, ValueError) as error:
+        first = descriptor.steps[0][1] if isinstance(descriptor, Pipeline) else descriptor
+        ours = isinstance(first, (TaskDescriptor, FeatureUnion))
+        raise with_hint(
+            error,
+            ""
+            if ours
+            else f" Is {first!r} a transformer over tasks? If it is over rows of numbers, put it "
+            f"behind one: make_pipeline(SideInformation(), {first!r}).",
+        ) from error
 
 
 def describe(descriptor, table):
@@ -134,7 +157,7 @@ class DescriptorMixin:
         if descriptor is None:
             origin = np.arange(len(first.y))
             descriptor = self._make_descriptor(learner)
-            descriptor.fit(self._described(learner, first, origin))
+            fit_descriptor(descriptor, self._described(learner, first, origin))
 
         def described():
             yield self._with_vectors(learner, first, origin, descriptor, n_shots, rng)

@@ -38,7 +38,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ._conditional_prior import ConditionalPrior, fit_prior, posterior_modes
-from ._described import DescriptorMixin, check_descriptor, describe, descriptor_names
+from ._described import (
+    DescriptorMixin,
+    check_descriptor,
+    describe,
+    descriptor_names,
+    fit_descriptor,
+)
 from ._episodes import all_rows
 from ._ids import as_ids
 from ._sklearn import HasMethods, Interval, StrOptions, safe_indexing
@@ -339,7 +345,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             if meta_model is None:
                 origin = np.arange(len(table.y))
                 descriptor = self._make_descriptor(learner)
-                descriptor.fit(self._described(learner, table, origin))
+                fit_descriptor(descriptor, self._described(learner, table, origin))
             else:
                 descriptor = meta_model.descriptor
             vectors = describe(descriptor, self._described(learner, table, origin))

@@ -31,7 +31,7 @@ from .._validation import (
     with_address,
 )
 from ..learners import numeric_columns
-from ..tasks import TaskTable, as_tasks
+from ..tasks import Task, TaskTable, as_tasks
 from ._stack import stack_side
 
 __all__ = ["DescribedTable", "TaskDescriptor", "as_described", "depends_on_rows", "sums"]
@@ -63,6 +63,22 @@ class DescribedTable(TaskTable):
     def of(cls, table, **more):
         """A TaskTable with more fields."""
         return cls(**{f.name: getattr(table, f.name) for f in fields(TaskTable)}, **more)
+
+    def __len__(self):
+        return self.n_tasks
+
+    def __iter__(self):
+        """The tasks, as transformers of other people expect them."""
+        return (self.as_task(t) for t in range(self.n_tasks))
+
+    def as_task(self, t):
+        """Task ``t`` as users know tasks."""
+        X, y, weight = self.task(t)
+        side = None if self.descriptors is None else self.descriptors[t]
+        if side is not None and self.side_names is not None:
+            side = dict(zip(self.side_names, side, strict=True))
+        id_ = None if self.ids is None else self.ids[t]
+        return Task(X, y, id=id_, sample_weight=weight, descriptor=side)
 
     @property
     def weights(self):

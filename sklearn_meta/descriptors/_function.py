@@ -6,9 +6,8 @@ from numbers import Integral
 import numpy as np
 from joblib import Parallel, delayed
 
-from .._sklearn import Interval, safe_indexing
+from .._sklearn import Interval
 from ..learners import n_chunks
-from ..tasks import Task
 from ._base import TaskDescriptor
 
 __all__ = ["FunctionDescriptor"]
@@ -147,15 +146,8 @@ class FunctionDescriptor(TaskDescriptor):
 
 
 def _task(table, t, with_rows):
-    """Task ``t`` of a table as users know tasks."""
-    X, y, weight = table.task(t)
-    if not with_rows:
-        X, y, weight = safe_indexing(X, slice(0, 0)), y[:0], None
-    side = None if table.descriptors is None else table.descriptors[t]
-    if side is not None and table.side_names is not None:
-        side = dict(zip(table.side_names, side, strict=True))
-    id_ = None if table.ids is None else table.ids[t]
-    return Task(X, y, id=id_, sample_weight=weight, descriptor=side)
+    task = table.as_task(t)
+    return task if with_rows else task.rows(slice(0, 0))
 
 
 def _describe_chunk(func, tasks):
