@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from ._supports import draw_episodes, take_rows
 from ._validation import with_hint
-from .descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, depends_on_rows
+from .descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, looks_at
 from .descriptors._stack import stack_side, without_missing
 
 __all__ = [
@@ -142,7 +142,7 @@ class DescriptorMixin:
     def _vectors(self, learner, tables, descriptor, n_shots):
         """Fit the descriptor on the first table, and put numbers in place of side information.
 
-        Where the descriptor looks at rows, the tables hold the rows that it has not seen.
+        Where the descriptor looks at targets, the tables hold the rows that it has not seen.
 
         Returns
         -------
@@ -171,13 +171,16 @@ class DescriptorMixin:
         return check_descriptor(self.descriptor)
 
     def _with_vectors(self, learner, table, origin, descriptor, n_shots, rng):
-        if not depends_on_rows(descriptor):
+        seen = looks_at(descriptor)
+        if seen == "side":
             S = describe(descriptor, self._described(learner, table))
             return replace(table, descriptors=S)
         episodes = draw_episodes(table, n_shots, 1, rng)
         support = take_rows(table, episodes.support, episodes.support_offsets, episodes.tasks)
         origin = None if origin is None else origin[episodes.support]
         S = describe(descriptor, self._described(learner, support, origin))
+        if seen == "inputs" and len(episodes.tasks) == table.n_tasks:
+            return replace(table, descriptors=S)  # nothing has been said of the targets
         query = take_rows(table, episodes.query, episodes.query_offsets, episodes.tasks)
         return replace(query, descriptors=S)
 

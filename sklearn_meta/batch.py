@@ -148,6 +148,9 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         Support rows of an episode. From a range they are drawn on a logarithmic scale; a third of
         the supports is empty, if the range begins with 0. It should contain the numbers of rows
         that new tasks will have.
+    covariance : {"diag", "full", "spherical"}, default="diag"
+        The form of :math:`\Sigma` with ``conditioning="prior"``, in standardised units, see
+        :class:`HierarchicalBayes`; other losses than the squared one have ``"diag"`` only.
     n_estimators : int, default=10
         Draws of episodes. Each draw deals every row to one query and trains one learner; their
         predictions are averaged. Not used with ``conditioning="prior"``.
@@ -229,6 +232,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
         "conditioning": [StrOptions({"features", "prior"})],
         "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
+        "covariance": [StrOptions({"diag", "full", "spherical"})],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left"), None],
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -244,6 +248,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         descriptor=None,
         conditioning="features",
         n_shots=(0, 20),
+        covariance="diag",
         n_estimators=10,
         tasks_per_batch=None,
         n_epochs=10,
@@ -256,6 +261,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         self.descriptor = descriptor
         self.conditioning = conditioning
         self.n_shots = n_shots
+        self.covariance = covariance
         self.n_estimators = n_estimators
         self.tasks_per_batch = tasks_per_batch
         self.n_epochs = n_epochs
@@ -308,6 +314,11 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         last = last_step(estimator)
         if self.conditioning == "prior":
             check_prior_of(last)
+            if self._laplace and self.covariance != "diag":
+                raise ValueError(
+                    f"covariance={self.covariance!r} needs squared loss; for {type(last).__name__} "
+                    'use covariance="diag".'
+                )
             return
         if self.tasks_per_batch is not None and not hasattr(last, "partial_fit"):
             raise ValueError(
@@ -438,7 +449,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             return report(lambda: replace(meta_model, model=get()))
 
         if not self._laplace:
-            hierarchical = HierarchicalBayes()
+            hierarchical = HierarchicalBayes(covariance=self.covariance)
             return hierarchical._learn_prior(learner, iter([table]), meta_model.model, report_prior)
         if table.n_tasks == 1:
             warnings.warn(

@@ -467,8 +467,9 @@ def test_side_information_in_columns(library):
 
 def test_prior_is_hierarchical_bayes():
     tasks = make_tasks()
-    meta = BatchMetaLearner(LinearRegression(), conditioning="prior", random_state=0)
-    meta.meta_fit(tasks)
+    meta = BatchMetaLearner(
+        LinearRegression(), conditioning="prior", covariance="full", random_state=0
+    ).meta_fit(tasks)
     expected = HierarchicalBayes().meta_fit(tasks)
     by_descriptor = HierarchicalBayes(descriptor=SideInformation()).meta_fit(tasks)
     for k in (0, 1, 5):
@@ -533,7 +534,7 @@ def test_a_feature_map_of_side_information():
         w = 3 * np.array([np.cos(2 * np.pi * s), np.sin(2 * np.pi * s)])
         tasks.append(Task(X, X @ w + rng.standard_normal(10), id=t, descriptor={"s": s}))
     train, test = tasks[:150], tasks[150:]
-    circle = FunctionDescriptor(on_circle, uses_rows=False)
+    circle = FunctionDescriptor(on_circle, uses="side")
     fourier = make_pipeline(
         SideInformation(), RBFSampler(gamma=10, n_components=20, random_state=0)
     )
@@ -563,6 +564,17 @@ def test_prior_names_what_it_can_wrap(estimator, words, unchanged):
     with unchanged(meta), pytest.raises(ValueError) as info:
         meta.meta_fit(make_tasks(5))
     assert all(word in str(info.value) for word in words)
+
+
+def test_a_full_covariance_needs_squared_loss():
+    for covariance in ("full", "spherical"):
+        BatchMetaLearner(Ridge(), conditioning="prior", covariance=covariance).meta_fit(
+            make_tasks(9)
+        )
+        with pytest.raises(ValueError, match="HuberRegressor use covariance=.diag."):
+            BatchMetaLearner(
+                HuberRegressor(), conditioning="prior", covariance=covariance
+            ).meta_fit(make_tasks(9))
 
 
 def numbers(n_tasks=400, n_rows=6, sigma=0.5, seed=0):

@@ -26,7 +26,7 @@ from sklearn_meta.descriptors import (
     RidgeDescriptor,
     SideInformation,
     TaskDescriptor,
-    depends_on_rows,
+    looks_at,
 )
 
 few_examples = settings(max_examples=15, deadline=None, derandomize=True)
@@ -353,12 +353,19 @@ def test_bad_side_information(train, new, words):
     assert all(word in str(info.value) for word in words), info.value
 
 
-def test_what_depends_on_rows():
-    assert depends_on_rows(MomentsDescriptor())
-    assert not depends_on_rows(make_pipeline(SideInformation(), PCA(1)))
-    assert depends_on_rows(make_union(SideInformation(), RidgeDescriptor()))
-    assert depends_on_rows(FunctionDescriptor(len))
-    assert not depends_on_rows(FunctionDescriptor(len, uses_rows=False))
+def test_what_descriptors_look_at():
+    inputs = FunctionDescriptor(len, uses="inputs")
+    assert looks_at(MomentsDescriptor()) == "rows"
+    assert looks_at(make_pipeline(SideInformation(), PCA(1))) == "side"
+    assert looks_at(make_union(SideInformation(), RidgeDescriptor())) == "rows"
+    assert looks_at(make_union(SideInformation(), inputs)) == "inputs"
+    seen = []
+    for uses in ("rows", "inputs", "side"):
+        FunctionDescriptor(lambda task: seen.append(task) or 1.0, uses=uses).fit(make_tasks())
+        task = seen[-1]
+        assert len(task.X) == (0 if uses == "side" else 12)
+        assert (task.y is None) == (uses == "inputs")
+        assert task.descriptor == {"size": 11.0, "town": "b"}
 
 
 # -- functions -------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Task descriptors: transformers whose samples are tasks."""
 
-from ._base import DescribedTable, TaskDescriptor, depends_on_rows
+from ._base import DescribedTable, TaskDescriptor, looks_at
 from ._classes import ClassDescriptor
 from ._function import FunctionDescriptor
 from ._landmarks import LandmarkDescriptor
@@ -19,5 +19,5 @@ __all__ = [
     "RidgeDescriptor",
     "SideInformation",
     "TaskDescriptor",
-    "depends_on_rows",
+    "looks_at",
 ]

@@ -34,7 +34,7 @@ from ..learners import numeric_columns
 from ..tasks import Task, TaskTable, as_tasks
 from ._stack import stack_side
 
-__all__ = ["DescribedTable", "TaskDescriptor", "as_described", "depends_on_rows", "sums"]
+__all__ = ["DescribedTable", "TaskDescriptor", "as_described", "looks_at", "sums"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,10 +306,11 @@ class TaskDescriptor(TransformerMixin, BaseEstimator):
         self.target_names_ = table.target_names
 
 
-def depends_on_rows(descriptor):
-    """Whether a descriptor looks at the rows of a task, and not at its side information only."""
+def looks_at(descriptor):
+    """What a descriptor looks at: the "rows" of a task, their "inputs", or "side" information."""
     if isinstance(descriptor, Pipeline):
-        return depends_on_rows(descriptor.steps[0][1])
+        return looks_at(descriptor.steps[0][1])
     if isinstance(descriptor, FeatureUnion):
-        return any(depends_on_rows(part) for _, part in descriptor.transformer_list)
-    return getattr(descriptor, "uses_rows", True)
+        parts = {looks_at(part) for _, part in descriptor.transformer_list}
+        return next(what for what in ("rows", "inputs", "side") if what in parts)
+    return getattr(descriptor, "uses", "rows")

@@ -1,12 +1,13 @@
 """Any function of a task as a descriptor."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from .._sklearn import Interval
+from .._sklearn import Interval, StrOptions
 from ..learners import n_chunks
 from ._base import TaskDescriptor
 
@@ -28,9 +29,10 @@ class FunctionDescriptor(TaskDescriptor):
         Tasks with fewer rows are described by the mean over the tasks of ``fit``, and ``func`` does
         not see them; nor does it see a task of which nothing is known, neither rows nor side
         information.
-    uses_rows : bool, default=True
-        Whether it looks at rows. False: it looks at ``task.descriptor`` only, and ``task`` comes
-        without rows; :class:`~sklearn_meta.HierarchicalBayes` then need not hold rows back.
+    uses : {"rows", "inputs", "side"}, default="rows"
+        What it looks at: the rows, their X only (``task.y`` is None), or ``task.descriptor`` only
+        (``task`` has no rows). Only where it may look at y must
+        :class:`~sklearn_meta.HierarchicalBayes` hold rows back from it.
     n_jobs : int, default=None
         Number of workers, as in joblib; each takes chunks of tasks.
 
@@ -58,14 +60,14 @@ class FunctionDescriptor(TaskDescriptor):
     _parameter_constraints: dict = {
         "func": [callable],
         "min_rows": [Interval(Integral, 0, None, closed="left")],
-        "uses_rows": ["boolean"],
+        "uses": [StrOptions({"rows", "inputs", "side"})],
         "n_jobs": [Integral, None],
     }
 
-    def __init__(self, func, *, min_rows=0, uses_rows=True, n_jobs=None):
+    def __init__(self, func, *, min_rows=0, uses="rows", n_jobs=None):
         self.func = func
         self.min_rows = min_rows
-        self.uses_rows = uses_rows
+        self.uses = uses
         self.n_jobs = n_jobs
 
     def _fit(self, table):
@@ -86,7 +88,7 @@ class FunctionDescriptor(TaskDescriptor):
         side = np.zeros(table.n_tasks, dtype=bool)
         if table.descriptors is not None:
             side = np.array([any(v is not None for v in row) for row in table.descriptors])
-        if not self.uses_rows:
+        if self.uses == "side":
             return side
         return (table.sizes >= self.min_rows) & (side | (table.sizes > 0))
 
@@ -101,9 +103,7 @@ class FunctionDescriptor(TaskDescriptor):
         """The vectors of some tasks, and their names if ``func`` gives them."""
         bounds = np.linspace(0, len(tasks), n_chunks(len(tasks)) + 1).astype(int)
         parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_describe_chunk)(
-                self.func, [_task(table, t, self.uses_rows) for t in tasks[lo:hi]]
-            )
+            delayed(_describe_chunk)(self.func, [_task(table, t, self.uses) for t in tasks[lo:hi]])
             for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
         )
         vectors = [vector for part in parts for vector in part]
@@ -134,7 +134,7 @@ class FunctionDescriptor(TaskDescriptor):
 
     def _way(self, table, t):
         n_rows = table.sizes[t]
-        if n_rows > 2 or not self.uses_rows:
+        if n_rows > 2 or self.uses == "side":
             return ""
         return (
             f" The task has {n_rows} rows; FunctionDescriptor(func, min_rows={n_rows + 1}) "
@@ -145,9 +145,11 @@ class FunctionDescriptor(TaskDescriptor):
         return list(map(str, self.names_))
 
 
-def _task(table, t, with_rows):
+def _task(table, t, uses):
     task = table.as_task(t)
-    return task if with_rows else task.rows(slice(0, 0))
+    if uses == "side":
+        return task.rows(slice(0, 0))
+    return task if uses == "rows" else replace(task, y=None)
 
 
 def _describe_chunk(func, tasks):

@@ -50,7 +50,7 @@ class SideInformation(TaskDescriptor):
            [3., 1., 0., 1.]])
     """
 
-    uses_rows = False
+    uses = "side"
 
     _parameter_constraints: dict = {}
 
