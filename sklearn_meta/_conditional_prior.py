@@ -71,13 +71,22 @@ def _objective(network, theta, z, batch, strength):
 
 
 def _curvature(network, theta, batch):
-    """The Hessian of the mean loss of every task, shape (n_tasks, n_params, n_params)."""
-    H = np.empty((*theta.shape, theta.shape[1]))
-    for j in range(theta.shape[1]):
-        unit = np.zeros_like(theta)
-        unit[:, j] = 1.0
-        H[:, :, j] = network.hessian_product(theta, batch, unit)
-    return H
+    """The Hessian of the mean loss of every task, shape (n_tasks, n_params, n_params).
+
+    Of a linear model with rows ``u = [1, x]``: ``sum_i w_i u_i u_i' (x) loss''(r_i)``.
+    """
+    r = network.predict(theta, batch)
+    ones = np.ones((*batch.X.shape[:2], 1))
+    U, K = np.concatenate([ones, batch.X], axis=2), r.shape[2]
+    H = np.empty((len(U), U.shape[2], K, U.shape[2], K))
+    for k in range(K):
+        unit = np.zeros_like(r)
+        unit[..., k] = 1.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            second = network.loss.hessian_product(r, batch.y, unit) * batch.weight[..., None]
+            for j in range(K):
+                H[:, :, j, :, k] = np.swapaxes(U * second[..., [j]], 1, 2) @ U
+    return H.reshape(len(U), network.n_params, network.n_params)
 
 
 def posterior_modes(network, h, batch, n_rows, variance, dispersion, *, z=None, max_iter=50):
@@ -135,7 +144,7 @@ def posterior_modes(network, h, batch, n_rows, variance, dispersion, *, z=None, 
 
 
 def fit_prior(
-    network, theta, batches, S, *, estimate_dispersion, max_iter=200, tol=5e-3, report=None
+    network, theta, batches, S, *, estimate_dispersion, max_iter=100, tol=1e-2, report=None
 ):
     """Learn B and v.
 
@@ -148,8 +157,8 @@ def fit_prior(
         Supports of all tasks, in batches.
     S : ndarray of shape (n_tasks, n_descriptors)
     estimate_dispersion : bool
-    max_iter : int, default=200
-    tol : float, default=5e-3
+    max_iter : int, default=100
+    tol : float, default=1e-2
         Stop when no standard deviation and no coefficient of B changes by more than this share of
         the standard deviation.
     report : callable, default=None

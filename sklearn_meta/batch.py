@@ -406,9 +406,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         models = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit)(learner, Z, table, index, fit_params) for Z, index in draws
         )
-        model = replace(model, models=tuple(models))
-        report(lambda: replace(meta_model, model=model))
-        return model
+        return replace(model, models=tuple(models))
 
     def _fit_in_batches(
         self, learner, table, origin, rows, meta_model, model, rng, fit_params, report

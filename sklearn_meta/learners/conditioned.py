@@ -1,8 +1,9 @@
 r"""Learners that see what kind of task a row belongs to: rows ``[x, s]``, s the task descriptor.
 
 The parameter row of a task is its vector s, in standardised units; the fitted estimators are the
-same for all tasks. Several of them are averaged: their predictions, class probabilities or
-decision values; labels by the largest of these, or by vote where there are none.
+same for all tasks. Several of them are averaged: their predictions or class probabilities, whose
+log-odds then are the decision values; else their decision values. Labels are those of the largest
+of these, or by vote where there are none.
 """
 
 import copy
@@ -17,6 +18,9 @@ from .base import Learner
 from .blackbox import ask
 
 __all__ = ["ConditionedClassifier", "ConditionedLearner", "ConditionedRegressor", "with_columns"]
+
+
+SMALLEST = 1e-15  # probabilities whose logarithm is taken
 
 
 def with_columns(X, S, names):
@@ -47,6 +51,9 @@ def _averaged(models, method, Z, classes):
     """The mean of what several models say of the same rows."""
     if len(models) == 1:
         return ask(models[0], method, Z, classes)
+    if method == "decision_function" and hasattr(models[0], "predict_proba"):
+        p = np.maximum(_averaged(models, "predict_proba", Z, classes), SMALLEST)
+        return np.log(p[:, 1]) - np.log(p[:, 0]) if p.shape[1] == 2 else np.log(p)
     if method != "predict" or classes is None:
         said = [ask(model, method, Z, classes) for model in models]
         return np.mean(said, axis=0, dtype=said[0].dtype)
