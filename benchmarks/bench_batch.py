@@ -244,7 +244,7 @@ def tables(args):
     means = results.groupby(["table", "n_shots", "method"])["score"].mean().unstack()
     means = means[[method for method in METHODS if method in means]]
     ratios = means.div(means["boosting"], axis=0).drop(columns="boosting")
-    both = means.join(ratios, rsuffix=" / boosting")
+    both = means.join(ratios.add_suffix(" / boosting"))
     for name in args.tables:
         print(f"\n{name}: error, mean of {args.seeds} seeds, and ratio to boosting")
         print(both.loc[name].to_string(float_format="{:.4g}".format))

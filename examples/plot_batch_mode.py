@@ -138,9 +138,9 @@ for name in models:
 # %%
 # The pictures
 # ------------
-# Left, three new lines, each described by ten points: boosting draws steps, but steps along the
-# right line. Middle, the known lines by their descriptors, coloured by how they slope. Right, the
-# cities: one known month tells most of the level.
+# Left, three new lines, each described by ten points: boosting draws steps, but steps along a line.
+# Middle, the known lines by their descriptors (of standardised data), coloured by their slopes.
+# Right, the cities: one known month tells most of the level.
 
 figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
 grid = np.linspace(-2, 2, 100)[:, None]
@@ -150,7 +150,7 @@ for task, color in zip(family[250:253], ["#0072B2", "#D98A00", "#767676"], stric
     axes[0].scatter(task.X[:10], task.y[:10], color=color, s=16)
 axes[0].set(xlabel="x", ylabel="y", title="Three new lines, ten points each")
 TaskMapDisplay.from_estimator(
-    lines, color="coef_x0_y", color_name="slope, standardised", ax=axes[1]
+    lines, color="coef_x0_y", color_name="slope", ax=axes[1]
 )
 axes[1].set_title("Known lines by their descriptors")
 axes[2].set_prop_cycle(color=["#767676", "#0072B2"], linestyle=["--", "-"])

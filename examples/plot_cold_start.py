@@ -105,9 +105,9 @@ for id_ in ids:
 # %%
 # The pictures
 # ------------
-# Left, the error against known days. With side information the models start where the others
-# arrive after one to two days; after twenty the rows say nearly all. Right, the old shops by their
-# descriptors, coloured by the kind of street.
+# Left, the error against known days. With side information the models start about where the others
+# arrive after one day; after twenty the rows say nearly all. Right, the old shops by their
+# descriptors, coloured by the kind of street; those of unknown size lie in rows of their own.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 styles = {
