@@ -23,20 +23,18 @@ biased regularization and fine tuning, NeurIPS. Breiman (1996), Bagging predicto
 24 (averaging over draws).
 """
 
-import copy
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
-from joblib import Parallel, delayed
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_union
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
+from ._conditional import Conditional, MetaModel, learn_conditional
 from ._conditional_prior import ConditionalPrior, fit_prior, posterior_modes
 from ._described import (
     DescriptorMixin,
@@ -47,8 +45,8 @@ from ._described import (
 )
 from ._episodes import all_rows
 from ._ids import as_ids
-from ._sklearn import HasMethods, Interval, StrOptions, safe_indexing
-from ._supports import check_shots, draw_episodes, take_rows
+from ._sklearn import HasMethods, Interval, StrOptions
+from ._supports import check_shots
 from ._validation import column_names
 from .base import BaseMetaEstimator
 from .descriptors import LandmarkDescriptor, SideInformation
@@ -60,66 +58,10 @@ from .learners import (
     is_squared_linear,
     last_step,
     nonzero_scale,
-    with_columns,
 )
 from .tasks import padded_batches
 
 __all__ = ["BatchMetaLearner"]
-
-N_BLOCKS = 3  # queries that the rows of a task are dealt to in one draw
-
-
-@dataclass(frozen=True, eq=False)
-class MetaModel:
-    """A fitted descriptor, and what was learned for its vectors.
-
-    Parameters
-    ----------
-    descriptor : transformer
-        T.
-    names : list of str
-        Of the entries of s.
-    vectors : ndarray of shape (n_tasks, n_descriptors)
-        Of the meta-train tasks, from all their rows.
-    ids : ndarray of shape (n_tasks,)
-        Their ids, or places.
-    model : Conditional, ConditionalPrior or Prior
-        The last two are where the coefficients of a linear learner start.
-    """
-
-    descriptor: object
-    names: list
-    vectors: np.ndarray
-    ids: np.ndarray
-    model: object = None
-
-    def with_tasks(self, vectors, ids):
-        """The meta-model that knows more tasks."""
-        if ids is None:
-            ids = np.arange(len(self.ids), len(self.ids) + len(vectors))
-        both = np.empty(len(self.ids) + len(vectors), dtype=object)
-        both[: len(self.ids)], both[len(self.ids) :] = list(self.ids), list(ids)
-        return replace(self, vectors=np.concatenate([self.vectors, vectors]), ids=both)
-
-
-@dataclass(frozen=True, eq=False)
-class Conditional:
-    """Learners of rows ``[x, s]``.
-
-    Parameters
-    ----------
-    s_mean, s_scale : ndarray of shape (n_descriptors,)
-        They see ``(s - s_mean) / s_scale``.
-    models : tuple of estimators
-        L, one for each draw of episodes; their predictions are averaged.
-    """
-
-    s_mean: np.ndarray
-    s_scale: np.ndarray
-    models: tuple = ()
-
-    def standardized(self, S):
-        return (S - self.s_mean) / self.s_scale
 
 
 class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
@@ -369,70 +311,28 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             meta_model = replace(meta_model, model=model)
         return meta_model
 
-    def _draw(self, learner, table, origin, meta_model, rng):
-        """One set of episodes, and the vectors of their supports."""
-        episodes = draw_episodes(table, check_shots(self.n_shots), N_BLOCKS, rng)
-        if len(episodes.query) == 0:
-            raise ValueError(
-                "no task has rows outside its fixed support: there is nothing to learn from."
-            )
-        support = take_rows(table, episodes.support, episodes.support_offsets, episodes.tasks)
-        origin = None if origin is None else origin[episodes.support]
-        described = self._described(learner, support, origin)
-        return episodes, describe(meta_model.descriptor, described)
-
     def _learn_features(self, learner, table, origin, meta_model, rng, fit_params, report):
         """Learners of rows ``[x, s]``."""
-        model = meta_model.model
-        if model is None:
-            episodes, S = self._draw(learner, table, origin, meta_model, rng)
-            n_rows = np.diff(episodes.query_offsets)
-            s_mean = np.average(S, axis=0, weights=n_rows)
-            s_scale = np.sqrt(np.average((S - s_mean) ** 2, axis=0, weights=n_rows))
-            model = Conditional(s_mean, nonzero_scale(s_scale, s_mean))
 
-        def rows(block, origin):
-            """Rows ``[x, s]`` of one draw of episodes, and which row of the block each is."""
-            episodes, S = self._draw(learner, block, origin, meta_model, rng)
-            S = np.repeat(model.standardized(S), np.diff(episodes.query_offsets), axis=0)
-            X = safe_indexing(block.X, episodes.query)
-            return with_columns(X, S, meta_model.names), episodes.query
+        def vectors(support, origin):
+            return describe(meta_model.descriptor, self._described(learner, support, origin))
 
-        if self.tasks_per_batch is not None or model.models:
-            return self._fit_in_batches(
-                learner, table, origin, rows, meta_model, model, rng, fit_params, report
-            )
-        draws = (rows(table, origin) for _ in range(self.n_estimators))
-        models = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit)(learner, Z, table, index, fit_params) for Z, index in draws
+        return learn_conditional(
+            learner,
+            table,
+            origin,
+            vectors,
+            meta_model.names,
+            meta_model.model,
+            n_shots=check_shots(self.n_shots),
+            n_estimators=self.n_estimators,
+            tasks_per_batch=self.tasks_per_batch,
+            n_epochs=self.n_epochs,
+            n_jobs=self.n_jobs,
+            rng=rng,
+            fit_params=fit_params,
+            report=lambda model: report(lambda: replace(meta_model, model=model)),
         )
-        return replace(model, models=tuple(models))
-
-    def _fit_in_batches(
-        self, learner, table, origin, rows, meta_model, model, rng, fit_params, report
-    ):
-        """Learners that go through batches of tasks, in epochs with new supports."""
-        if fit_params:
-            raise TypeError(
-                f"partial_fit takes no further arguments; got {sorted(fit_params)}. Use "
-                "tasks_per_batch=None."
-            )
-        models = copy.deepcopy(model.models)  # estimators change in place
-        if not models:
-            models = tuple(clone(learner.estimator) for _ in range(self.n_estimators))
-        size = self.tasks_per_batch or table.n_tasks
-        starts = np.arange(0, table.n_tasks, size)
-        for _ in range(1 if self.tasks_per_batch is None else self.n_epochs):
-            for lo in rng.permutation(starts):
-                hi = min(lo + size, table.n_tasks)
-                block, own = table.block(lo, hi), slice(table.offsets[lo], table.offsets[hi])
-                for one in models:
-                    Z, index = rows(block, None if origin is None else origin[own])
-                    _partial_fit(one, learner.classes, Z, block, index)
-            model = replace(model, models=models)
-            if report(lambda m=model: replace(meta_model, model=m)):
-                break
-        return model
 
     def _learn_prior(self, learner, table, origin, meta_model, rng, fit_params, report):
         """Where the coefficients of a linear learner start, as a function of the descriptor."""
@@ -590,27 +490,3 @@ def check_prior_of(estimator):
             f'conditioning="prior" needs a loss with curvature, and that of {estimator} has none. '
             'Use a squared or logistic loss, or Huber\'s, or conditioning="features".'
         )
-
-
-def _fit(learner, Z, table, rows, fit_params):
-    """The wrapped estimator fitted on rows ``[x, s]``."""
-    n_rows = len(table.y)
-    params = {
-        key: value[rows] if isinstance(value, np.ndarray) and len(value) == n_rows else value
-        for key, value in fit_params.items()
-    }
-    weight = None if table.sample_weight is None else table.sample_weight[rows]
-    return learner.fit_one(Z, table.y[rows], weight, params)
-
-
-def _partial_fit(model, classes, Z, table, rows):
-    """One pass of ``partial_fit`` over rows ``[x, s]``."""
-    params = {} if classes is None else {"classes": classes}
-    if table.sample_weight is not None:
-        if not has_fit_parameter(model, "sample_weight"):
-            raise ValueError(
-                f"{type(model).__name__} does not support sample_weight; leave the weights out, or "
-                "wrap an estimator that takes them."
-            )
-        params["sample_weight"] = table.sample_weight[rows]
-    model.partial_fit(Z, table.y[rows], **params)
