@@ -1,10 +1,12 @@
 """Meta-learning for scikit-learn: learn from many small related tasks, adapt to a new one."""
 
-from . import datasets, learners
+from . import datasets, descriptors, learners
 from .baselines import Independent, Pooled
+from .batch import BatchMetaLearner
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
-from .inspection import AdaptationCurveDisplay, MetaLossDisplay
+from .importance import descriptor_importance
+from .inspection import AdaptationCurveDisplay, MetaLossDisplay, TaskMapDisplay
 from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .model_selection import cross_validate_tasks, few_shot_scorer
 from .reptile import Reptile
@@ -15,6 +17,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ANIL",
     "AdaptationCurveDisplay",
+    "BatchMetaLearner",
     "FOMAML",
     "HierarchicalBayes",
     "IMAML",
@@ -25,8 +28,11 @@ __all__ = [
     "Pooled",
     "Reptile",
     "Task",
+    "TaskMapDisplay",
     "cross_validate_tasks",
     "datasets",
+    "descriptor_importance",
+    "descriptors",
     "few_shot_scorer",
     "learners",
     "tasks_from_table",

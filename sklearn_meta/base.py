@@ -43,13 +43,14 @@ from ._validation import (
     with_address,
     with_hint,
 )
-from .learners import BlackBoxLearner, HeadLearner, has_network, make_learner
+from .learners import has_network, make_learner
 from .tasks import (
     TaskTable,
     as_tasks,
     check_ids,
     chunks,
     constant_within_tasks,
+    distinct_rows,
     fixed_support,
     is_task_collection,
     stack_descriptors,
@@ -315,7 +316,7 @@ class BaseMetaEstimator(
         """
         return self._meta_fit(tasks, {}, self._continued())
 
-    @available_if(lambda self: self._incremental)
+    @available_if(lambda self: self._can_go_on())
     @transactional
     @with_callbacks
     def partial_meta_fit(self, tasks):
@@ -338,7 +339,7 @@ class BaseMetaEstimator(
     def _meta_fit(self, tasks, fit_params, meta_model):
         going_on = meta_model is not None
         estimator = self._wrapped() if going_on else self._start()
-        streams = self._incremental and isinstance(tasks, Iterator)
+        streams = self._streams and isinstance(tasks, Iterator)
         size = STREAM_TASKS if streams and not isinstance(estimator, Pipeline) else None
         blocks = self._read_tasks(tasks, size, reset=not going_on)
         first = next(blocks)
@@ -364,6 +365,15 @@ class BaseMetaEstimator(
         self._set_meta_model(meta_model, n_tasks)
         report.end()
         return self
+
+    @property
+    def _streams(self):
+        """Whether learning reads an iterator of tasks part by part."""
+        return self._incremental
+
+    def _can_go_on(self):
+        """Whether there is ``partial_meta_fit``; an AttributeError may say why not."""
+        return self._incremental
 
     def _continued(self):
         """The meta-model that a new fit goes on from: with ``warm_start`` the one that is there."""
@@ -461,13 +471,8 @@ class BaseMetaEstimator(
             Without ids, ``estimator_`` is the adapted model of these rows; with ids it stays.
         """
         check_is_fitted(self)
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
-        table = self._as_task_table(X, y, ids, weight, side)
-        if self._uses_descriptors and side is None:
-            table = replace(table, descriptors=self._given_descriptor(descriptor, table))
-        self._check_labels(table)
-        params = self._adapt_table(self._transformed(table), {})
+        table, ids = self._support_table(X, y, groups, sample_weight, descriptor)
+        params = self._adapt_table(table, {})
         if ids is None:
             self._set_current(params)
         else:
@@ -478,6 +483,16 @@ class BaseMetaEstimator(
             stack[at] = params
             self._remembered = stack
         return self
+
+    def _support_table(self, X, y, groups, sample_weight, descriptor):
+        """Supports as a table of transformed rows, and the id of every row."""
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
+        table = self._as_task_table(X, y, ids, weight, side)
+        if self._uses_descriptors and side is None:
+            table = replace(table, descriptors=self._given_descriptor(descriptor, table))
+        self._check_labels(table)
+        return self._transformed(table), ids
 
     def adapt_many(self, tasks):
         """Adapt to many tasks; the object itself does not change.
@@ -618,9 +633,9 @@ class BaseMetaEstimator(
         """Parameter rows of tasks without rows, and which of these rows needs which."""
         if side is None:
             return self._zero, 0
-        distinct, index = np.unique(side, axis=0, return_inverse=True)
+        distinct, index = distinct_rows(side)
         table = self._empty_table(len(distinct), distinct)
-        return self._adapt(self.learner_, self.meta_model_, table, {}), index.ravel()
+        return self._adapt(self.learner_, self.meta_model_, table, {}), index
 
     def _empty_table(self, n_tasks, descriptors=None):
         X = np.empty((0, self.learner_.n_features), dtype=getattr(self.learner_, "dtype", float))
@@ -741,7 +756,7 @@ class BaseMetaEstimator(
 
         X = self._check_X(X, where, min_rows)
         if side is not None:
-            side = check_features(side, where=where, dtype=(np.float64,), min_rows=0)
+            side = self._check_side(side, where)
         weight = None
         if labelled:
             y = check_target(y, classifier=is_classifier(self), where=where)
@@ -761,6 +776,10 @@ class BaseMetaEstimator(
                 check_finite(X, where)
             return X
         return check_features(X, where=where, allow_nan=allow_nan, min_rows=min_rows)
+
+    def _check_side(self, side, where):
+        """The descriptor columns of rows as an array."""
+        return check_features(side, where=where, dtype=(np.float64,), min_rows=0)
 
     def _as_task_table(self, X, y, ids, weight, side, reset=False):
         if not self._uses_descriptors:
@@ -839,9 +858,7 @@ class BaseMetaEstimator(
         if sides[0] is None:
             descriptors = [task.descriptor for task in tasks]
             return self._stacked_descriptors(descriptors, labels, reset)
-        side = check_features(
-            concat_rows(sides), where=table.where, dtype=(np.float64,), min_rows=0
-        )
+        side = self._check_side(concat_rows(sides), table.where)
         self.n_descriptors_in_ = side.shape[1]
         ids = np.arange(table.n_tasks) if table.ids is None else table.ids
         return constant_within_tasks(side, table.codes, ids, list(self.descriptor_columns))
@@ -889,7 +906,7 @@ class BaseMetaEstimator(
         return self._checked(table, X, where)
 
     def _checked(self, table, X, where):
-        if not isinstance(self.learner_, (BlackBoxLearner, HeadLearner)):
+        if self.learner_.checks_rows:
             try:
                 X = check_features(X, where=where)
             except ValueError as error:  # in the columns before the transformers, if it is there

@@ -15,13 +15,16 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
+from ._described import DescriptorMixin, describe
 from ._mixed_model import MixedModel, Moments, fit_mixed_model, posterior
-from ._sklearn import Interval, StrOptions
+from ._sklearn import HasMethods, Interval, StrOptions
 from .base import BaseMetaEstimator
 from .learners import Scaling, is_squared_linear, last_step, nonzero_scale
 from .tasks import padded_batches
 
 __all__ = ["HierarchicalBayes"]
+
+MOST_SHOTS = 20  # of the supports that a descriptor of rows is learned from
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,8 @@ class Prior:
     s_mean, s_scale : ndarray of shape (n_descriptors,)
         The same for the descriptors.
     intercept : bool
+    descriptor : transformer or None
+        What makes ``s_t`` of a task, fitted; None: side information as it is.
     """
 
     model: MixedModel
@@ -50,6 +55,7 @@ class Prior:
     s_mean: np.ndarray
     s_scale: np.ndarray
     intercept: bool
+    descriptor: object = None
 
     def standardized(self, moments):
         """Moments of shifted data in standardised units."""
@@ -84,7 +90,7 @@ def _name_the_largest(table):
     )
 
 
-class HierarchicalBayes(BaseMetaEstimator):
+class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     r"""Linear model whose coefficients vary between tasks around a learned prior.
 
     .. math:: y = X w_t + e, \quad w_t \sim N(m + M s_t, \Sigma), \quad e \sim N(0, \sigma^2 I)
@@ -122,6 +128,10 @@ class HierarchicalBayes(BaseMetaEstimator):
     descriptor_columns : list of str or int, default=None
         Columns of X, constant within a task, that are its side information :math:`s_t`; they are
         taken out before the estimator sees X. Else side information comes with the tasks.
+    descriptor : transformer, callable or list of these, default=None
+        What makes the vector :math:`s_t` of a task, see :mod:`sklearn_meta.descriptors`: a feature
+        map of its side information, which may then hold categories and missing values, or
+        statistics of its support. None: the side information as it is, in numbers.
     standardize : bool, default=True
         Whether to work on features and targets standardised over the meta-train rows (where the
         intercept does not vary, features that do are scaled but not centred, so that it does not).
@@ -130,6 +140,8 @@ class HierarchicalBayes(BaseMetaEstimator):
         Most iterations of L-BFGS.
     tol : float, default=1e-8
         Stop when no entry of the gradient of the deviance per row exceeds it.
+    random_state : int, RandomState instance or None, default=None
+        Draws the supports of a ``descriptor`` that looks at rows; not used otherwise.
     n_jobs : int, default=None
         Number of threads that adapt tasks, as in joblib; used for more than 16,384 tasks.
 
@@ -172,7 +184,9 @@ class HierarchicalBayes(BaseMetaEstimator):
     ``O(n_tasks * n_coefs**3)`` for each of some ten to a few hundred iterations. The variances may
     be exactly 0. A single meta-train task says nothing of how tasks differ: the prior covariance
     then is 0, and a warning says so. Where side information is not known at prediction (an unknown
-    id), its mean is assumed.
+    id), its mean is assumed. A ``descriptor`` that looks at rows sees a random part of the rows of
+    a meta-train task, at most half of them and at most 20, and the likelihood is that of the
+    others: so it does not explain targets that it has seen.
 
     References
     ----------
@@ -204,9 +218,11 @@ class HierarchicalBayes(BaseMetaEstimator):
         "correlation_prior": [Interval(Real, 1, None, closed="left"), StrOptions({"auto"})],
         "method": [StrOptions({"reml", "ml"})],
         "descriptor_columns": ["array-like", None],
+        "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
         "standardize": ["boolean"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
         "n_jobs": [Integral, None],
     }
 
@@ -220,9 +236,11 @@ class HierarchicalBayes(BaseMetaEstimator):
         method="reml",
         task_column=None,
         descriptor_columns=None,
+        descriptor=None,
         standardize=True,
         max_iter=1000,
         tol=1e-8,
+        random_state=None,
         n_jobs=None,
     ):
         self.estimator = estimator
@@ -232,9 +250,11 @@ class HierarchicalBayes(BaseMetaEstimator):
         self.method = method
         self.task_column = task_column
         self.descriptor_columns = descriptor_columns
+        self.descriptor = descriptor
         self.standardize = standardize
         self.max_iter = max_iter
         self.tol = tol
+        self.random_state = random_state
         self.n_jobs = n_jobs
 
     def fit(self, X, y=None, *, groups=None, sample_weight=None):
@@ -296,6 +316,15 @@ class HierarchicalBayes(BaseMetaEstimator):
     # -- learn and adapt ---------------------------------------------------------------------------
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
+        if self.descriptor is None:
+            return self._learn_prior(learner, tables, meta_model, report)
+        fitted = None if meta_model is None else meta_model.descriptor
+        descriptor, tables = self._vectors(learner, tables, fitted, (0, MOST_SHOTS))
+        prior = self._learn_prior(learner, tables, meta_model, report)
+        return replace(prior, descriptor=descriptor)
+
+    def _learn_prior(self, learner, tables, meta_model, report):
+        """The prior from tables whose descriptors are numbers."""
         moments = None if meta_model is None else meta_model.moments
         shift = None if meta_model is None else meta_model.shift
         for table in tables:
@@ -405,6 +434,9 @@ class HierarchicalBayes(BaseMetaEstimator):
 
     def _adapt(self, learner, meta_model, table, fit_params):
         prior = meta_model
+        if prior.descriptor is not None:
+            S = describe(prior.descriptor, self._described(learner, table))
+            table = replace(table, descriptors=S)
         moments = self._moments(table, prior.shift)
         if table.descriptors is None:
             S = np.repeat(prior.s_mean[:, None], table.n_tasks, axis=1)

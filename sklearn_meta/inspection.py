@@ -3,9 +3,10 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ._task_map import TaskMapDisplay
 from .model_selection import cross_validate_tasks
 
-__all__ = ["AdaptationCurveDisplay", "MetaLossDisplay"]
+__all__ = ["AdaptationCurveDisplay", "MetaLossDisplay", "TaskMapDisplay"]
 
 
 class AdaptationCurveDisplay:

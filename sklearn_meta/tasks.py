@@ -242,6 +242,17 @@ def constant_within_tasks(values, codes, ids, names):
     return table
 
 
+def distinct_rows(table):
+    """The distinct rows of an array, and which of them each row is."""
+    if table.dtype != object:
+        distinct, index = np.unique(table, axis=0, return_inverse=True)
+        return distinct, index.ravel()
+    keys = np.empty(len(table), dtype=object)
+    keys[:] = [tuple(row) for row in table]
+    _, index = factorize_ids(keys)
+    return table[np.unique(index, return_index=True)[1]], index
+
+
 def stack_descriptors(descriptors, labels, names=None):
     """Stack the side information of tasks to one table.
 

@@ -21,17 +21,29 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeRegressor
 
-from sklearn_meta import HierarchicalBayes, Independent, Pooled, Task, tasks_from_table
+from sklearn_meta import (
+    BatchMetaLearner,
+    HierarchicalBayes,
+    Independent,
+    Pooled,
+    Task,
+    tasks_from_table,
+)
 
 pd = pytest.importorskip("pandas", reason="columns have names in a dataframe")
 
 LINEAR = [Pooled(), Independent(), HierarchicalBayes()]
+BATCH = [
+    BatchMetaLearner(n_estimators=1, random_state=0),
+    BatchMetaLearner(conditioning="prior", random_state=0),
+]
 PIPELINE = HierarchicalBayes(make_pipeline(StandardScaler(), Ridge()))
-REGRESSORS = [*LINEAR, PIPELINE, Independent(SVR())]
+REGRESSORS = [*LINEAR, PIPELINE, Independent(SVR()), *BATCH]
 CLASSIFIERS = [
     Pooled(LogisticRegression()),
     Independent(make_pipeline(StandardScaler(), LogisticRegression())),
     Independent(SVC()),
+    BatchMetaLearner(LogisticRegression(), n_estimators=1, random_state=0),
 ]
 NAMES = ["size", "price", "age"]
 

@@ -41,7 +41,14 @@ from sklearn.utils.estimator_checks import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_meta import HierarchicalBayes, Independent, Pooled, Task, tasks_from_table
+from sklearn_meta import (
+    BatchMetaLearner,
+    HierarchicalBayes,
+    Independent,
+    Pooled,
+    Task,
+    tasks_from_table,
+)
 
 # Lasso() and ElasticNet() explain too little for scikit-learn's own check_regressors_train, which
 # sets alpha=0.01 on estimators that have this parameter themselves.
@@ -73,17 +80,29 @@ BLACK_BOXES = [
     HistGradientBoostingRegressor(max_iter=5),
     KNeighborsClassifier(),
 ]
-CLASSES = [Pooled, Independent, HierarchicalBayes]
+CLASSES = [Pooled, Independent, HierarchicalBayes, BatchMetaLearner]
 WRAPPED = {
     Pooled: SQUARED + OTHER_LINEAR + BLACK_BOXES,
     Independent: SQUARED + OTHER_LINEAR + BLACK_BOXES,
     HierarchicalBayes: SQUARED,
+    BatchMetaLearner: [
+        Ridge(),
+        SGDRegressor(),
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        DecisionTreeClassifier(),
+        HistGradientBoostingRegressor(max_iter=5),
+        KNeighborsClassifier(algorithm="brute"),  # a tree of neighbours counts its queries
+    ],
 }
+PRIORS = [None, HuberRegressor(), LogisticRegression(), make_pipeline(StandardScaler(), Ridge())]
 
 
 def make_meta(cls, wrapped, **params):
     if "random_state" in cls().get_params():
         params["random_state"] = 0
+    if cls is BatchMetaLearner:
+        params["n_estimators"] = 2
     return cls(clone(wrapped, safe=False), **params)
 
 
@@ -98,6 +117,12 @@ CASES = [
     pytest.param(partial(make_meta, cls, wrapped), id=f"{cls.__name__}-{name_of(wrapped)}")
     for cls in CLASSES
     for wrapped in WRAPPED[cls]
+] + [
+    pytest.param(
+        partial(make_meta, BatchMetaLearner, wrapped, conditioning="prior"),
+        id=f"BatchMetaLearner-prior-{name_of(wrapped)}",
+    )
+    for wrapped in PRIORS
 ]
 CLASSIFIERS = [case for case in CASES if is_classifier(case.values[0]())]
 each_case = pytest.mark.parametrize("make", CASES)
@@ -110,6 +135,11 @@ pytestmark = [
 
 
 METHODS = ["predict", "predict_proba", "decision_function"]
+
+
+def is_conditioned(meta):
+    """Whether its estimators see the vector of the task beside each row."""
+    return getattr(meta, "conditioning", None) == "features"
 
 
 def fitted(make, table):
@@ -171,7 +201,7 @@ def test_methods_are_those_of_the_wrapped_estimator(make, make_table):
     for method in ("predict_proba", "decision_function"):
         assert hasattr(meta, method) == hasattr(meta._wrapped(), method)
     assert not hasattr(meta, "classes_")
-    assert hasattr(meta, "partial_meta_fit") == isinstance(meta, HierarchicalBayes)
+    assert hasattr(meta, "partial_meta_fit") == meta._incremental
     meta.fit(table.X, table.y, groups=table.ids)
     if is_classifier(meta):
         assert meta.classes_.tolist() == ["high", "low", "mid"]
@@ -313,9 +343,10 @@ def test_estimator_is_plain_scikit_learn(make, make_table):
     for n_shots in (0, 10):
         plain = meta.adapt(new.X[:n_shots], new.y[:n_shots]).estimator_
         check_is_fitted(plain)
-        assert b"sklearn_meta" not in pickle.dumps(plain)
         assert plain.n_features_in_ == 3 or n_shots == 0
-        assert type(plain) is type(meta._wrapped()) or n_shots == 0
+        if not is_conditioned(meta):  # then it has to append the vector of the task to its rows
+            assert b"sklearn_meta" not in pickle.dumps(plain)
+            assert type(plain) is type(meta._wrapped()) or n_shots == 0
         assert_close(plain.predict(table.X), meta.predict(table.X))
         if hasattr(plain, "predict_proba"):
             assert_close(plain.predict_proba(table.X), meta.predict_proba(table.X))
@@ -473,14 +504,16 @@ def test_tasks_may_miss_classes(make, labels, make_table):
 def test_float32_stays_float32(cls, wrapped, y_dtype, make_table):
     table = make_table()
     X, y = table.X.astype(np.float32), table.y.astype(y_dtype)
-    meta = cls(wrapped).fit(X, y, groups=table.ids)
-    exact = cls(wrapped).fit(table.X, table.y, groups=table.ids)
+    meta = make_meta(cls, wrapped).fit(X, y, groups=table.ids)
+    exact = make_meta(cls, wrapped).fit(table.X, table.y, groups=table.ids)
     for ids in (None, table.ids):
         predicted = meta.predict(X, groups=ids)
         assert predicted.dtype == np.float32
         assert_allclose(predicted, exact.predict(table.X, groups=ids), rtol=1e-3, atol=1e-3)
     last = meta.adapt(X[:5], y[:5]).estimator_
     assert last.predict(X).dtype == np.float32
+    if is_conditioned(meta):
+        return
     last = last[-1] if isinstance(last, Pipeline) else last
     assert last.coef_.dtype == last.intercept_.dtype == np.float32
 
@@ -518,11 +551,12 @@ def test_ids_of_any_kind(cls, kind, make_table):
     ids, with_missing = ids_of_kind(kind)
     number = np.unique(table.ids, return_inverse=True)[1]
     store = ids.iloc[number].reset_index(drop=True)
-    expected = cls().fit(table.X, table.y, groups=number).predict(table.X, groups=number)
-    by_groups = cls().fit(table.X, table.y, groups=store)
+    make = partial(make_meta, cls, None)
+    expected = make().fit(table.X, table.y, groups=number).predict(table.X, groups=number)
+    by_groups = make().fit(table.X, table.y, groups=store)
     assert_close(by_groups.predict(table.X, groups=store), expected)
     X = pd.DataFrame(table.X, columns=table.names).assign(store=store)
-    meta = cls(task_column="store").fit(X, table.y)
+    meta = make(task_column="store").fit(X, table.y)
     assert len(meta.task_ids_) == 6
     assert_close(meta.predict(X), expected)
     later = store.astype(with_missing) if with_missing else store
@@ -545,8 +579,9 @@ def test_ids_in_a_list_stay_what_they_are(cls, ids, make_table):
         groups = [i or "b" for i in groups]
         ids = ["b", "a"]
     number = np.arange(len(table.y)) % 2
-    expected = cls().fit(table.X, table.y, groups=number).predict(table.X, groups=number)
-    meta = cls().fit(table.X, table.y, groups=groups)
+    make = partial(make_meta, cls, None)
+    expected = make().fit(table.X, table.y, groups=number).predict(table.X, groups=number)
+    meta = make().fit(table.X, table.y, groups=groups)
     assert meta.task_ids_.tolist() == ids
     assert_array_equal(meta.predict(table.X, groups=groups), expected)
     alone = meta.predict(table.X[:1], groups=[ids[0]])
@@ -631,7 +666,7 @@ def test_pipeline_inside(cls, last, output, library, make_table):
     expected.adapt(prepared[:8], table.y[:8])
     assert_close(meta.predict(features), expected.predict(prepared))
     assert isinstance(meta.estimator_, Pipeline)
-    assert b"sklearn_meta" not in pickle.dumps(meta.estimator_)
+    assert is_conditioned(meta) or b"sklearn_meta" not in pickle.dumps(meta.estimator_)
     assert_close(meta.estimator_.predict(features), meta.predict(features))
 
 

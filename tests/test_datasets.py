@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sklearn_meta import Task
-from sklearn_meta.datasets import make_linear_tasks
+from sklearn_meta.datasets import make_circle_tasks, make_cluster_tasks, make_linear_tasks
 
 
 def test_shapes_and_ids():
@@ -45,3 +45,31 @@ def test_noise_is_a_standard_deviation():
     tasks = make_linear_tasks(500, 10, 1, covariance=np.zeros((2, 2)), noise=3.0, random_state=0)
     residuals = [task.y - task.X[:, 0] for task in tasks]
     assert np.std(residuals) == pytest.approx(3.0, rel=0.05)
+
+
+def least_squares(tasks):
+    return np.array([np.linalg.lstsq(task.X, task.y)[0] for task in tasks])
+
+
+def test_coefficients_lie_around_a_circle():
+    tasks = make_circle_tasks(400, 30, 3, radius=5.0, noise=0.1, random_state=0)
+    s = np.array([task.descriptor["s"] for task in tasks])
+    centre = 5 * np.stack([np.cos(2 * np.pi * s), np.sin(2 * np.pi * s), 0 * s], axis=1)
+    apart = least_squares(tasks) - centre
+    np.testing.assert_allclose(apart.mean(axis=0), 0, atol=0.2)
+    np.testing.assert_allclose(apart.std(axis=0), 1, atol=0.1)
+    np.testing.assert_allclose(np.histogram(s, 4, (0, 1))[0], 100, atol=30)
+    residuals = [task.y - task.X @ w for task, w in zip(tasks, least_squares(tasks), strict=True)]
+    np.testing.assert_allclose(np.std(residuals) * np.sqrt(30 / 27), 0.1, rtol=0.05)
+
+
+def test_clusters_differ_in_coefficients_and_inputs():
+    tasks = make_cluster_tasks(
+        400, 30, 3, means=(4, 0, -2), input_means=(1, 0, 5), noise=0.1, random_state=0
+    )
+    cluster = np.array([task.descriptor["cluster"] for task in tasks])
+    w, x = least_squares(tasks), np.array([task.X.mean(axis=0) for task in tasks])
+    for c, (mean, centre) in enumerate([(4, 1), (0, 0), (-2, 5)]):
+        np.testing.assert_allclose(w[cluster == c].mean(axis=0), mean, atol=0.4)
+        np.testing.assert_allclose(x[cluster == c].mean(axis=0), centre, atol=0.1)
+        assert (cluster == c).sum() > 80

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 import sklearn_meta
-from sklearn_meta import HierarchicalBayes, Independent, Pooled, Task
+from sklearn_meta import BatchMetaLearner, HierarchicalBayes, Independent, Pooled, Task
 
 METAS = [
     Pooled(),
@@ -33,6 +33,11 @@ METAS = [
     Independent(make_pipeline(StandardScaler(), Ridge())),
     HierarchicalBayes(),
     HierarchicalBayes(make_pipeline(StandardScaler(), Ridge())),
+    BatchMetaLearner(n_estimators=2, random_state=0),
+    BatchMetaLearner(SGDRegressor(), tasks_per_batch=3, n_epochs=2, random_state=0),
+    BatchMetaLearner(make_pipeline(StandardScaler(), LogisticRegression()), random_state=0),
+    BatchMetaLearner(conditioning="prior", random_state=0),
+    BatchMetaLearner(LogisticRegression(), conditioning="prior", random_state=0),
 ]
 each_meta = pytest.mark.parametrize(
     "meta", METAS, ids=lambda meta: f"{type(meta).__name__}-{type(meta.estimator).__name__}"

@@ -1,6 +1,12 @@
 """Generators of tasks."""
 
+from ._conditional import make_circle_tasks, make_cluster_tasks
 from ._linear import make_linear_tasks
 from ._sinusoid import make_sinusoid_tasks
 
-__all__ = ["make_linear_tasks", "make_sinusoid_tasks"]
+__all__ = [
+    "make_circle_tasks",
+    "make_cluster_tasks",
+    "make_linear_tasks",
+    "make_sinusoid_tasks",
+]

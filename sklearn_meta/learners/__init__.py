@@ -10,17 +10,19 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 
 from .._sklearn import get_feature_names
-from ._losses import Loss, Squared
+from ._losses import EpsilonInsensitive, Hinge, Loss, Squared
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, n_chunks
 from .blackbox import BlackBoxLearner
+from .conditioned import ConditionedLearner, with_columns
 from .gradient import GradientLearner
-from .head import HeadLearner
+from .head import HeadLearner, body_raw, fit_out_of_fold, numeric_columns
 from .linear import LINEAR, LinearKind, LinearLearner
 from .mlp import MLPLearner
 
 __all__ = [
     "BlackBoxLearner",
+    "ConditionedLearner",
     "GradientLearner",
     "HeadLearner",
     "Learner",
@@ -28,13 +30,18 @@ __all__ = [
     "LinearLearner",
     "Loss",
     "Scaling",
+    "body_raw",
+    "fit_out_of_fold",
+    "has_curvature",
     "has_network",
     "is_squared_linear",
     "last_step",
     "make_learner",
     "n_chunks",
     "nonzero_scale",
+    "numeric_columns",
     "register_learner",
+    "with_columns",
 ]
 
 LEARNERS = {MLPClassifier: MLPLearner, MLPRegressor: MLPLearner}  # besides linear ones
@@ -129,6 +136,12 @@ def is_squared_linear(estimator):
     kind = LINEAR[type(estimator)]
     squared = isinstance(kind.loss(estimator, 1), Squared) and kind.link == "identity"
     return squared and not is_classifier(estimator)
+
+
+def has_curvature(estimator):
+    """Whether the loss of a linear estimator has a second derivative somewhere."""
+    loss = LINEAR[type(estimator)].loss(estimator, 1)
+    return not (isinstance(loss, (EpsilonInsensitive, Hinge)) and not loss.squared)
 
 
 def make_learner(

@@ -46,6 +46,8 @@ class Learner(ABC):
         Names of the features that it sees, where they are columns of a dataframe.
     """
 
+    checks_rows = True  # whether rows must be finite numbers; else its estimator sees to that
+
     def __init__(
         self, estimator, *, n_features, steps=(), name=None, classes=None, feature_names=None
     ):

@@ -8,7 +8,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from .._sklearn import safe_indexing
 from .base import TaskwiseLearner
 
-__all__ = ["BlackBoxLearner"]
+__all__ = ["BlackBoxLearner", "ask"]
 
 
 class BlackBoxLearner(TaskwiseLearner):
@@ -17,6 +17,8 @@ class BlackBoxLearner(TaskwiseLearner):
     Its parameter rows are arrays of dtype object with one fitted estimator each, so algorithms
     that only fit and predict work with it, and those that compute with parameters do not.
     """
+
+    checks_rows = False
 
     def read(self, fitted, class_prior=None, n_rows=1):
         row = np.empty(1, dtype=object)
@@ -52,20 +54,28 @@ class BlackBoxLearner(TaskwiseLearner):
         return out
 
     def _one(self, method, model, X):
-        if isinstance(model, DummyClassifier) and method == "decision_function":
-            scores = np.log(model.predict_proba(X))
-            return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-        values = getattr(model, method)(X)
-        if self.classes is None:
-            return values
-        if method == "predict":  # labels of some classes may be shorter strings
-            return values.astype(self.classes.dtype, copy=False)
-        if len(model.classes_) == len(self.classes):
-            return values
-        if values.ndim == 1:  # two classes of more: one score
-            values = np.stack([-values, values], axis=1)
-        absent = 0.0 if method == "predict_proba" else values.min(axis=1, keepdims=True) - 1.0
-        out = np.empty((len(values), len(self.classes)), dtype=values.dtype)
-        out[:] = absent
-        out[:, np.searchsorted(self.classes, model.classes_)] = values
-        return out
+        return ask(model, method, X, self.classes)
+
+
+def ask(model, method, X, classes):
+    """What a fitted estimator says, with a column for each of ``classes``.
+
+    It may have seen some of the classes only; ``classes`` is None for a regressor.
+    """
+    if isinstance(model, DummyClassifier) and method == "decision_function":
+        scores = np.log(model.predict_proba(X))
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+    values = getattr(model, method)(X)
+    if classes is None:
+        return values
+    if method == "predict":  # labels of some classes may be shorter strings
+        return values.astype(classes.dtype, copy=False)
+    if len(model.classes_) == len(classes):
+        return values
+    if values.ndim == 1:  # two classes of more: one score
+        values = np.stack([-values, values], axis=1)
+    absent = 0.0 if method == "predict_proba" else values.min(axis=1, keepdims=True) - 1.0
+    out = np.empty((len(values), len(classes)), dtype=values.dtype)
+    out[:] = absent
+    out[:, np.searchsorted(classes, model.classes_)] = values
+    return out

@@ -49,6 +49,48 @@ def body_raw(body, X, classes):
     return log_p[:, 1:] - log_p[:, :1] if len(classes) == 2 else log_p
 
 
+def fit_out_of_fold(
+    estimator, X, y, codes, *, sample_weight=None, classes=None, n_folds=N_FOLDS
+):
+    """Fit a body on all rows, and predict each row by a body that has not seen its task.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X : array or dataframe of shape (n_rows, n_features)
+    y : ndarray of shape (n_rows,)
+    codes : ndarray of shape (n_rows,)
+        The task of every row.
+    sample_weight : ndarray of shape (n_rows,), default=None
+    classes : ndarray, default=None
+    n_folds : int, default=5
+        Number of folds of tasks; fewer if there are fewer tasks. A single task is predicted by
+        the body itself.
+
+    Returns
+    -------
+    body : estimator
+    f : ndarray of shape (n_rows, n_outputs)
+        Raw predictions.
+    """
+    fitter = BlackBoxLearner(estimator, n_features=X.shape[1], classes=classes)
+    body = fitter.fit_one(X, y, sample_weight)
+    n_folds = min(n_folds, len(np.unique(codes)))
+    if n_folds < 2:
+        return body, body_raw(body, X, classes)
+    f = None
+    for train, test in GroupKFold(n_folds).split(codes, groups=codes):
+        weight = None if sample_weight is None else sample_weight[train]
+        if classes is not None and len(np.unique(y[train])) < 2:
+            part = DummyClassifier().fit(np.zeros((len(train), 1)), y[train])
+        else:
+            part = fitter.fit_one(safe_indexing(X, train), y[train], weight)
+        own = body_raw(part, safe_indexing(X, test), classes)
+        f = np.empty((len(y), own.shape[1])) if f is None else f
+        f[test] = own
+    return body, f
+
+
 def numeric_columns(X):
     """The columns of X that are numbers, as floats with 0 mean where they are missing."""
     names = getattr(X, "columns", None)
@@ -146,6 +188,8 @@ class HeadLearner(GradientLearner):
         See :class:`Learner`.
     """
 
+    checks_rows = False
+
     def __init__(self, estimator, *, body, fill, scaling, **learner_params):
         super().__init__(estimator, **learner_params)
         self.body, self.fill, self.scaling = body, fill, scaling
@@ -170,24 +214,9 @@ class HeadLearner(GradientLearner):
         Z : ndarray of shape (n_rows, n_outputs + n_numeric)
             ``[f(x), x]`` with out-of-fold predictions.
         """
-        fitter = BlackBoxLearner(
-            estimator, n_features=X.shape[1], classes=classes, steps=(), name=None
+        body, f = fit_out_of_fold(
+            estimator, X, y, codes, sample_weight=sample_weight, classes=classes
         )
-        body = fitter.fit_one(X, y, sample_weight)
-        n_folds = min(N_FOLDS, len(np.unique(codes)))
-        if n_folds < 2:
-            f = body_raw(body, X, classes)
-        else:
-            f = None
-            for train, test in GroupKFold(n_folds).split(codes, groups=codes):
-                weight = None if sample_weight is None else sample_weight[train]
-                if classes is not None and len(np.unique(y[train])) < 2:
-                    part = DummyClassifier().fit(np.zeros((len(train), 1)), y[train])
-                else:
-                    part = fitter.fit_one(safe_indexing(X, train), y[train], weight)
-                own = body_raw(part, safe_indexing(X, test), classes)
-                f = np.empty((len(y), own.shape[1])) if f is None else f
-                f[test] = own
         x = numeric_columns(X)
         with np.errstate(invalid="ignore"):
             n_known = (~np.isnan(x)).sum(axis=0)

@@ -1,0 +1,198 @@
+"""Descriptors inside an estimator: side information as it comes, and the vectors made of it.
+
+With a ``descriptor`` the side information of tasks is a table of objects, one row per task, None
+where it is missing (``TaskTable.descriptors``); without, it is a table of numbers, as the base
+class reads it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import FeatureUnion, Pipeline, make_union
+from sklearn.utils import check_random_state
+
+from ._supports import draw_episodes, take_rows
+from ._validation import with_hint
+from .descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, looks_at
+from .descriptors._stack import stack_side, without_missing
+
+__all__ = [
+    "DescriptorMixin",
+    "check_descriptor",
+    "describe",
+    "descriptor_names",
+    "fit_descriptor",
+]
+
+
+def check_descriptor(descriptor):
+    """A transformer over tasks out of what users may pass as ``descriptor``.
+
+    Parameters
+    ----------
+    descriptor : transformer, callable, or list of these
+    """
+    if isinstance(descriptor, (list, tuple)):
+        if not descriptor:
+            raise ValueError("descriptor is an empty list; None means the default.")
+        return make_union(*(check_descriptor(part) for part in descriptor))
+    if hasattr(descriptor, "fit") and hasattr(descriptor, "transform"):
+        if isinstance(descriptor, type):
+            raise TypeError(
+                f"descriptor={descriptor.__name__} is a class; pass an instance, "
+                f"{descriptor.__name__}()."
+            )
+        return clone(descriptor)
+    if isinstance(descriptor, Callable):
+        return FunctionDescriptor(descriptor)
+    raise TypeError(
+        f"descriptor={descriptor!r} is neither a transformer over tasks (see "
+        "sklearn_meta.descriptors), nor a function of a task, nor a list of these."
+    )
+
+
+def fit_descriptor(descriptor, table):
+    """Fit a descriptor on a DescribedTable."""
+    try:
+        return descriptor.fit(table)
+    except (TypeError, ValueError) as error:
+        first = descriptor.steps[0][1] if isinstance(descriptor, Pipeline) else descriptor
+        ours = isinstance(first, (TaskDescriptor, FeatureUnion))
+        raise with_hint(
+            error,
+            ""
+            if ours
+            else f" Is {first!r} a transformer over tasks? If it is over rows of numbers, put it "
+            f"behind one: make_pipeline(SideInformation(), {first!r}).",
+        ) from error
+
+
+def describe(descriptor, table):
+    """The vectors of the tasks of a DescribedTable by a fitted descriptor, checked.
+
+    Returns
+    -------
+    S : ndarray of shape (n_tasks, n_descriptors)
+    """
+    S = descriptor.transform(table)
+    S = S.toarray() if hasattr(S, "toarray") else np.asarray(S)
+    name = type(descriptor).__name__
+    if S.ndim != 2 or len(S) != table.n_tasks:
+        raise ValueError(
+            f"descriptor {name} gave an array of shape {S.shape} for {table.n_tasks} tasks; "
+            "expected one row for each."
+        )
+    S = S.astype(np.float64, copy=False)
+    if not np.isfinite(S).all():
+        t, j = np.argwhere(~np.isfinite(S))[0]
+        raise ValueError(
+            f"{table.label(t)}: entry {descriptor_names(descriptor, S.shape[1])[j]!r} of its "
+            f"descriptor by {name} is {S[t, j]} for {table.sizes[t]} rows; entries must be finite."
+        )
+    return S
+
+
+def descriptor_names(descriptor, n_descriptors):
+    """Names of the entries of a fitted descriptor."""
+    try:
+        names = [str(name) for name in descriptor.get_feature_names_out()]
+    except (AttributeError, ValueError):  # a step that gives no names
+        names = []
+    return names if len(names) == n_descriptors else [f"s{j}" for j in range(n_descriptors)]
+
+
+class DescriptorMixin:
+    """For estimators with the parameters ``descriptor`` and ``descriptor_columns``."""
+
+    @property
+    def _raw_side(self):
+        """Whether side information is kept as it comes, for a descriptor to read."""
+        return self.descriptor is not None
+
+    def _check_side(self, side, where):
+        if not self._raw_side:
+            return super()._check_side(side, where)
+        return without_missing(np.asarray(side, dtype=object))
+
+    def _stacked_descriptors(self, descriptors, labels, reset=False):
+        if not self._raw_side:
+            return super()._stacked_descriptors(descriptors, labels, reset)
+        if reset:
+            stacked, self._descriptor_names = stack_side(descriptors, labels)
+            self.n_descriptors_in_ = 0 if stacked is None else stacked.shape[1]
+            return stacked
+        if self.n_descriptors_in_ == 0:
+            for s, label in zip(descriptors, labels, strict=True):
+                if s is not None:
+                    raise ValueError(
+                        f"{label}: it has a descriptor, and the meta-train tasks had none. Leave "
+                        "it out, or meta-train on tasks that have one."
+                    )
+            return None
+        names = self._descriptor_names
+        return stack_side(descriptors, labels, names, self.n_descriptors_in_)[0]
+
+    def _given_descriptor(self, descriptor, table):
+        if self._raw_side and descriptor is None:  # missing, in every task
+            return self._stacked_descriptors([None] * table.n_tasks, [None] * table.n_tasks)
+        return super()._given_descriptor(descriptor, table)
+
+    def _vectors(self, learner, tables, descriptor, n_shots):
+        """Fit the descriptor on the first table, and put numbers in place of side information.
+
+        Where the descriptor looks at targets, the tables hold the rows that it has not seen.
+
+        Returns
+        -------
+        descriptor : transformer
+            The fitted one that was passed, if it is not None.
+        tables : iterator of TaskTable
+        """
+        tables = iter(tables)
+        first = next(tables)
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        origin = None
+        if descriptor is None:
+            origin = np.arange(len(first.y))
+            descriptor = self._make_descriptor(learner)
+            fit_descriptor(descriptor, self._described(learner, first, origin))
+
+        def described():
+            yield self._with_vectors(learner, first, origin, descriptor, n_shots, rng)
+            for table in tables:
+                yield self._with_vectors(learner, table, None, descriptor, n_shots, rng)
+
+        return descriptor, described()
+
+    def _make_descriptor(self, learner):
+        """The descriptor, not fitted."""
+        return check_descriptor(self.descriptor)
+
+    def _with_vectors(self, learner, table, origin, descriptor, n_shots, rng):
+        seen = looks_at(descriptor)
+        if seen == "side":
+            S = describe(descriptor, self._described(learner, table))
+            return replace(table, descriptors=S)
+        episodes = draw_episodes(table, n_shots, 1, rng)
+        support = take_rows(table, episodes.support, episodes.support_offsets, episodes.tasks)
+        origin = None if origin is None else origin[episodes.support]
+        S = describe(descriptor, self._described(learner, support, origin))
+        if seen == "inputs" and len(episodes.tasks) == table.n_tasks:
+            return replace(table, descriptors=S)  # nothing has been said of the targets
+        query = take_rows(table, episodes.query, episodes.query_offsets, episodes.tasks)
+        return replace(query, descriptors=S)
+
+    def _described(self, learner, table, origin=None):
+        """A TaskTable with what descriptors need to know."""
+        names = self._descriptor_names
+        if names is None and self.descriptor_columns is not None:
+            names = list(self.descriptor_columns)
+        return DescribedTable.of(
+            table,
+            classes=learner.classes,
+            feature_names=learner.feature_names,
+            side_names=names,
+            origin=origin,
+        )

@@ -1,0 +1,492 @@
+r"""Batch-mode meta-learning: a learner and a task descriptor.
+
+The meta-model is a learner L and a descriptor T that know nothing of each other but a vector:
+
+    y = L([x, s_t]),   s_t = T(support of task t, side information about it)
+
+T describes the task, L predicts. L is trained on episodes: rows of a task with the descriptor of
+*other* rows of the same task, their number varied from none to many, so that descriptors in
+training look like those at adaptation. To adapt is to compute s; nothing is fitted.
+
+With ``conditioning="prior"`` the learner is linear, and s says where its coefficients start,
+
+    theta_t ~ N(b + M s_t, Sigma).
+
+They then adapt to the support: in closed form for squared loss (``hierarchical.py``), by Newton's
+method for other losses (``_conditional_prior.py``).
+
+References
+----------
+Edwards, Storkey (2017), Towards a neural statistician, ICLR (a learner conditioned on a summary of
+the data set). Denevi, Pontil, Ciliberto (2020), The advantage of conditional meta-learning for
+biased regularization and fine tuning, NeurIPS. Breiman (1996), Bagging predictors, Machine Learning
+24 (averaging over draws).
+"""
+
+import warnings
+from dataclasses import replace
+from numbers import Integral
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_union
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ._conditional import Conditional, MetaModel, learn_conditional
+from ._conditional_prior import ConditionalPrior, fit_prior, posterior_modes
+from ._described import (
+    DescriptorMixin,
+    check_descriptor,
+    describe,
+    descriptor_names,
+    fit_descriptor,
+)
+from ._episodes import all_rows
+from ._ids import as_ids
+from ._sklearn import HasMethods, Interval, StrOptions
+from ._supports import check_shots
+from ._validation import column_names
+from .base import BaseMetaEstimator
+from .descriptors import LandmarkDescriptor, SideInformation
+from .hierarchical import HierarchicalBayes
+from .learners import (
+    ConditionedLearner,
+    has_curvature,
+    has_network,
+    is_squared_linear,
+    last_step,
+    nonzero_scale,
+)
+from .tasks import padded_batches
+
+__all__ = ["BatchMetaLearner"]
+
+
+class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
+    r"""A learner that is told by a descriptor what kind of task a row belongs to.
+
+    ``meta_fit`` trains the learner on rows :math:`[x, T(\text{support})]` of many tasks, where the
+    support is drawn anew from other rows of the task; ``adapt`` computes the descriptor of a new
+    task and fits nothing. Any regressor or classifier can be wrapped. Side information about tasks
+    is part of the descriptor, so that tasks without rows can be told apart.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        The learner: any scikit-learn regressor or classifier, a Pipeline included (its
+        transformers are fitted on the pooled meta-train rows and see no descriptor). None:
+        ``Ridge()``.
+    descriptor : transformer, callable or list of these, default=None
+        The task descriptor, see :mod:`sklearn_meta.descriptors`: a transformer over tasks, a
+        Pipeline or FeatureUnion of such, or a function of a :class:`Task` that returns a vector.
+        Of a list, the vectors are put side by side. None: a :class:`LandmarkDescriptor` around
+        ``estimator``, and the side information if there is any.
+    conditioning : {"features", "prior"}, default="features"
+        Whether the descriptor is further columns for the learner, or says where the coefficients of
+        a linear learner start, :math:`\theta_t \sim N(b + M s_t, \Sigma)`, which then adapt.
+    n_shots : int or (int, int), default=(0, 20)
+        Support rows of an episode. From a range they are drawn on a logarithmic scale; a third of
+        the supports is empty, if the range begins with 0. It should contain the numbers of rows
+        that new tasks will have.
+    covariance : {"diag", "full", "spherical"}, default="diag"
+        The form of :math:`\Sigma` with ``conditioning="prior"``, in standardised units, see
+        :class:`HierarchicalBayes`; other losses than the squared one have ``"diag"`` only.
+    n_estimators : int, default=10
+        Draws of episodes. Each draw deals every row to one query and trains one learner; their
+        predictions are averaged. Not used with ``conditioning="prior"``.
+    tasks_per_batch : int, default=None
+        A learner with ``partial_fit`` then goes through batches of so many tasks, in ``n_epochs``
+        epochs, each with new supports. None: one ``fit`` on all rows of a draw.
+    n_epochs : int, default=10
+        Passes over the tasks with ``tasks_per_batch``.
+    task_column : str or int, default=None
+        The column of X that holds the task id; it is taken out before the learner sees X.
+    descriptor_columns : list of str or int, default=None
+        Columns of X, constant within a task, that are its side information; they are taken out
+        before the learner sees X. Else side information comes with the tasks. It may be numbers or
+        categories, and values may be missing.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the wrapped estimator and the draws of supports.
+    n_jobs : int, default=None
+        Number of workers that fit learners, as in joblib.
+
+    Attributes
+    ----------
+    descriptor_ : transformer
+        The fitted descriptor.
+    descriptor_names_ : list of str
+        Names of its entries.
+    estimator_ : estimator
+        The model of the current task: the fitted learners with the vector of the task.
+    task_vectors_ : ndarray of shape (n_tasks, n_descriptors)
+        Descriptors of the meta-train tasks, from all their rows.
+    task_ids_ : ndarray of shape (n_tasks,)
+        Ids of the remembered tasks.
+    classes_ : ndarray of shape (n_classes,)
+        The classes, of a classifier.
+    n_tasks_ : int
+        Number of meta-train tasks.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where X is a dataframe.
+
+    See Also
+    --------
+    HierarchicalBayes : The linear model behind ``conditioning="prior"``, with its options.
+    Pooled : The learner without a descriptor.
+
+    Notes
+    -----
+    Cost: the default descriptor fits the learner ``cv + 1 = 6`` times for its out-of-fold
+    residuals, then it is fitted ``n_estimators`` times. Adaptation is one prediction of the support
+    rows. The defaults were chosen on eight public tables, see the user guide.
+
+    References
+    ----------
+    Edwards, Storkey (2017), Towards a neural statistician, ICLR. Denevi, Pontil, Ciliberto (2020),
+    The advantage of conditional meta-learning for biased regularization and fine tuning, NeurIPS.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import HistGradientBoostingRegressor
+    >>> from sklearn_meta import BatchMetaLearner
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=100, covariance=[[9, 0, 0], [0, 0, 0], [0, 0, 0]],
+    ...                           random_state=0)
+    >>> learner = HistGradientBoostingRegressor(max_iter=20)
+    >>> meta = BatchMetaLearner(learner, n_estimators=2, random_state=0).meta_fit(tasks[:99])
+    >>> meta.descriptor_names_
+    ['log_n_rows', 'offset_y', 'error_y']
+    >>> new = tasks[99]
+    >>> zero_shot = meta.score(new.X[5:], new.y[5:])
+    >>> meta.adapt(new.X[:5], new.y[:5]).score(new.X[5:], new.y[5:]) > zero_shot
+    True
+    """
+
+    _uses_descriptors = True
+    _raw_side = True
+
+    _parameter_constraints: dict = {
+        **BaseMetaEstimator._parameter_constraints,
+        "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
+        "conditioning": [StrOptions({"features", "prior"})],
+        "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
+        "covariance": [StrOptions({"diag", "full", "spherical"})],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "tasks_per_batch": [Interval(Integral, 1, None, closed="left"), None],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "descriptor_columns": ["array-like", None],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        descriptor=None,
+        conditioning="features",
+        n_shots=(0, 20),
+        covariance="diag",
+        n_estimators=10,
+        tasks_per_batch=None,
+        n_epochs=10,
+        task_column=None,
+        descriptor_columns=None,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.estimator = estimator
+        self.descriptor = descriptor
+        self.conditioning = conditioning
+        self.n_shots = n_shots
+        self.covariance = covariance
+        self.n_estimators = n_estimators
+        self.tasks_per_batch = tasks_per_batch
+        self.n_epochs = n_epochs
+        self.task_column = task_column
+        self.descriptor_columns = descriptor_columns
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    # -- the wrapped estimator ---------------------------------------------------------------------
+
+    def _default_estimator(self):
+        return Ridge()
+
+    @property
+    def _standardizes(self):
+        return self._laplace
+
+    standardize = True  # where it matters: a prior of comparable coefficients
+
+    @property
+    def _gradient(self):
+        return self._laplace
+
+    @property
+    def _laplace(self):
+        """Whether coefficients start at a prior and have no closed form."""
+        return self.conditioning == "prior" and not is_squared_linear(self._wrapped())
+
+    @property
+    def _incremental(self):
+        if self.conditioning == "prior":
+            return not self._laplace
+        return hasattr(last_step(self._wrapped()), "partial_fit")
+
+    @property
+    def _streams(self):
+        return self._incremental and self.tasks_per_batch is not None
+
+    def _can_go_on(self):
+        if not self._incremental:
+            has = "has no partial_fit" if self.conditioning == "features" else "has no squared loss"
+            raise AttributeError(
+                f"{type(last_step(self._wrapped())).__name__} {has}, so that it cannot go on "
+                f"learning from more tasks with conditioning={self.conditioning!r}. Wrap another "
+                "estimator, or meta_fit on all tasks."
+            )
+        return True
+
+    def _check_wrapped(self, estimator):
+        last = last_step(estimator)
+        if self.conditioning == "prior":
+            check_prior_of(last)
+            if self._laplace and self.covariance != "diag":
+                raise ValueError(
+                    f"covariance={self.covariance!r} needs squared loss; for {type(last).__name__} "
+                    'use covariance="diag".'
+                )
+            return
+        if self.tasks_per_batch is not None and not hasattr(last, "partial_fit"):
+            raise ValueError(
+                f"tasks_per_batch={self.tasks_per_batch} trains batch after batch, and "
+                f"{type(last).__name__} has no partial_fit. Use tasks_per_batch=None."
+            )
+
+    def _n_epochs(self):
+        return None
+
+    def _make_learner(self, estimator, table, step_params):
+        table = super()._make_learner(estimator, table, step_params)
+        if self.conditioning == "prior":
+            return table
+        raw = column_names(table.X) is not None
+        self.learner_ = ConditionedLearner.around(self.learner_, raw)
+        return table
+
+    def _make_descriptor(self, learner):
+        if self.descriptor is not None:
+            return check_descriptor(self.descriptor)
+        if self.conditioning == "prior" and self.n_descriptors_in_:
+            return SideInformation()
+        landmarks = LandmarkDescriptor(learner.estimator)  # random_state seeds it already
+        if self.n_descriptors_in_ == 0:
+            return landmarks
+        return make_union(landmarks, SideInformation())
+
+    # -- learning ----------------------------------------------------------------------------------
+
+    def _learn(self, learner, tables, meta_model, fit_params, report):
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        for table in tables:
+            origin = None  # only rows that the descriptor was fitted on have one
+            if meta_model is None:
+                origin = np.arange(len(table.y))
+                descriptor = self._make_descriptor(learner)
+                fit_descriptor(descriptor, self._described(learner, table, origin))
+            else:
+                descriptor = meta_model.descriptor
+            vectors = describe(descriptor, self._described(learner, table, origin))
+            if meta_model is None:
+                names = descriptor_names(descriptor, vectors.shape[1])
+                meta_model = MetaModel(descriptor, names, vectors[:0], np.empty(0))
+            meta_model = meta_model.with_tasks(vectors, table.ids)
+            train = self._learn_prior if self.conditioning == "prior" else self._learn_features
+            model = train(learner, table, origin, meta_model, rng, fit_params, report)
+            meta_model = replace(meta_model, model=model)
+        return meta_model
+
+    def _learn_features(self, learner, table, origin, meta_model, rng, fit_params, report):
+        """Learners of rows ``[x, s]``."""
+
+        def vectors(support, origin):
+            return describe(meta_model.descriptor, self._described(learner, support, origin))
+
+        return learn_conditional(
+            learner,
+            table,
+            origin,
+            vectors,
+            meta_model.names,
+            meta_model.model,
+            n_shots=check_shots(self.n_shots),
+            n_estimators=self.n_estimators,
+            tasks_per_batch=self.tasks_per_batch,
+            n_epochs=self.n_epochs,
+            n_jobs=self.n_jobs,
+            rng=rng,
+            fit_params=fit_params,
+            report=lambda model: report(lambda: replace(meta_model, model=model)),
+        )
+
+    def _learn_prior(self, learner, table, origin, meta_model, rng, fit_params, report):
+        """Where the coefficients of a linear learner start, as a function of the descriptor."""
+        if fit_params:
+            raise TypeError(
+                f'conditioning="prior" never calls fit of the learner; got {sorted(fit_params)}.'
+            )
+        shots = check_shots(self.n_shots)
+        table = self._with_vectors(learner, table, origin, meta_model.descriptor, shots, rng)
+
+        def report_prior(get):
+            return report(lambda: replace(meta_model, model=get()))
+
+        if not self._laplace:
+            hierarchical = HierarchicalBayes(covariance=self.covariance)
+            return hierarchical._learn_prior(learner, iter([table]), meta_model.model, report_prior)
+        if table.n_tasks == 1:
+            warnings.warn(
+                "A single task says nothing about how tasks differ: the prior covariance is 0, and "
+                "adaptation will change nothing. Pass several tasks, or the ids of a long table.",
+                UserWarning,
+                stacklevel=2,
+            )
+        prior = fit_prior(
+            learner.network,
+            learner.pooled(table),
+            [(batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table)],
+            table.descriptors,
+            estimate_dispersion=learner.classes is None and learner.link == "identity",
+            report=report_prior,
+        )
+        if not prior.converged:
+            warnings.warn(
+                f"BatchMetaLearner stopped after {prior.n_iter} iterations before its prior "
+                "converged. Pass more tasks, or a descriptor with fewer entries.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return prior
+
+    # -- adapting ----------------------------------------------------------------------------------
+
+    def _adapt(self, learner, meta_model, table, fit_params):
+        S, model = self._vectors_of(learner, meta_model, table), meta_model.model
+        if isinstance(model, Conditional):
+            return model.standardized(S)
+        if isinstance(model, ConditionalPrior):
+            return self._adapt_prior(learner, model, table, model.means(S))
+        return HierarchicalBayes()._adapt(learner, model, replace(table, descriptors=S), {})
+
+    def _vectors_of(self, learner, meta_model, table):
+        return describe(meta_model.descriptor, self._described(learner, table))
+
+    def _adapt_prior(self, learner, prior, table, h):
+        rows = np.empty((table.n_tasks, learner.network.n_params), dtype=learner.dtype)
+        for padded in padded_batches(table):
+            batch, n_rows = all_rows(learner, padded)
+            theta, _, _ = posterior_modes(
+                learner.network,
+                h[padded.tasks],
+                batch,
+                n_rows,
+                prior.variance,
+                prior.dispersion,
+            )
+            rows[padded.tasks] = learner.rows(theta)
+        return rows
+
+    def _zero_shot_state(self, meta_model):
+        state = super()._zero_shot_state
+        if self.conditioning == "prior":
+            return state(meta_model)
+        learner = self.learner_.fitted(meta_model.model.models, meta_model.names)
+        return {"learner_": learner, **state(meta_model)}
+
+    # -- tasks as vectors --------------------------------------------------------------------------
+
+    def nearest_tasks(self, X, y, *, n_neighbors=5, sample_weight=None, descriptor=None):
+        """The meta-train tasks that a task resembles most, by their descriptors.
+
+        Entries are compared in units of their standard deviation over the meta-train tasks. Numbers
+        of rows do not count: they say how much is known of a task, not what kind it is.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows that are known of the task; there may be none.
+        y : array-like of shape (n_rows,)
+            Their targets.
+        n_neighbors : int, default=5
+            How many tasks to return; all, if there are fewer.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Row weights.
+        descriptor : array-like or mapping, default=None
+            Side information about the task.
+
+        Returns
+        -------
+        ids : ndarray of shape (n_neighbors,)
+            Ids of the nearest tasks, or their places where tasks have no ids.
+        distances : ndarray of shape (n_neighbors,)
+            Euclidean distances, ascending.
+        """
+        check_is_fitted(self)
+        table, _ = self._support_table(X, y, None, sample_weight, descriptor)
+        if table.n_tasks != 1:
+            raise ValueError(
+                f"nearest_tasks takes the rows of one task, and X holds {table.n_tasks}."
+            )
+        meta_model = self.meta_model_
+        s = self._vectors_of(self.learner_, meta_model, table)[0]
+        of_kind = np.array([not name.endswith("log_n_rows") for name in meta_model.names])
+        scale = nonzero_scale(meta_model.vectors.std(axis=0), meta_model.vectors.mean(axis=0))
+        apart = ((meta_model.vectors - s) / scale)[:, of_kind]
+        distances = np.sqrt((apart**2).sum(axis=1))
+        nearest = np.argsort(distances, kind="stable")[:n_neighbors]
+        return as_ids(meta_model.ids[nearest]), distances[nearest]
+
+    def _learned(self, name):
+        meta_model = vars(self).get("meta_model_")
+        if meta_model is None:
+            raise AttributeError("this BatchMetaLearner has not been fitted yet.")
+        return getattr(meta_model, name)
+
+    @property
+    def descriptor_(self):
+        """The fitted descriptor."""
+        return self._learned("descriptor")
+
+    @property
+    def descriptor_names_(self):
+        """Names of the entries of the descriptor."""
+        return list(self._learned("names"))
+
+    @property
+    def task_vectors_(self):
+        """Descriptors of the meta-train tasks, from all their rows."""
+        return self._learned("vectors")
+
+
+def check_prior_of(estimator):
+    """Whether a prior of the coefficients can be learned for an estimator; an error if not."""
+    name = type(estimator).__name__
+    if not has_network(estimator, False):
+        raise ValueError(
+            f'conditioning="prior" needs a linear learner, whose coefficients start at the prior; '
+            f'got {name}. conditioning="features" takes any estimator.'
+        )
+    if getattr(estimator, "positive", False):
+        raise ValueError(
+            f'conditioning="prior" cannot keep coefficients positive; set {name}(positive=False).'
+        )
+    if not has_curvature(estimator):
+        raise ValueError(
+            f'conditioning="prior" needs a loss with curvature, and that of {estimator} has none. '
+            'Use a squared or logistic loss, or Huber\'s, or conditioning="features".'
+        )
