@@ -9,6 +9,7 @@ from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .model_selection import cross_validate_tasks, few_shot_scorer
 from .reptile import Reptile
 from .tasks import Task, tasks_from_table
+from .transfer import TransferMetaLearner
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ __all__ = [
     "Pooled",
     "Reptile",
     "Task",
+    "TransferMetaLearner",
     "cross_validate_tasks",
     "datasets",
     "few_shot_scorer",

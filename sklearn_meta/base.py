@@ -889,7 +889,8 @@ class BaseMetaEstimator(
         return self._checked(table, X, where)
 
     def _checked(self, table, X, where):
-        if not isinstance(self.learner_, (BlackBoxLearner, HeadLearner)):
+        learner = getattr(self.learner_, "fitter", self.learner_)
+        if not isinstance(learner, (BlackBoxLearner, HeadLearner)):
             try:
                 X = check_features(X, where=where)
             except ValueError as error:  # in the columns before the transformers, if it is there
