@@ -18,7 +18,8 @@ from .tasks import TaskTable
 
 __all__ = ["Bank", "Rows"]
 
-N_FOLDS = 5
+N_FOLDS = 3
+LEAST_ROWS = 10  # on which every estimator must be able to fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +208,7 @@ class Bank:
         coef[at], intercept[at] = own[:, 0], level[:, 0]
         return self.learner.join(coef, intercept)
 
-    def refit(self, source, target, share):
+    def refit(self, source, target, share, honest=True):
         """A model of the rows of a source, each with weight ``share``, and those of the target.
 
         Parameters
@@ -215,6 +216,8 @@ class Bank:
         source : Rows or None
         target : Rows
         share : float
+        honest : bool, default=True
+            Whether ``left_out`` is wanted; else it is zero.
 
         Returns
         -------
@@ -226,8 +229,8 @@ class Bank:
         if self.exact:
             return self._least_squares(source, target, share)
         fold = deal_folds(target.y, N_FOLDS)
-        left_out = np.empty(target.Y.shape)
-        for f in np.unique(fold):
+        left_out = np.zeros(target.Y.shape)
+        for f in np.unique(fold) if honest else ():
             row = self._fit_both(source, target[np.flatnonzero(fold != f)], share)
             left_out[fold == f] = self._raw_or_prior(row, target[np.flatnonzero(fold == f)].X)
         row = self._fit_both(source, target, share)
@@ -252,7 +255,7 @@ class Bank:
                 self.raw(row[None], safe_indexing(target.X, slice(0, 1)))
                 return row
             except (ValueError, np.linalg.LinAlgError):  # too few rows for this estimator
-                if len(target) >= 2 * N_FOLDS:
+                if len(target) >= LEAST_ROWS:
                     raise
                 return self._constant(target)
         both = Rows.concatenate([replace(source, weight=share * source.weight), target])

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
-from ._bank import Bank, Rows
 from ._source_groups import NEVER
-from ._sources import Sources, risks
+from ._sources import risks
 from ._transfer import deal_folds, moved, shifted
 from .learners.blend import LEAST_PROBABILITY
 
@@ -21,10 +20,11 @@ __all__ = ["Candidates", "Settings", "alone", "candidates"]
 # Strengths of a move of pooled models, in rows: level first, slopes shrunk at least as much.
 LEVELS = (NEVER, 10.0, 2.0, 0.5, 0.1, 0.01)
 SLOPES = (NEVER, 100.0, 30.0, 10.0, 3.0, 0.5, 0.05)
-OFFSETS = (NEVER, 10.0, 3.0, 1.0, 0.3)
+OFFSETS = (NEVER, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 SIMILAR = ((NEVER, 1.0), (NEVER, 4.0), (1.0, 1.0), (1.0, 4.0), (0.1, 1.0), (0.1, 4.0))
-SHARES = (1.0, 0.3, 0.1)  # of a source row in a refit, where it is chosen
-N_OFFSET_FOLDS = 10
+SHARES = (1.0, 0.1)  # of a source row in a refit, where it is chosen
+N_OFFSET_FOLDS = 5
+LEAST_SHARE = 1e-3  # of a candidate that is worth fitting
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,11 @@ class _Builder:
         self.n_kept = n_kept
         self.rows, self.parts = [], []
 
+    @property
+    def size(self):
+        """Number of candidates so far."""
+        return sum(len(part[2]) for part in self.parts)
+
     def add(self, rows, model, offset, left_out, group, credit):
         """Candidates of one kind; ``credit`` maps 'pool', 'target' or a source to its share."""
         shares = np.zeros(self.n_kept + 2)
@@ -161,7 +166,7 @@ class _Builder:
         )
 
 
-def candidates(bank: Bank, sources: Sources, target: Rows, number, settings: Settings):
+def candidates(bank, sources, target, number, settings, lesson=None):
     """All candidates of the stack for one target.
 
     Parameters
@@ -173,6 +178,13 @@ def candidates(bank: Bank, sources: Sources, target: Rows, number, settings: Set
     number : ndarray of shape (n_rows, n_numeric)
         Its numeric columns.
     settings : Settings
+    lesson : Lesson, default=None
+        Models that it gives no weight are not fitted; where it does not ask the support, what
+        refits say of rows that they have not seen is not computed either.
+
+    Returns
+    -------
+    Candidates
     """
     loss, Y, weight = sources.loss, target.Y, target.weight
     kept = sources.screened(number, Y, weight, settings.max_sources)
@@ -183,6 +195,8 @@ def candidates(bank: Bank, sources: Sources, target: Rows, number, settings: Set
         risk, risk_error = sources.mutual[kept], sources.mutual_error[kept]
     chance, without = sources.groups.chances(number, Y, weight)
     builder = _Builder(len(kept))
+    honest = lesson is None or np.isfinite(lesson.strength)
+    wanted = None if honest or not len(lesson.v0) else chance @ lesson.v0 > LEAST_SHARE
     for k, row in enumerate(sources.pools):
         add = _moved_pool if bank.exact else _shifted_pool
         add(builder, bank, row, k, sources, target, settings)
@@ -198,21 +212,26 @@ def candidates(bank: Bank, sources: Sources, target: Rows, number, settings: Set
             offset, left_out = offset[0], left_out[0]
         builder.add(mixed, np.zeros(1, int), offset, left_out[None], -1, dict(enumerate(v)))
     best = int(np.argmin(risk))
+    unwanted = sources.pools[0], np.zeros(Y.shape)
     for share in settings.shares:
-        if len(target):
-            row, left_out = bank.refit(sources.data[kept[best]], target, share)
+        if wanted is not None and not wanted[builder.size]:
+            row, left_out = unwanted
+        elif len(target):
+            row, left_out = bank.refit(sources.data[kept[best]], target, share, honest)
         else:
             row, left_out = bank.mixed(rows[[best]], np.ones(1)), np.zeros((0, Y.shape[1]))
         builder.add(row[None], np.zeros(1, int), 0.0, left_out[None], -1, {best: 1.0})
-    row, left_out = alone(bank, target)
+    row, left_out = unwanted
+    if wanted is None or wanted[builder.size]:
+        row, left_out = alone(bank, target, honest)
     builder.add(row[None], np.zeros(1, int), 0.0, left_out[None], -1, {"target": 1.0})
     return builder.build(chance, kept, risk, risk_error)
 
 
-def alone(bank, target):
+def alone(bank, target, honest=True):
     """The model of the target alone, and what it says of rows that it has not seen."""
     if len(target):
-        return bank.refit(None, target, 0.0)
+        return bank.refit(None, target, 0.0, honest)
     return bank.learner.constant(bank.prior), np.zeros((0, target.Y.shape[1]))
 
 

@@ -13,13 +13,13 @@ import numpy as np
 from ._candidates import candidates
 from ._transfer import loss_stack, squared_stack
 
-__all__ = ["Lesson", "learn_lessons", "lesson_for", "stack_weights"]
+__all__ = ["Lesson", "learn_lessons", "lesson_for", "stack_weights", "untaught"]
 
 LADDER = (0, 1, 2, 5, 10, 20, 50)
-SHORT_LADDER = (0, 1, 5, 20)  # where every episode has models to fit
+SHORT_LADDER = (0, 1, 2, 5, 20)  # where every episode has models to fit
 STRENGTHS = (np.inf, 100.0, 30.0, 10.0, 3.0)
 UNTAUGHT = 10.0  # rows that equal weights are worth where there is no lesson
-SHRINKAGE = 3.0  # sources that equal weights are worth in a lesson
+SHRINKAGE = 10.0  # sources that equal weights are worth in a lesson
 LEAST_SOURCES = 4
 LEAST_QUERY = 3
 MOST_QUERY = 100
@@ -50,6 +50,10 @@ class Lesson:
     loss: float = np.nan
 
 
+# Of what takes a fit for every fold of the support, only the models are wanted.
+NOT_ASKED = Lesson(0, np.zeros((0, 0)), None, np.inf)
+
+
 @dataclass(frozen=True, eq=False)
 class _Episode:
     source: int
@@ -60,11 +64,17 @@ class _Episode:
     query: object
 
 
-def lesson_for(lessons, n_rows, n_groups, group):
-    """The lesson for a number of rows, between those of the numbers that were tried."""
+def untaught(found):
+    """Equal weights, and errors on the support that soon outweigh them."""
+    groups = np.arange(len(found.chance))[:, None]
+    v0 = ((found.group == groups) | (found.group < 0)).astype(float)
+    return Lesson(0, v0 / v0.sum(axis=1, keepdims=True), None, UNTAUGHT)
+
+
+def lesson_for(lessons, n_rows):
+    """The lesson for a number of rows, between those of the numbers that were tried, or None."""
     if not lessons:
-        v0 = np.stack([(group == k) | (group < 0) for k in range(n_groups)]).astype(float)
-        return Lesson(n_rows, v0 / v0.sum(axis=1, keepdims=True), None, UNTAUGHT)
+        return None
     at = np.log1p([lesson.n_rows for lesson in lessons])
     place = np.clip(np.interp(np.log1p(n_rows), at, np.arange(len(at))), 0, len(at) - 1)
     low, high = lessons[int(np.floor(place))], lessons[int(np.ceil(place))]
@@ -115,7 +125,7 @@ def learn_lessons(bank, sources, settings, rng):
         own = order[labels[order] == k]
         fold[own] = (start + np.arange(len(own))) % N_FOLDS
         start += len(own)
-    most, repeats = (200, MOST_REPEATS) if bank.exact else (24, 1)
+    most = 200 if bank.exact else 60
     ladder = LADDER if bank.exact else SHORT_LADDER
     chosen = {n: order[sizes[order] >= n + LEAST_QUERY][:most] for n in ladder}
     chosen = {n: own for n, own in chosen.items() if len(own) >= LEAST_SOURCES}
@@ -129,35 +139,40 @@ def learn_lessons(bank, sources, settings, rng):
             return ()
         others = sources.only(bank, kept)
         for a in held_out:
-            for repeat in range(repeats):
+            for repeat in range(MOST_REPEATS):
                 row = rng.permutation(sizes[a])
                 for n, own in chosen.items():
                     wanted = 1 if n == 0 else -(-most // len(own))
                     if a in own and repeat < wanted:
                         episodes[n].append(_episode(bank, others, sources, a, row, n, settings))
     return tuple(
-        _lesson(n, own, sources.groups.n_groups, sources.loss) for n, own in episodes.items() if own
+        _lesson(n, own, sources, STRENGTHS if bank.exact and n > 1 else STRENGTHS[:1])
+        for n, own in episodes.items()
+        if own
     )
 
 
 def _episode(bank, others, sources, a, row, n, settings):
     support, query = np.sort(row[:n]), row[n:][:MOST_QUERY]
     target, judged = sources.data[a][support], sources.data[a][query]
-    found = candidates(bank, others, target, sources.numbers[a][support], settings)
+    lesson = None if bank.exact else NOT_ASKED
+    number = sources.numbers[a][support]
+    found = candidates(bank, others, target, number, settings, lesson)
     raw = found.raw(bank, judged.X)
     return _Episode(a, sources.groups.labels[a], found, target, raw, judged)
 
 
-def _lesson(n, episodes, n_groups, loss):
-    group = episodes[0].found.group
-    v0 = np.zeros((n_groups, len(group)))
+def _lesson(n, episodes, sources, strengths):
+    group, loss = episodes[0].found.group, sources.loss
+    v0 = np.zeros((sources.groups.n_groups, len(group)))
     repeats = len(episodes) / len({e.source for e in episodes})
-    for k in range(n_groups):
+    for k in range(len(v0)):
         own = [e for e in episodes if e.group == k] or episodes
-        v0[k] = _best_weights(own, (group == k) | (group < 0), loss, SHRINKAGE * repeats)
+        strength = SHRINKAGE * repeats if n else max(SHRINKAGE, len(own))
+        v0[k] = _best_weights(own, group, k, loss, strength)
     factor = _factor(_stacked(episodes), len(episodes)) if loss.quadratic else None
     found = []
-    for strength in STRENGTHS if n > 1 else STRENGTHS[:1]:
+    for strength in strengths:
         lesson = Lesson(n, v0, factor, strength)
         value = np.mean([_value(lesson, e, loss) for e in episodes])
         found.append(Lesson(n, v0, factor, strength, float(value)))
@@ -187,10 +202,15 @@ def _factor(F, n_episodes):
     return np.linalg.cholesky(moment + ridge * np.eye(len(moment))).T
 
 
-def _best_weights(episodes, used, loss, strength):
-    """Weights of the candidates in use that are best over episodes."""
-    v = np.zeros(len(used))
-    equal = np.full(used.sum(), 1.0 / used.sum())
+def _best_weights(episodes, group, k, loss, strength):
+    """Weights of the candidates of a group that are best over episodes.
+
+    They are shrunk to equal weights of the pooled models, which are safe.
+    """
+    used = (group == k) | (group < 0)
+    v = np.zeros(len(group))
+    safe = group[used] == k
+    equal = np.where(safe, 0.9 / safe.sum(), 0.1 / max((~safe).sum(), 1))
     if loss.quadratic:
         F = _stacked(episodes)[:, used]
         y = np.concatenate([e.query.Y[:, 0] * _root(e) for e in episodes])
@@ -200,5 +220,5 @@ def _best_weights(episodes, used, loss, strength):
     F = np.concatenate([e.raw[used] for e in episodes], axis=1)
     Y = np.concatenate([e.query.Y for e in episodes])
     weight = np.concatenate([_root(e) ** 2 for e in episodes])
-    v[used] = loss_stack(F, Y, weight, loss, equal, 0.1 * strength)
+    v[used] = loss_stack(F, Y, weight, loss, equal, 0.01 * strength)
     return v

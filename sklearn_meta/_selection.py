@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import softmax
 
 from ._candidates import alone, candidates
-from ._lessons import lesson_for, stack_weights
+from ._lessons import lesson_for, stack_weights, untaught
 from ._sources import risks
 
 __all__ = ["Adaptation", "adapted"]
@@ -54,8 +54,9 @@ def adapted(bank, sources, lessons, target, number, settings):
     adaptation : Adaptation
     """
     if settings.selection == "stack":
-        found = candidates(bank, sources, target, number, settings)
-        lesson = lesson_for(lessons, len(target), len(found.chance), found.group)
+        lesson = lesson_for(lessons, len(target))
+        found = candidates(bank, sources, target, number, settings, lesson)
+        lesson = lesson or untaught(found)
         v = stack_weights(lesson, found, target, sources.loss)
         share = np.zeros((len(v), len(found.rows)))
         share[np.arange(len(v)), found.model] = 1.0

@@ -19,13 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
-__all__ = ["Groups", "NEVER", "group_sources", "landmark_models", "ridge"]
+__all__ = ["Groups", "NEVER", "group_sources", "landmark_models", "ridge", "worth_grouping"]
 
 NEVER = 1e8  # a penalty, in rows, under which nothing moves
 KAPPA = (NEVER, 10.0, 1.0, 0.1, 0.01)
 M = (NEVER, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
 MOST_LANDMARKS = 30
 LEAST_SOURCES = 2  # of a group
+MOST_JUDGED = 200  # sources that judge whether groups help
+FEW_ROWS = 10  # of each, that say which group it is
+LEAST_GAIN = 0.1  # of groups in the squared error
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,7 @@ class Groups:
         Z, root = self.landmarks(X), np.sqrt(weight)[:, None]
         A = Z * root
         for k in range(self.n_groups):
-            penalty = np.r_[self.kappa[k], np.full(Z.shape[1] - 1, self.m[k])]
+            penalty = self.penalty(k)
             inverse = np.linalg.inv(A.T @ A + np.diag(penalty))
             r = (Y - Z @ self.coef[k]) * root
             h = np.einsum("ni,ij,nj->n", A, inverse, A)
@@ -93,6 +96,22 @@ class Groups:
             log_chance[k] += total
             without[k] += total + 0.5 * (of_row + left.sum(axis=1) / self.noise[k])
         return softmax(log_chance), softmax(without, axis=0)
+
+
+    def predict(self, X, Y, weight, query):
+        """What a support and the groups say of other rows."""
+        chance, _ = self.chances(X, Y, weight)
+        Z, at = self.landmarks(X), self.landmarks(query)
+        guess = np.zeros((len(query), Y.shape[1]))
+        for k in range(self.n_groups):
+            A = (Z * weight[:, None]).T @ Z + np.diag(self.penalty(k))
+            step = np.linalg.solve(A, Z.T @ (weight[:, None] * (Y - Z @ self.coef[k])))
+            guess += chance[k] * (at @ (self.coef[k] + step))
+        return guess
+
+    def penalty(self, k):
+        """The diagonal of ``P_k``."""
+        return np.r_[self.kappa[k], np.full(self.coef.shape[1] - 1, self.m[k])]
 
 
 def _evidence(G, c, squares, n, penalty, noise):
@@ -126,6 +145,36 @@ class _Moments:
         return G, c, np.maximum(squares, 0), self.n[members]
 
 
+def worth_grouping(X, Y, offsets, weight, n_groups, rng):
+    """The groups of sources, as many as lower the error on a source after a few of its rows.
+
+    Parameters
+    ----------
+    X, Y, offsets, weight, n_groups
+        See :func:`group_sources`.
+    rng : numpy.random.Generator
+        Draws the rows.
+
+    Returns
+    -------
+    Groups
+    """
+    one = group_sources(X, Y, offsets, weight, 1)
+    several = group_sources(X, Y, offsets, weight, n_groups)
+    if several.n_groups == 1:
+        return one
+    errors = np.zeros(2)
+    sizes = np.diff(offsets)
+    for a in rng.permutation(len(sizes))[:MOST_JUDGED]:
+        n = min(FEW_ROWS, sizes[a] // 2)
+        rows = offsets[a] + rng.permutation(sizes[a])
+        support, query = rows[:n], rows[n:]
+        for g, groups in enumerate((one, several)):
+            guess = groups.predict(X[support], Y[support], weight[support], X[query])
+            errors[g] += np.mean((Y[query] - guess) ** 2)
+    return several if errors[1] < (1 - LEAST_GAIN) * errors[0] else one
+
+
 def landmark_models(groups, X, Y, offsets, weight):
     """A cheap model of every source: the posterior mean of its coefficients in its group.
 
@@ -138,8 +187,7 @@ def landmark_models(groups, X, Y, offsets, weight):
     for k in range(groups.n_groups):
         own = np.flatnonzero(groups.labels == k)
         G, c, _, _ = moments.residuals(groups.coef[k], own)
-        penalty = np.r_[groups.kappa[k], np.full(G.shape[1] - 1, groups.m[k])]
-        models[own] = groups.coef[k] + np.linalg.solve(G + np.diag(penalty), c)
+        models[own] = groups.coef[k] + np.linalg.solve(G + np.diag(groups.penalty(k)), c)
     return models
 
 

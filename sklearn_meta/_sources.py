@@ -7,7 +7,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from ._bank import Rows
-from ._source_groups import Groups, group_sources, landmark_models, ridge
+from ._source_groups import Groups, landmark_models, ridge, worth_grouping
 from ._transfer_loss import loss_of
 from ._validation import plain, task_label
 from .learners import n_chunks
@@ -179,7 +179,7 @@ def fit_sources(bank, table, fit_params, n_jobs, rng):
     number, Y = np.concatenate(numbers), np.concatenate([part.Y for part in data])
     weight = np.concatenate([part.weight for part in data])
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in data])])
-    groups = group_sources(number, Y, offsets, weight, MOST_GROUPS)
+    groups = worth_grouping(number, Y, offsets, weight, MOST_GROUPS, rng)
     loss = loss_of(bank.learner).with_noise(groups.noise @ groups.shares)
     pools, metric = _pooled(bank, data, groups)
     landmarks = landmark_models(groups, number, Y, offsets, weight)

@@ -91,7 +91,10 @@ def shifted(f, Y, weight, kappa, loss, n_iter=40):
         w = weight[..., None]
         gradient = np.sum(w * loss.gradient(raw, Y), axis=-2) + prior * b
         bound = np.sum(w * loss.bound(raw, Y), axis=-2) + prior
-        b = b - np.clip(gradient / np.maximum(bound, 1e-300), -loss.most, loss.most)
+        step = np.clip(gradient / np.maximum(bound, 1e-300), -loss.most, loss.most)
+        b = b - step
+        if np.abs(step).max() < 1e-6:
+            break
     return b
 
 

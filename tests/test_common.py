@@ -41,7 +41,14 @@ from sklearn.utils.estimator_checks import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_meta import HierarchicalBayes, Independent, Pooled, Task, tasks_from_table
+from sklearn_meta import (
+    HierarchicalBayes,
+    Independent,
+    Pooled,
+    Task,
+    TransferMetaLearner,
+    tasks_from_table,
+)
 
 # Lasso() and ElasticNet() explain too little for scikit-learn's own check_regressors_train, which
 # sets alpha=0.01 on estimators that have this parameter themselves.
@@ -73,11 +80,20 @@ BLACK_BOXES = [
     HistGradientBoostingRegressor(max_iter=5),
     KNeighborsClassifier(),
 ]
-CLASSES = [Pooled, Independent, HierarchicalBayes]
+TRANSFER = [
+    None,
+    LinearRegression(),
+    PoissonRegressor(),
+    LogisticRegression(),
+    make_pipeline(StandardScaler(), RidgeClassifier()),
+    *BLACK_BOXES,
+]
+CLASSES = [Pooled, Independent, HierarchicalBayes, TransferMetaLearner]
 WRAPPED = {
     Pooled: SQUARED + OTHER_LINEAR + BLACK_BOXES,
     Independent: SQUARED + OTHER_LINEAR + BLACK_BOXES,
     HierarchicalBayes: SQUARED,
+    TransferMetaLearner: TRANSFER,
 }
 
 
