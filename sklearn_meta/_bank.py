@@ -138,34 +138,29 @@ class Bank:
             raw[b] = raw_scores(row[0], X, self.classes)
         return raw
 
-    def mixed(self, rows, weights):
-        """The row of a blend."""
-        if not self.linear:
-            n_outputs = 1 if self.classes is None else len(self.classes)
-            models = [row[0] for row in rows]
-            return self.learner.read(blend(models, weights, np.zeros(n_outputs), self.classes))
-        known = ~np.isnan(rows)
-        mass = weights @ known
-        row = (weights @ np.where(known, rows, 0.0)) / np.where(mass > 0, mass, 1.0)
-        row[: self.learner.n_outputs][mass[: self.learner.n_outputs] == 0] = np.log(
-            LEAST_PROBABILITY
-        )
-        return row.astype(rows.dtype, copy=False)
-
     def mixable(self, rows):
-        """Rows that say something about every class."""
+        """Rows of linear models that say something about every class."""
         if not self.linear or self.classes is None:
             return np.array(rows)
-        return np.stack([self.mixed(row[None], np.ones(1)) for row in rows])
+        return np.stack([self._sum(row[None], np.ones(1)) for row in rows])
 
     def blend(self, rows, weights, offset):
         """The blend of models, with an offset, as a fitted estimator."""
         if not self.linear:
             return blend([row[0] for row in rows], weights, offset, self.classes)
-        row = np.array(weights @ rows)
-        k = self.learner.n_outputs
+        row, k = self._sum(rows, weights), self.learner.n_outputs
         row[:k] += offset[1:] - offset[:1] if k < len(offset) else offset
         return self.learner.plain(row.astype(self.learner.dtype, copy=False))
+
+    def _sum(self, rows, weights):
+        """A weighted mean of rows; models that do not know a class (NaN) do not vote on it."""
+        known = ~np.isnan(rows)
+        if known.all():
+            return weights @ rows
+        mass, k = weights @ known, self.learner.n_outputs
+        row = (weights @ np.where(known, rows, 0.0)) / np.where(mass > 0, mass, 1.0)
+        row[:k][mass[:k] == 0] = np.log(LEAST_PROBABILITY)
+        return row
 
     # -- fits --
 

@@ -17,13 +17,14 @@ __all__ = ["Lesson", "learn_lessons", "lesson_for", "stack_weights", "untaught"]
 
 LADDER = (0, 1, 2, 5, 10, 20, 50)
 SHORT_LADDER = (0, 1, 2, 5, 20)  # where every episode has models to fit
+MOST_EPISODES = {"closed form": 200, "linear": 60, "any": 24}  # for each number of rows
 STRENGTHS = (np.inf, 100.0, 30.0, 10.0, 3.0)
 UNTAUGHT = 10.0  # rows that equal weights are worth where there is no lesson
 SHRINKAGE = 10.0  # sources that equal weights are worth in a lesson
 LEAST_SOURCES = 4
 LEAST_QUERY = 3
 MOST_QUERY = 100
-MOST_REPEATS = 8
+MOST_REPEATS = {"closed form": 6, "linear": 2, "any": 1}  # of a source
 N_FOLDS = 5
 
 
@@ -125,7 +126,8 @@ def learn_lessons(bank, sources, settings, rng):
         own = order[labels[order] == k]
         fold[own] = (start + np.arange(len(own))) % N_FOLDS
         start += len(own)
-    most = 200 if bank.exact else 60
+    kind = "closed form" if bank.exact else "linear" if bank.linear else "any"
+    most, most_repeats = MOST_EPISODES[kind], MOST_REPEATS[kind]
     ladder = LADDER if bank.exact else SHORT_LADDER
     chosen = {n: order[sizes[order] >= n + LEAST_QUERY][:most] for n in ladder}
     chosen = {n: own for n, own in chosen.items() if len(own) >= LEAST_SOURCES}
@@ -139,7 +141,7 @@ def learn_lessons(bank, sources, settings, rng):
             return ()
         others = sources.only(bank, kept)
         for a in held_out:
-            for repeat in range(MOST_REPEATS):
+            for repeat in range(most_repeats):
                 row = rng.permutation(sizes[a])
                 for n, own in chosen.items():
                     wanted = 1 if n == 0 else -(-most // len(own))

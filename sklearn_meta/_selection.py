@@ -1,6 +1,6 @@
 """From candidates to one model of a target: the best, a weighted mean, or the stack."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import softmax
@@ -33,6 +33,15 @@ class Adaptation:
     weight: np.ndarray
     pooled_weight: float
     target_weight: float
+    refused: dict = field(default_factory=dict)
+
+    def spread(self, ids, refused):
+        """The same with entries for sources that this target refused: NaN, and no weight."""
+        kept = [i for i, id_ in enumerate(ids) if id_ not in refused]
+        full = np.full((3, len(ids)), np.nan)
+        full[2] = 0.0
+        full[:, kept] = self.risk, self.risk_error, self.weight
+        return Adaptation(*full, self.pooled_weight, self.target_weight, refused)
 
 
 def adapted(bank, sources, lessons, target, number, settings):
@@ -58,9 +67,7 @@ def adapted(bank, sources, lessons, target, number, settings):
         found = candidates(bank, sources, target, number, settings, lesson)
         lesson = lesson or untaught(found)
         v = stack_weights(lesson, found, target, sources.loss)
-        share = np.zeros((len(v), len(found.rows)))
-        share[np.arange(len(v)), found.model] = 1.0
-        model = bank.blend(found.rows, v @ share, v @ found.offset)
+        model = bank.blend(found.rows, v @ found.mix, v @ found.offset)
         return _report(model, sources, found.kept, found.risk, found.risk_error, v @ found.credit)
     return _chosen(bank, sources, lessons, target, number, settings)
 

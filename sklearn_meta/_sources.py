@@ -7,7 +7,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from ._bank import Rows
-from ._source_groups import Groups, landmark_models, ridge, worth_grouping
+from ._source_groups import Groups, group_sources, landmark_models, ridge, worth_grouping
 from ._transfer_loss import loss_of
 from ._validation import plain, task_label
 from .learners import n_chunks
@@ -139,7 +139,7 @@ def source_data(learner, table, fit_params):
     return data, numbers
 
 
-def fit_sources(bank, table, fit_params, n_jobs, rng):
+def fit_sources(bank, table, fit_params, n_jobs, rng, n_groups=None):
     """Fit all sources.
 
     Parameters
@@ -150,6 +150,8 @@ def fit_sources(bank, table, fit_params, n_jobs, rng):
         Those with one entry per row of the table are cut to the rows of each fit.
     n_jobs : int or None
     rng : numpy.random.Generator
+    n_groups : int, default=None
+        Of the sources; as many as help if None.
 
     Returns
     -------
@@ -179,7 +181,10 @@ def fit_sources(bank, table, fit_params, n_jobs, rng):
     number, Y = np.concatenate(numbers), np.concatenate([part.Y for part in data])
     weight = np.concatenate([part.weight for part in data])
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in data])])
-    groups = worth_grouping(number, Y, offsets, weight, MOST_GROUPS, rng)
+    if n_groups is None:
+        groups = worth_grouping(number, Y, offsets, weight, MOST_GROUPS, rng)
+    else:
+        groups = group_sources(number, Y, offsets, weight, n_groups)
     loss = loss_of(bank.learner).with_noise(groups.noise @ groups.shares)
     pools, metric = _pooled(bank, data, groups)
     landmarks = landmark_models(groups, number, Y, offsets, weight)

@@ -1,23 +1,41 @@
 """Transfer-based meta-learning: many sources, one small target."""
 
 import copy
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import is_classifier
 from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline
 
 from ._bank import Bank
 from ._candidates import Settings
+from ._columns import (
+    View,
+    Viewed,
+    aligned,
+    behind,
+    check_gaps,
+    in_view,
+    mean_where_present,
+    narrowed,
+    padded,
+    present,
+    projected,
+    shared_names,
+    without,
+)
 from ._lessons import learn_lessons
 from ._selection import adapted
-from ._sklearn import Interval, StrOptions
+from ._sklearn import HasMethods, Interval, StrOptions
 from ._sources import Sources, fit_sources, source_data
-from ._validation import addressed, with_address
+from ._validation import addressed, as_table, check_features, plain, task_label, with_address
 from .base import BaseMetaEstimator, transactional
 from .learners import BlackBoxLearner, n_chunks
+from .tasks import as_tasks
 
 __all__ = ["TransferMetaLearner"]
 
@@ -35,6 +53,10 @@ class Transfer:
         Of the sources, by place where they have none.
     refused : dict
         Id of a source that was left out -> why.
+    frame : TaskTable or None
+        The rows of the sources with NaN where a column is absent (``columns="shared"``).
+    projection : tuple of (transformer, fitted transformer, ndarray) or None
+        Not fitted; and that of the source that serves a target without rows, and its columns.
     """
 
     bank: Bank
@@ -42,6 +64,8 @@ class Transfer:
     lessons: tuple
     ids: list
     refused: dict
+    frame: object = None
+    projection: object = None
 
 
 class AdaptedLearner(BlackBoxLearner):
@@ -63,6 +87,10 @@ class AdaptedLearner(BlackBoxLearner):
         )
         self.fitter = fitter
 
+    def make_estimator(self, row):
+        model = row[0].model if isinstance(row[0], Viewed) else row[0]
+        return self.wrap(copy.copy(model))
+
 
 class TransferMetaLearner(BaseMetaEstimator):
     """Doc."""
@@ -75,6 +103,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         "source_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "max_sources": [Interval(Integral, 1, None, closed="left")],
+        "columns": [StrOptions({"same", "shared"})],
+        "projection": [HasMethods(["fit", "transform"]), None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
     }
@@ -87,6 +117,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         source_weight="auto",
         temperature="auto",
         max_sources=100,
+        columns="same",
+        projection=None,
         task_column=None,
         random_state=None,
         n_jobs=None,
@@ -96,6 +128,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         self.source_weight = source_weight
         self.temperature = temperature
         self.max_sources = max_sources
+        self.columns = columns
+        self.projection = projection
         self.task_column = task_column
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -105,8 +139,70 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     # -- learning ----------------------------------------------------------------------------------
 
+    @property
+    def _gaps(self):
+        """Whether tasks may differ in their columns."""
+        return self.columns == "shared" or self.projection is not None
+
+    def _check_wrapped(self, estimator):
+        if self._gaps and isinstance(estimator, Pipeline):
+            raise ValueError(
+                "TransferMetaLearner with columns='shared' or a projection cannot wrap a Pipeline: "
+                "its transformers would be fitted on columns that some tasks do not have. Wrap "
+                "its last step, and transform the tasks before."
+            )
+        if self.columns == "shared" and self.projection is not None:
+            raise ValueError("Set columns='shared' or projection, not both.")
+
+    def _takes_raw_rows(self, X):
+        return not self._gaps and super()._takes_raw_rows(X)
+
+    def _check_X(self, X, where, min_rows):
+        if not self._gaps:
+            return super()._check_X(X, where, min_rows)
+        return check_features(X, where=where, allow_nan=True, min_rows=min_rows)
+
+    def _checked(self, table, X, where):
+        return replace(table, X=X) if self._gaps else super()._checked(table, X, where)
+
+    def _read_tasks(self, tasks, size, *, reset, min_rows=1):
+        if not self._gaps:
+            yield from super()._read_tasks(tasks, size, reset=reset, min_rows=min_rows)
+            return
+        tasks = list(as_tasks(tasks))
+        if self.columns == "shared" and tasks:
+            names = shared_names(tasks) if reset else list(self.feature_names_in_)
+            tasks = [
+                replace(task, X=aligned(task.X, names, task_label(task.id, t)))
+                for t, task in enumerate(tasks)
+            ]
+        elif tasks:
+            widths = [np.shape(task.X)[-1] if np.ndim(task.X) == 2 else 0 for task in tasks]
+            width = max(widths) if reset else self.n_features_in_
+            tasks = [replace(task, X=padded(task.X, width)) for task in tasks]
+        yield from super()._read_tasks(tasks, size, reset=reset, min_rows=min_rows)
+
+    def _read_rows(self, X, y, groups, fit_params, *, reset, **settings):
+        if self._gaps and not reset:
+            X = as_table(X)
+            if self.columns == "shared":
+                X = aligned(X, list(getattr(self, "feature_names_in_", [])), "this task")
+            else:
+                X = padded(X, self.n_features_in_)
+        return super()._read_rows(X, y, groups, fit_params, reset=reset, **settings)
+
     def _make_learner(self, estimator, table, step_params):
-        table = super()._make_learner(estimator, table, step_params)
+        if not self._gaps:
+            table = super()._make_learner(estimator, table, step_params)
+            self.learner_ = AdaptedLearner(self.learner_)
+            return table
+        check_gaps(table)
+        if self.projection is None:
+            mean = mean_where_present(table.X)
+            seen = replace(table, X=np.where(np.isnan(table.X), mean, table.X))
+        else:
+            seen, *_ = projected(table, self.projection)
+        super()._make_learner(estimator, seen, step_params)
         self.learner_ = AdaptedLearner(self.learner_)
         return table
 
@@ -132,6 +228,14 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
         table, fitter = next(tables), learner.fitter
+        frame, refused_before, views = None, {}, None
+        if self.projection is not None:
+            table, projections, kept = projected(table, self.projection)
+            views = projections, kept
+        elif self._gaps:
+            frame, refused_before = _meeting(table)
+            view = View(np.arange(frame.X.shape[1]), mean_where_present(frame.X))
+            table, _ = in_view(frame, view)
         seed = self._seed()
         whole = {k: v for k, v in fit_params.items() if not _by_row(v, len(table.y))}
         bank = Bank(fitter, _prior(fitter, table), seed, whole)
@@ -140,7 +244,10 @@ class TransferMetaLearner(BaseMetaEstimator):
         lessons = ()
         if self.selection == "stack":
             lessons = learn_lessons(bank, sources, self._settings, rng)
-        return Transfer(bank, sources, lessons, ids, refused)
+        if views is not None:
+            best = int(np.argmin(sources.mutual))
+            views = (self.projection, *(part[best] for part in views))
+        return Transfer(bank, sources, lessons, ids, refused_before | refused, frame, views)
 
     # -- adapting ----------------------------------------------------------------------------------
 
@@ -157,7 +264,6 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     def _set_meta_model(self, meta_model, n_tasks):
         super()._set_meta_model(meta_model, n_tasks)
-        self.refused_sources_ = dict(meta_model.refused)
         self._tell(self._zero)
 
     def _set_current(self, params):
@@ -174,6 +280,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         self.source_weights_ = told.weight
         self.pooled_weight_ = told.pooled_weight
         self.target_weight_ = told.target_weight
+        self.refused_sources_ = {**self.meta_model_.refused, **told.refused}
         self.best_source_ = self.meta_model_.ids[int(np.nanargmin(told.risk))]
 
     @transactional
@@ -204,24 +311,96 @@ def _prior(learner, table):
     return count / count.sum()
 
 
+def _meeting(table):
+    """The table of the sources that share columns with others, and why the others are refused."""
+    has = np.stack([present(X) for X in np.split(table.X, table.offsets[1:-1])])
+    shared = has & (has.sum(axis=0) > 1)
+    refused = np.flatnonzero(~shared.any(axis=1)) if table.n_tasks > 1 else np.array([], int)
+    if len(refused) == table.n_tasks:
+        raise ValueError("no two sources share a column. Rename columns, or set projection.")
+    ids = [t if table.ids is None or table.ids[t] is None else table.ids[t] for t in refused]
+    reasons = dict.fromkeys(map(plain, ids), "it shares no column with any other source")
+    if reasons:
+        names = ", ".join(task_label(id_, 0) for id_ in list(reasons)[:5])
+        warnings.warn(
+            f"{len(reasons)} of {table.n_tasks} sources are left out: {names} share no column with "
+            "any other source.",
+            UserWarning,
+            stacklevel=2,
+        )
+        table = without(table, refused)
+    return table, reasons
+
+
 def _adapt_chunk(meta_model, table, settings):
-    n_rows = len(table.y)
-    rows = []
-    for t in range(table.n_tasks):
-        bank, sources = meta_model.bank, meta_model.sources
-        _, y, _ = table.task(t)
-        if bank.classes is not None and not np.isin(y, bank.classes).all():
-            classes = np.union1d(bank.classes, y)
-            sources = sources.with_classes(bank, classes)
-            bank = bank.with_classes(classes)
-        (target,), (number,) = source_data(bank.learner, table.block(t, t + 1), {})
-        if len(target) == 0:
-            number = np.zeros((0, sources.numbers[0].shape[1]))
-        try:
-            rows.append(adapted(bank, sources, meta_model.lessons, target, number, settings))
-        except Exception as error:
-            if n_rows == 0:
-                raise
-            where = table.block(t, t + 1).where
-            raise with_address(addressed(error, target.X, where), table.label(t)) from error
-    return rows
+    return [_adapt_one(meta_model, table.block(t, t + 1), settings) for t in range(table.n_tasks)]
+
+
+def _adapt_one(meta_model, table, settings):
+    """The model of one task, and where it comes from."""
+    bank, sources, lessons = meta_model.bank, meta_model.sources, meta_model.lessons
+    view = fitted = None
+    refused = {}
+    if meta_model.projection is not None:
+        projection, fitted, kept = meta_model.projection
+        fill = np.zeros(len(kept))
+        if len(table.y):
+            check_gaps(table)
+            table, (fitted,), (kept,), fill = _projected_target(table, projection)
+        view = View(kept, fill, exact=True)
+    elif meta_model.frame is not None:
+        view, bank, sources, lessons, refused = _view_of(meta_model, table)
+        table, _ = in_view(table, view)
+    _, y, _ = table.task(0)
+    if bank.classes is not None and not np.isin(y, bank.classes).all():
+        classes = np.union1d(bank.classes, y)
+        sources = sources.with_classes(bank, classes)
+        bank = bank.with_classes(classes)
+    (target,), (number,) = source_data(bank.learner, table, {})
+    if len(target) == 0:
+        number = np.zeros((0, sources.numbers[0].shape[1]))
+    try:
+        model, told = adapted(bank, sources, lessons, target, number, settings)
+    except Exception as error:
+        if len(table.y) == 0:
+            raise
+        raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
+    if refused:
+        told = told.spread(meta_model.ids, refused)
+    if fitted is not None:
+        model = behind(fitted, model)
+    return (model if view is None else Viewed(model, view)), told
+
+
+def _projected_target(table, projection):
+    fill = mean_where_present(table.X)
+    table, fitted, kept = projected(table, projection)
+    return table, fitted, kept, fill[kept[0]]
+
+
+def _view_of(meta_model, table):
+    """Bank, sources and lessons for the columns that a target has."""
+    bank, sources, lessons = meta_model.bank, meta_model.sources, meta_model.lessons
+    frame = meta_model.frame
+    every = np.arange(frame.X.shape[1])
+    mean = mean_where_present(frame.X)
+    if len(table.y) == 0:
+        return View(every, mean), bank, sources, lessons, {}
+    check_gaps(table)
+    kept = np.flatnonzero(present(table.X))
+    view = View(kept, table.X[:, kept].mean(axis=0))  # imputed from the side of the target
+    if len(kept) == len(every) and not np.isnan(frame.X).any():
+        return view, bank, sources, lessons, {}
+    seen, blind = in_view(frame, view)
+    names = meta_model.ids
+    refused = {names[t]: "it shares no column with the target" for t in blind}
+    if len(blind) == frame.n_tasks:
+        raise ValueError(f"{table.label(0)}: X shares no column with any source.")
+    if blind:
+        seen = without(seen, blind)
+    bank = Bank(narrowed(bank.learner, view), bank.prior, bank.seed, bank.params)
+    rng = np.random.default_rng(bank.seed)
+    sources, _, failed = fit_sources(bank, seen, {}, None, rng, sources.groups.n_groups)
+    if sources.groups.n_groups != meta_model.sources.groups.n_groups:
+        lessons = ()
+    return view, bank, sources, lessons, refused | failed

@@ -82,11 +82,9 @@ BLACK_BOXES = [
 ]
 TRANSFER = [
     None,
-    LinearRegression(),
-    PoissonRegressor(),
     LogisticRegression(),
-    make_pipeline(StandardScaler(), RidgeClassifier()),
-    *BLACK_BOXES,
+    make_pipeline(StandardScaler(), Ridge()),
+    HistGradientBoostingRegressor(max_iter=5),
 ]
 CLASSES = [Pooled, Independent, HierarchicalBayes, TransferMetaLearner]
 WRAPPED = {
