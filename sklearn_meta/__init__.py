@@ -4,7 +4,7 @@ from . import datasets
 from .baselines import Independent, Pooled
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
-from .inspection import AdaptationCurveDisplay, MetaLossDisplay
+from .inspection import AdaptationCurveDisplay, MetaLossDisplay, TransferDisplay
 from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .model_selection import cross_validate_tasks, few_shot_scorer
 from .reptile import Reptile
@@ -26,6 +26,7 @@ __all__ = [
     "Pooled",
     "Reptile",
     "Task",
+    "TransferDisplay",
     "TransferMetaLearner",
     "cross_validate_tasks",
     "datasets",

@@ -88,12 +88,126 @@ class AdaptedLearner(BlackBoxLearner):
         self.fitter = fitter
 
     def make_estimator(self, row):
-        model = row[0].model if isinstance(row[0], Viewed) else row[0]
-        return self.wrap(copy.copy(model))
+        names, model = self.feature_names, row[0]
+        if isinstance(model, Viewed):
+            names = None if names is None else names[model.view.kept]
+            model = model.model
+        model = copy.copy(model)
+        if names is not None and type(model) is type(self.estimator):
+            model.feature_names_in_ = names
+        return self.wrap(model)
 
 
 class TransferMetaLearner(BaseMetaEstimator):
-    """Doc."""
+    r"""Many sources, one small target: which source helps, how much, and when none does.
+
+    The meta-train tasks are sources. ``meta_fit`` fits the estimator on each of them and on all of
+    them; ``adapt`` judges on the support rows what would predict the target best. Pooled models and
+    the model of the target alone are always among the candidates.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        Any scikit-learn regressor or classifier, a Pipeline included (its transformers are fitted
+        on the pooled meta-train rows). None: ``Ridge()``.
+    selection : {"stack", "weighted", "best"}, default="stack"
+        ``"best"`` takes the candidate of least expected risk; ``"weighted"`` weighs candidates by
+        ``exp(-risk / temperature)``; chosen sources are refitted on their rows and those of the
+        target. ``"stack"`` mixes all candidates with weights that are not negative: which to
+        trust after n rows is learned from episodes in which each source is the target of the
+        others; with fewer than four sources the weights are equal, and the loss on the support
+        soon outweighs that.
+    source_weight : "auto" or float, default="auto"
+        Weight of a source row, beside 1 for a target row, in a refit on both. "auto" chooses it by
+        cross-validation on the target. Estimators without ``sample_weight`` are fitted on rows
+        drawn with these probabilities.
+    temperature : "auto" or float, default="auto"
+        Of ``selection="weighted"``, in the units of the risk. "auto" makes weights proportional to
+        the likelihood of the support.
+    max_sources : int, default=100
+        Most sources that are looked at for one target; linear landmarks of all sources choose them
+        before anything is refitted.
+    columns : {"same", "shared"}, default="same"
+        With "shared" tasks are dataframes that may differ in their columns. They meet on shared
+        names: a target column that a source lacks counts as its mean over the support. A source
+        that shares no column is refused.
+    projection : transformer, default=None
+        For arrays that differ in their columns: a clone of it, such as ``PCA(2)``, is fitted on the
+        rows of each source and of the target, and all meet in its output.
+    task_column : str or int, default=None
+        The column of X that holds the task id; it is taken out before the estimator sees X.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the wrapped estimator, the episodes, and rows that are drawn. None draws as 0 does.
+    n_jobs : int, default=None
+        Number of workers that fit chunks of sources and adapt chunks of targets, as in joblib.
+
+    Attributes
+    ----------
+    source_ids_ : ndarray of shape (n_sources,)
+        Ids of the sources (places where they have none), in the order of the next three.
+    source_scores_ : ndarray of shape (n_sources,)
+        Expected risk of each source on the current target, squared error or log-loss: of its own
+        model, which has not seen the target. Without support rows it is the risk on the other
+        sources. NaN where it was screened out.
+    source_score_errors_ : ndarray of shape (n_sources,)
+        Their standard errors.
+    source_weights_ : ndarray of shape (n_sources,)
+        Shares of the sources in the adapted model.
+    pooled_weight_, target_weight_ : float
+        Shares of the pooled models (with their adaptations) and of the target alone. All shares sum
+        to 1.
+    best_source_ : object
+        Id of the source of least expected risk.
+    refused_sources_ : dict
+        Id of a source that was left out -> why.
+    estimator_ : estimator
+        The adapted model of the current task: of the wrapped class where that is linear, else a
+        blend of fitted estimators.
+    task_ids_ : ndarray of shape (n_tasks,)
+        Ids of the remembered tasks.
+    classes_ : ndarray of shape (n_classes,)
+        The classes of all sources and of the adapted tasks, of a classifier.
+    n_tasks_ : int
+        Number of meta-train tasks.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where X is a dataframe.
+
+    See Also
+    --------
+    Pooled : One model on all sources.
+    Independent : The target alone.
+    HierarchicalBayes : For many sources that differ at random, with a linear model.
+    TransferDisplay : A picture of ``source_scores_``.
+
+    Notes
+    -----
+    Sources that contradict the others (flipped labels, shuffled columns) are found by their
+    evidence and pooled apart, where that lowers the error on sources after a few of their rows. With
+    ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out included; other
+    estimators are fitted once for each source, six times on all rows (five of them for the
+    episodes), and a few times for each target. All rows of the sources are kept. A source on which the estimator cannot be fitted
+    is left out with a warning. If sources of more than two classes differ in their labels, each
+    is one classifier for each of its classes against the rest, and classes are matched by label; a
+    class that no source has is learned from the target.
+
+    References
+    ----------
+    Daumé (2007), Frustratingly easy domain adaptation, ACL (levels of their own in a refit).
+    Wolpert (1992), Stacked generalization, Neural Networks 5. Ben-David et al. (2010), A theory of
+    learning from different domains, Machine Learning 79.
+
+    Examples
+    --------
+    >>> from sklearn_meta import TransferMetaLearner
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=30, n_rows=20, n_features=2, random_state=0)
+    >>> model = TransferMetaLearner().meta_fit(tasks[:29])
+    >>> new = tasks[29]
+    >>> model.adapt(new.X[:5], new.y[:5]).score(new.X[5:], new.y[5:]) > 0.3
+    True
+    """
 
     _standardizes = False
 

@@ -291,11 +291,11 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
         return estimator
 
     def make_estimator(self, row):
-        return self.wrap(self.plain(row))
+        return self.wrap(self._set(*self.split(row), names=self.feature_names))
 
     def plain(self, row):
-        """The estimator of one parameter row, for transformed rows."""
-        return self._set(*self.split(row), names=self.feature_names)
+        """The estimator of one parameter row, for transformed rows in an array."""
+        return self._set(*self.split(row), names=None)
 
     def read(self, fitted, class_prior=None, n_rows=1):
         coef = np.atleast_2d(fitted.coef_)
