@@ -86,6 +86,7 @@ class Bank:
     def __init__(self, learner, prior, seed, params=None):
         self.learner, self.prior, self.seed = learner, prior, seed
         self.params = params or {}
+        self.widened = False  # whether there are classes that no source has
         self.classes = learner.classes
         self.linear = isinstance(learner, LinearLearner)
         self.exact = self.linear and learner.has_closed_form and not self.params
@@ -106,7 +107,9 @@ class Bank:
             classes=classes,
             feature_names=self.learner.feature_names,
         )
-        return Bank(learner, np.maximum(prior, LEAST_PROBABILITY), self.seed, self.params)
+        bank = Bank(learner, np.maximum(prior, LEAST_PROBABILITY), self.seed, self.params)
+        bank.widened = True
+        return bank
 
     def as_estimators(self, rows):
         """Rows with the fitted estimators."""

@@ -65,10 +65,12 @@ class _Episode:
     query: object
 
 
-def untaught(found):
-    """Equal weights, and errors on the support that soon outweigh them."""
+def untaught(found, n_last=None):
+    """Equal weights (of the last candidates), which errors on the support soon outweigh."""
     groups = np.arange(len(found.chance))[:, None]
     v0 = ((found.group == groups) | (found.group < 0)).astype(float)
+    if n_last is not None:
+        v0[:, :-n_last] = 0.0
     return Lesson(0, v0 / v0.sum(axis=1, keepdims=True), None, UNTAUGHT)
 
 

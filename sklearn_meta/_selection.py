@@ -65,7 +65,8 @@ def adapted(bank, sources, lessons, target, number, settings):
     if settings.selection == "stack":
         lesson = lesson_for(lessons, len(target))
         found = candidates(bank, sources, target, number, settings, lesson)
-        lesson = lesson or untaught(found)
+        if lesson is None:  # only refits know a class that no source has
+            lesson = untaught(found, len(settings.shares) + 1 if bank.widened else None)
         v = stack_weights(lesson, found, target, sources.loss)
         model = bank.blend(found.rows, v @ found.mix, v @ found.offset)
         return _report(model, sources, found.kept, found.risk, found.risk_error, v @ found.credit)

@@ -27,8 +27,8 @@ M = (NEVER, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
 MOST_LANDMARKS = 30
 LEAST_SOURCES = 2  # of a group
 MOST_JUDGED = 200  # sources that judge whether groups help
-FEW_ROWS = 10  # of each, that say which group it is
-LEAST_GAIN = 0.1  # of groups in the squared error
+FEW_ROWS = 5  # of each, that say which group it is
+LEAST_GAIN = 0.05  # of groups in the squared error
 
 
 @dataclass(frozen=True, eq=False)

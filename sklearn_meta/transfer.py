@@ -469,7 +469,7 @@ def _adapt_one(meta_model, table, settings):
     if bank.classes is not None and not np.isin(y, bank.classes).all():
         classes = np.union1d(bank.classes, y)
         sources = sources.with_classes(bank, classes)
-        bank = bank.with_classes(classes)
+        bank, lessons = bank.with_classes(classes), ()  # no episode had a class of this kind
     (target,), (number,) = source_data(bank.learner, table, {})
     if len(target) == 0:
         number = np.zeros((0, sources.numbers[0].shape[1]))

@@ -21,11 +21,18 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeRegressor
 
-from sklearn_meta import HierarchicalBayes, Independent, Pooled, Task, tasks_from_table
+from sklearn_meta import (
+    HierarchicalBayes,
+    Independent,
+    Pooled,
+    Task,
+    TransferMetaLearner,
+    tasks_from_table,
+)
 
 pd = pytest.importorskip("pandas", reason="columns have names in a dataframe")
 
-LINEAR = [Pooled(), Independent(), HierarchicalBayes()]
+LINEAR = [Pooled(), Independent(), HierarchicalBayes(), TransferMetaLearner(selection="weighted")]
 PIPELINE = HierarchicalBayes(make_pipeline(StandardScaler(), Ridge()))
 REGRESSORS = [*LINEAR, PIPELINE, Independent(SVR())]
 CLASSIFIERS = [

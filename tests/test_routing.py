@@ -28,7 +28,7 @@ from sklearn.tests.metadata_routing_common import (
     check_recorded_metadata,
 )
 
-from sklearn_meta import HierarchicalBayes, Independent, Pooled, Task
+from sklearn_meta import HierarchicalBayes, Independent, Pooled, Task, TransferMetaLearner
 
 METAS = [
     Pooled(Ridge()),
@@ -37,11 +37,13 @@ METAS = [
     Independent(make_pipeline(StandardScaler(), Ridge())),
     HierarchicalBayes(Ridge()),
     HierarchicalBayes(make_pipeline(StandardScaler(), Ridge())),
+    TransferMetaLearner(Ridge()),
 ]
 GRIDS = {
     Pooled: {"standardize": [False, True]},
     Independent: {"standardize": [False, True]},
     HierarchicalBayes: {"random_effects": ["intercept", "all"]},
+    TransferMetaLearner: {"selection": ["weighted", "best"]},
 }
 each_meta = pytest.mark.parametrize(
     "meta", METAS, ids=lambda meta: f"{type(meta).__name__}-{type(meta.estimator).__name__}"
