@@ -13,15 +13,15 @@ Protocol:
 2. `transfer` is TransferMetaLearner, `pooled` and `independent` are the baselines of this package.
    `regular` is ADAPT's RegularTransferLR or RegularTransferLC as `peer_results.csv` has it, which
    was measured once on the same splits, with all five seeds.
-3. With `--adapt` and the package `adapt` installed (it needs TensorFlow to be imported), TrAdaBoostR2
-   and TwoStageTrAdaBoostR2 are fitted on all source rows and the support of one target at a time, 10
-   boosting rounds; their time is per target. `--most-targets` limits the targets of every method.
-   They are for regression.
+3. With `--adapt` and the package `adapt` installed (it needs TensorFlow to be imported),
+   TrAdaBoostR2 and TwoStageTrAdaBoostR2 are fitted on all source rows and the support of one target
+   at a time, 10 boosting rounds, in regression; their time is per target. `--most-targets` limits
+   the targets of every method.
 4. With `--harm`, half of the sources, drawn with seed 0, get their targets negated (classes
-   reversed) or the columns of their rows shuffled, each source in its own way; the reference is the
-   run without these sources ("dropped").
-5. With `--speed`, 300 sources of 50 rows and 10 columns, and 1,000 sources of 1,000 rows: seconds to
-   meta-train, median milliseconds to adapt to 10 rows.
+   reversed) or the columns of their rows shuffled, each source in its own way; the reference is
+   the run without these sources ("dropped").
+5. With `--speed`, 300 sources of 50 rows and 10 columns, and 1,000 sources of 1,000 rows: seconds
+   to meta-train, median milliseconds to adapt to 10 rows.
 """
 
 import argparse
@@ -138,7 +138,8 @@ def report(results):
                     wins.setdefault((method, k), []).append(mean["transfer"][k] < score)
         own = clean[(clean["table"] == name) & (clean["method"] == "transfer")]
         print(
-            f"meta-train {own['fit_seconds'].mean():.1f} s, adapt {1e3 * own['seconds'].mean():.1f} ms"
+            f"meta-train {own['fit_seconds'].mean():.1f} s, "
+            f"adapt {1e3 * own['seconds'].mean():.1f} ms"
         )
         for method in ("TrAdaBoostR2", "TwoStageTrAdaBoostR2"):
             part = clean[(clean["table"] == name) & (clean["method"] == method)]

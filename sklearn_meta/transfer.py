@@ -184,13 +184,14 @@ class TransferMetaLearner(BaseMetaEstimator):
     Notes
     -----
     Sources that contradict the others (flipped labels, shuffled columns) are found by their
-    evidence and pooled apart, where that lowers the error on sources after a few of their rows. With
-    ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out included; other
+    evidence and pooled apart, where that lowers the error on sources after a few of their rows.
+    With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out included; other
     estimators are fitted once for each source, six times on all rows (five of them for the
-    episodes), and a few times for each target. All rows of the sources are kept. A source on which the estimator cannot be fitted
-    is left out with a warning. If sources of more than two classes differ in their labels, each
-    is one classifier for each of its classes against the rest, and classes are matched by label; a
-    class that no source has is learned from the target.
+    episodes), and a few times for each target; folds are stratified. All rows of the sources are
+    kept. A source on which the estimator cannot be fitted is left out with a warning. If sources of
+    more than two classes differ in their labels, each is one classifier for each of its classes
+    against the rest, and classes are matched by label; a class that no source has is learned from
+    the target.
 
     References
     ----------
