@@ -99,8 +99,8 @@ for name, values in errors.items():
 # %%
 # Which sources help?
 # -------------------
-# The risk of every city on the eight months, of a model that has never seen them. The harmful one is
-# the last by far and has no share in the model.
+# The risk of every city on the eight months, of a model that has never seen them. The harmful one
+# is the last by far and has no share in the model.
 
 model, target = models["weighted"], targets[0]
 support = known_months(target)
