@@ -185,9 +185,7 @@ def _lesson(n, episodes, sources, strengths):
 
 def _value(lesson, e, loss):
     v = stack_weights(lesson, e.found, e.support, loss)
-    return np.average(
-        loss.value(np.tensordot(v, e.raw, axes=1), e.query.Y), weights=e.query.weight
-    )
+    return np.average(loss.value(np.tensordot(v, e.raw, axes=1), e.query.Y), weights=e.query.weight)
 
 
 def _stacked(episodes):

@@ -97,7 +97,6 @@ class Groups:
             without[k] += total + 0.5 * (of_row + left.sum(axis=1) / self.noise[k])
         return softmax(log_chance), softmax(without, axis=0)
 
-
     def predict(self, X, Y, weight, query):
         """What a support and the groups say of other rows."""
         chance, _ = self.chances(X, Y, weight)
@@ -257,10 +256,7 @@ def _lloyd(moments, labels, max_iter):
     for _ in range(max_iter):
         if np.bincount(labels).min() < LEAST_SOURCES:
             break
-        found = [
-            _fit_group(moments, np.flatnonzero(labels == k))
-            for k in range(labels.max() + 1)
-        ]
+        found = [_fit_group(moments, np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]
         scores = _scores(moments, found)
         scores += np.log(np.bincount(labels) / len(labels))[:, None]
         total = scores.max(axis=0).sum()

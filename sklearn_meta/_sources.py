@@ -260,9 +260,7 @@ def _with_mutual_risks(bank, sources, rng):
     n = sources.n_sources
     each = max(1, MOST_MUTUAL_ROWS // n)
     which = np.arange(n) if n <= MOST_MUTUAL_ROWS else rng.permutation(n)[:MOST_MUTUAL_ROWS]
-    drawn = [
-        sources.data[a][np.sort(rng.permutation(len(sources.data[a]))[:each])] for a in which
-    ]
+    drawn = [sources.data[a][np.sort(rng.permutation(len(sources.data[a]))[:each])] for a in which]
     owner = np.repeat(which, [len(part) for part in drawn])
     sample = Rows.concatenate(drawn)
     risk, error = np.zeros(n), np.zeros(n)
@@ -285,6 +283,4 @@ def _with_mutual_risks(bank, sources, rng):
         risk[block] = np.nanmean(table, axis=1)
         error[block] = np.nanstd(table, axis=1) / np.sqrt(max(len(count) - 1, 1))
     pool = by_source(bank.raw(sources.pools[:1], sample.X))
-    return replace(
-        sources, mutual=risk, mutual_error=error, pool_risk=float(np.mean(pool))
-    )
+    return replace(sources, mutual=risk, mutual_error=error, pool_risk=float(np.mean(pool)))

@@ -190,5 +190,3 @@ class ClasswiseClassifier(ClassifierMixin, BaseEstimator):
     def predict(self, X):
         """Predict labels: the class of the greatest posterior."""
         return self.classes[self.posteriors(X).argmax(axis=1)]
-
-
