@@ -6,11 +6,12 @@ from .batch import BatchMetaLearner
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
 from .importance import descriptor_importance
-from .inspection import AdaptationCurveDisplay, MetaLossDisplay, TaskMapDisplay
+from .inspection import AdaptationCurveDisplay, MetaLossDisplay, TaskMapDisplay, TransferDisplay
 from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .model_selection import cross_validate_tasks, few_shot_scorer
 from .reptile import Reptile
 from .tasks import Task, tasks_from_table
+from .transfer import TransferMetaLearner
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,8 @@ __all__ = [
     "Reptile",
     "Task",
     "TaskMapDisplay",
+    "TransferDisplay",
+    "TransferMetaLearner",
     "cross_validate_tasks",
     "datasets",
     "descriptor_importance",

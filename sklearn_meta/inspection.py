@@ -1,12 +1,13 @@
-"""Pictures of how well adaptation works, and of how meta-training went."""
+"""Pictures of how well adaptation works, how meta-training went, and which sources helped."""
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ._task_map import TaskMapDisplay
 from .model_selection import cross_validate_tasks
 
-__all__ = ["AdaptationCurveDisplay", "MetaLossDisplay", "TaskMapDisplay"]
+__all__ = ["AdaptationCurveDisplay", "MetaLossDisplay", "TaskMapDisplay", "TransferDisplay"]
 
 
 class AdaptationCurveDisplay:
@@ -268,6 +269,140 @@ class MetaLossDisplay:
         ax.set_ylabel("Query loss after adaptation")
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class TransferDisplay:
+    """Which sources help a target: their expected risk, its standard error, and their weights.
+
+    Use :meth:`from_estimator` to make one. The best sources are on top; the darker a bar, the more
+    of the adapted model comes from its source. Sources without a risk (refused, or screened out
+    before they were looked at) are not shown.
+
+    Parameters
+    ----------
+    names : list of str
+        Of the sources.
+    risk : array-like of shape (n_sources,)
+        Expected risk on the target; NaN where unknown.
+    standard_error : array-like of shape (n_sources,)
+        Of the risk; NaN where unknown.
+    weight : array-like of shape (n_sources,)
+        Shares of the sources in the adapted model.
+    risk_name : str
+        What the horizontal axis shows.
+    max_sources : int, default=20
+        Most sources to show: the first and, below a gap, the worst.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        Its figure.
+    bars_ : matplotlib BarContainer
+        The bars, the best source first.
+    shown_ : ndarray of shape (n_shown,)
+        Positions of the sources that are shown, the best first.
+
+    See Also
+    --------
+    TransferMetaLearner : What it shows.
+
+    Examples
+    --------
+    >>> from sklearn_meta import TransferDisplay, TransferMetaLearner
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=8, random_state=0)
+    >>> model = TransferMetaLearner().meta_fit(tasks[:7]).adapt(tasks[7].X[:5], tasks[7].y[:5])
+    >>> display = TransferDisplay.from_estimator(model)
+    >>> len(display.bars_)
+    7
+    """
+
+    def __init__(self, *, names, risk, standard_error, weight, risk_name, max_sources=20):
+        self.names = names
+        self.risk = risk
+        self.standard_error = standard_error
+        self.weight = weight
+        self.risk_name = risk_name
+        self.max_sources = max_sources
+
+    @classmethod
+    def from_estimator(cls, estimator, *, max_sources=20, ax=None):
+        """Draw the sources of the task that an estimator was last adapted to.
+
+        Parameters
+        ----------
+        estimator : TransferMetaLearner
+            Fitted, and adapted to the target.
+        max_sources : int, default=20
+            Most sources to show: the first and, below a gap, the worst.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        TransferDisplay
+        """
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "source_scores_"):
+            raise TypeError(
+                f"{type(estimator).__name__} has no sources to show; TransferMetaLearner has."
+            )
+        display = cls(
+            names=[str(id_) for id_ in estimator.source_ids_],
+            risk=estimator.source_scores_,
+            standard_error=estimator.source_score_errors_,
+            weight=estimator.source_weights_,
+            risk_name="Log-loss" if is_classifier(estimator) else "Expected risk (squared error)",
+            max_sources=max_sources,
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Draw the bars.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        TransferDisplay
+            This object.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                "TransferDisplay needs matplotlib: pip install 'sklearn_meta[plot]'."
+            ) from error
+        if ax is None:
+            _, ax = plt.subplots()
+        risk, weight = np.asarray(self.risk, dtype=float), np.asarray(self.weight, dtype=float)
+        order = np.argsort(risk, kind="stable")[: int(np.isfinite(risk).sum())]
+        place = np.arange(len(order), dtype=float)
+        if len(order) > self.max_sources:
+            n_worst = self.max_sources // 4
+            n_best = self.max_sources - n_worst
+            order = np.concatenate([order[:n_best], order[len(order) - n_worst :]])
+            place = np.arange(len(order)) + (np.arange(len(order)) >= n_best)
+        shade = 0.15 + 0.85 * weight[order] / max(weight.max(), 1e-12)
+        error = np.nan_to_num(np.asarray(self.standard_error, dtype=float)[order])
+        self.bars_ = ax.barh(
+            place, risk[order], xerr=error, color=[("#0072B2", s) for s in shade], capsize=2
+        )
+        labels = [
+            f"{self.names[a]} ({weight[a]:.0%})" if weight[a] >= 0.005 else self.names[a]
+            for a in order
+        ]
+        ax.set_yticks(place, labels)
+        ax.invert_yaxis()
+        ax.set_xlabel(f"{self.risk_name} on the target, ± standard error")
+        ax.set_ylabel("Source (its share in the model)")
+        self.shown_, self.ax_, self.figure_ = order, ax, ax.figure
         return self
 
 

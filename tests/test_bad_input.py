@@ -27,12 +27,13 @@ from sklearn_meta import (
     Independent,
     Pooled,
     Task,
+    TransferMetaLearner,
     tasks_from_table,
 )
 
 pd = pytest.importorskip("pandas", reason="columns have names in a dataframe")
 
-LINEAR = [Pooled(), Independent(), HierarchicalBayes()]
+LINEAR = [Pooled(), Independent(), HierarchicalBayes(), TransferMetaLearner(selection="weighted")]
 BATCH = [
     BatchMetaLearner(n_estimators=1, random_state=0),
     BatchMetaLearner(conditioning="prior", random_state=0),

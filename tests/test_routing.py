@@ -28,7 +28,14 @@ from sklearn.tests.metadata_routing_common import (
     check_recorded_metadata,
 )
 
-from sklearn_meta import BatchMetaLearner, HierarchicalBayes, Independent, Pooled, Task
+from sklearn_meta import (
+    BatchMetaLearner,
+    HierarchicalBayes,
+    Independent,
+    Pooled,
+    Task,
+    TransferMetaLearner,
+)
 
 METAS = [
     Pooled(Ridge()),
@@ -39,12 +46,14 @@ METAS = [
     HierarchicalBayes(make_pipeline(StandardScaler(), Ridge())),
     BatchMetaLearner(Ridge(), n_estimators=2, random_state=0),
     BatchMetaLearner(LogisticRegression(), n_estimators=2, random_state=0),
+    TransferMetaLearner(Ridge()),
 ]
 GRIDS = {
     Pooled: {"standardize": [False, True]},
     Independent: {"standardize": [False, True]},
     HierarchicalBayes: {"random_effects": ["intercept", "all"]},
     BatchMetaLearner: {"n_shots": [(0, 5), 5]},
+    TransferMetaLearner: {"selection": ["weighted", "best"]},
 }
 each_meta = pytest.mark.parametrize(
     "meta", METAS, ids=lambda meta: f"{type(meta).__name__}-{type(meta.estimator).__name__}"

@@ -26,6 +26,7 @@ from sklearn_meta import (
     Independent,
     Pooled,
     Task,
+    TransferMetaLearner,
     few_shot_scorer,
     tasks_from_table,
 )
@@ -230,6 +231,17 @@ def test_search_over_a_penalty(tasks, cls):
     search = GridSearchCV(cls(Ridge()), params, scoring=SCORER, error_score="raise").fit(tasks)
     assert search.best_params_["estimator__alpha"] < 1e4
     assert len(np.unique(search.cv_results_["mean_test_score"])) > 3
+
+
+def test_search_over_transfer(tasks):
+    tasks = [Task(task.X[["a", "b"]], task.y, id=task.id) for task in tasks]
+    params = {"selection": ["stack", "best"], "source_weight": ["auto", 1.0]}
+    params["estimator__fit_intercept"] = [True, False]
+    search = GridSearchCV(
+        TransferMetaLearner(Ridge()), params, scoring=SCORER, cv=KFold(2), error_score="raise"
+    ).fit(tasks)
+    assert search.best_params_["estimator__fit_intercept"]
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 def test_search_over_a_classifier(tasks):

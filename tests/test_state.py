@@ -21,7 +21,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 import sklearn_meta
-from sklearn_meta import BatchMetaLearner, HierarchicalBayes, Independent, Pooled, Task
+from sklearn_meta import (
+    BatchMetaLearner,
+    HierarchicalBayes,
+    Independent,
+    Pooled,
+    Task,
+    TransferMetaLearner,
+)
 
 METAS = [
     Pooled(),
@@ -38,6 +45,7 @@ METAS = [
     BatchMetaLearner(make_pipeline(StandardScaler(), LogisticRegression()), random_state=0),
     BatchMetaLearner(conditioning="prior", random_state=0),
     BatchMetaLearner(LogisticRegression(), conditioning="prior", random_state=0),
+    TransferMetaLearner(),
 ]
 each_meta = pytest.mark.parametrize(
     "meta", METAS, ids=lambda meta: f"{type(meta).__name__}-{type(meta.estimator).__name__}"
@@ -136,7 +144,7 @@ def fits(make_table):
 
 
 @pytest.mark.parametrize("second", ["frame", "ids", "tasks", "described", "no ids"])
-@pytest.mark.parametrize("cls", [Pooled, Independent, HierarchicalBayes])
+@pytest.mark.parametrize("cls", [Pooled, Independent, HierarchicalBayes, TransferMetaLearner])
 @pytest.mark.filterwarnings("ignore:A single task")
 def test_a_second_fit_starts_afresh(cls, second, make_table):
     ways = fits(make_table)

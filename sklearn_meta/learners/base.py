@@ -166,6 +166,10 @@ class TaskwiseLearner(Learner):
         )
         return np.concatenate(rows)
 
+    def fit_row(self, X, y, sample_weight, class_prior, fit_params=None):
+        """The parameter row of one task, see :meth:`fit_each`."""
+        return _fit_task(self, X, y, sample_weight, class_prior, fit_params or {})
+
 
 def _seen_rows(X, y, sample_weight, fit_params):
     """Drop rows of weight 0: to the mathematics they are not there, to many estimators they are."""

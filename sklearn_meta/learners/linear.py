@@ -253,6 +253,11 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
         return self.join(*self.units.unfold(*self.split(theta)))
 
     @property
+    def has_closed_form(self):
+        """Whether a fit is least squares with an L2 penalty."""
+        return _has_closed_form(self.estimator)
+
+    @property
     def n_params(self):
         return self.n_outputs * (1 + self.n_features)
 
@@ -295,6 +300,10 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
 
     def make_estimator(self, row):
         return self.wrap(self._set(*self.split(row), names=self.feature_names))
+
+    def plain(self, row):
+        """The estimator of one parameter row, for transformed rows in an array."""
+        return self._set(*self.split(row), names=None)
 
     def read(self, fitted, class_prior=None, n_rows=1):
         coef = np.atleast_2d(fitted.coef_)
@@ -364,7 +373,7 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
         return super().fit_one(X, y, sample_weight, fit_params)
 
     def fit_each(self, table, class_prior, fit_params, n_jobs=None):
-        if fit_params or not _has_closed_form(self.estimator):
+        if fit_params or not self.has_closed_form:
             return super().fit_each(table, class_prior, fit_params, n_jobs)
         return self._fit_each_squared(table, class_prior)
 

@@ -1,0 +1,328 @@
+r"""Groups of sources that agree with each other.
+
+A source may contradict the others, and pooling then helps nobody. In landmarks ``z = [1, whitened
+x]`` the tasks of group k have linear models around a common one,
+
+    y = z' w_t + e,   w_t ~ N(c_k, noise_k P_k^-1),   e ~ N(0, noise_k),
+    P_k = diag(kappa_k, m_k, ..., m_k),
+
+so that with the residuals r of ``c_k`` the log-evidence of group k for a task is, up to a constant,
+
+    -(n log noise + log det(I + Z'Z P^-1) + (r'r - r'Z (Z'Z + P)^-1 Z'r) / noise) / 2.
+
+Labels of a classifier are one-hot targets here. Groups are found by Lloyd's iteration, all from
+``Z'Z``, ``Z'Y`` and ``Y'Y`` of every source.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+
+__all__ = ["Groups", "NEVER", "group_sources", "landmark_models", "ridge", "worth_grouping"]
+
+NEVER = 1e8  # a penalty, in rows, under which nothing moves
+KAPPA = (NEVER, 10.0, 1.0, 0.1, 0.01)
+M = (NEVER, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
+MOST_LANDMARKS = 30
+LEAST_SOURCES = 2  # of a group
+MOST_JUDGED = 200  # sources that judge whether groups help
+FEW_ROWS = 5  # of each, that say which group it is
+LEAST_GAIN = 0.05  # of groups in the squared error
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups of sources, each with a prior over the linear models of its tasks.
+
+    In landmarks ``z = [1, (x - centre) @ whiten]``: coefficients of a task in group k are
+    ``N(coef_k, noise_k diag(1 / kappa_k, 1 / m_k, ..., 1 / m_k))``.
+
+    Parameters
+    ----------
+    centre : ndarray of shape (n_features,)
+    whiten : ndarray of shape (n_features, rank)
+    coef : ndarray of shape (n_groups, rank + 1, n_outputs)
+    noise, kappa, m : ndarray of shape (n_groups,)
+    labels : ndarray of shape (n_sources,)
+        The group of every source.
+    """
+
+    centre: np.ndarray
+    whiten: np.ndarray
+    coef: np.ndarray
+    noise: np.ndarray
+    kappa: np.ndarray
+    m: np.ndarray
+    skill: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def n_groups(self):
+        return len(self.coef)
+
+    @property
+    def shares(self):
+        """What to expect of a target without rows: groups count as far as they explain."""
+        share = np.bincount(self.labels, minlength=self.n_groups) * np.maximum(self.skill, 1e-3)
+        return share / share.sum()
+
+    def landmarks(self, X):
+        X = np.where(np.isnan(X), self.centre, X)
+        return np.column_stack([np.ones(len(X)), (X - self.centre) @ self.whiten])
+
+    def chances(self, X, Y, weight):
+        """Probability of every group given a support, and given it without each of its rows.
+
+        Returns
+        -------
+        chance : ndarray of shape (n_groups,)
+        without : ndarray of shape (n_groups, n_rows)
+        """
+        log_chance = np.log(self.shares)
+        without = np.repeat(log_chance[:, None], len(X), axis=1)
+        if len(X) == 0 or self.n_groups == 1:
+            return softmax(log_chance), softmax(without, axis=0)
+        Z, root = self.landmarks(X), np.sqrt(weight)[:, None]
+        A = Z * root
+        for k in range(self.n_groups):
+            penalty = self.penalty(k)
+            inverse = np.linalg.inv(A.T @ A + np.diag(penalty))
+            r = (Y - Z @ self.coef[k]) * root
+            h = np.einsum("ni,ij,nj->n", A, inverse, A)
+            left = (r - A @ (inverse @ (A.T @ r))) ** 2 / np.maximum(1 - h, 1e-12)[:, None]
+            total = _evidence(A.T @ A, A.T @ r, np.sum(r**2), weight.sum(), penalty, self.noise[k])
+            of_row = Y.shape[1] * (np.log(self.noise[k]) - np.log(np.maximum(1 - h, 1e-12)))
+            log_chance[k] += total
+            without[k] += total + 0.5 * (of_row + left.sum(axis=1) / self.noise[k])
+        return softmax(log_chance), softmax(without, axis=0)
+
+    def predict(self, X, Y, weight, query):
+        """What a support and the groups say of other rows."""
+        chance, _ = self.chances(X, Y, weight)
+        Z, at = self.landmarks(X), self.landmarks(query)
+        guess = np.zeros((len(query), Y.shape[1]))
+        for k in range(self.n_groups):
+            A = (Z * weight[:, None]).T @ Z + np.diag(self.penalty(k))
+            step = np.linalg.solve(A, Z.T @ (weight[:, None] * (Y - Z @ self.coef[k])))
+            guess += chance[k] * (at @ (self.coef[k] + step))
+        return guess
+
+    def penalty(self, k):
+        """The diagonal of ``P_k``."""
+        return np.r_[self.kappa[k], np.full(self.coef.shape[1] - 1, self.m[k])]
+
+
+def _evidence(G, c, squares, n, penalty, noise):
+    """Log-evidence of residuals with moments ``G = Z'Z, c = Z'r``, for a batch of tasks."""
+    quadratic, log_det = _parts(G, c, squares, penalty)
+    n_outputs = c.shape[-1]
+    return -0.5 * (n_outputs * (n * np.log(noise) + log_det) + quadratic / noise)
+
+
+def _parts(G, c, squares, penalty):
+    A = G + np.diag(penalty)
+    fitted = np.sum(c * np.linalg.solve(A, c), axis=(-2, -1))
+    return squares - fitted, np.linalg.slogdet(A)[1] - np.log(penalty).sum()
+
+
+class _Moments:
+    """``Z'Z, Z'Y, Y'Y`` of every source."""
+
+    def __init__(self, Z, Y, offsets, weight):
+        blocks = [slice(a, b) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        self.n = np.array([weight[b].sum() for b in blocks])
+        self.G = np.stack([(Z[b] * weight[b, None]).T @ Z[b] for b in blocks])
+        self.C = np.stack([(Z[b] * weight[b, None]).T @ Y[b] for b in blocks])
+        self.squares = np.array([np.sum(weight[b, None] * Y[b] ** 2) for b in blocks])
+
+    def residuals(self, coef, members):
+        """Moments of the residuals of a model."""
+        G, C = self.G[members], self.C[members]
+        c = C - G @ coef
+        squares = self.squares[members] - np.sum(coef * (C + c), axis=(-2, -1))
+        return G, c, np.maximum(squares, 0), self.n[members]
+
+
+def worth_grouping(X, Y, offsets, weight, n_groups, rng):
+    """The groups of sources, as many as lower the error on a source after a few of its rows.
+
+    Parameters
+    ----------
+    X, Y, offsets, weight, n_groups
+        See :func:`group_sources`.
+    rng : numpy.random.Generator
+        Draws the rows.
+
+    Returns
+    -------
+    Groups
+    """
+    one = group_sources(X, Y, offsets, weight, 1)
+    several = group_sources(X, Y, offsets, weight, n_groups)
+    if several.n_groups == 1:
+        return one
+    errors = np.zeros(2)
+    sizes = np.diff(offsets)
+    for a in rng.permutation(len(sizes))[:MOST_JUDGED]:
+        n = min(FEW_ROWS, sizes[a] // 2)
+        rows = offsets[a] + rng.permutation(sizes[a])
+        support, query = rows[:n], rows[n:]
+        for g, groups in enumerate((one, several)):
+            guess = groups.predict(X[support], Y[support], weight[support], X[query])
+            errors[g] += np.mean((Y[query] - guess) ** 2)
+    return several if errors[1] < (1 - LEAST_GAIN) * errors[0] else one
+
+
+def landmark_models(groups, X, Y, offsets, weight):
+    """A cheap model of every source: the posterior mean of its coefficients in its group.
+
+    Returns
+    -------
+    ndarray of shape (n_sources, n_landmarks, n_outputs)
+    """
+    moments = _Moments(groups.landmarks(X), Y, offsets, weight)
+    models = np.empty(moments.C.shape)
+    for k in range(groups.n_groups):
+        own = np.flatnonzero(groups.labels == k)
+        G, c, _, _ = moments.residuals(groups.coef[k], own)
+        models[own] = groups.coef[k] + np.linalg.solve(G + np.diag(groups.penalty(k)), c)
+    return models
+
+
+def group_sources(X, Y, offsets, weight, n_groups, *, max_iter=20):
+    """Cut sources into groups by Lloyd's iteration on their evidence.
+
+    It starts from one group. A group is cut in two by the sign of the first principal component of
+    the gradients of its sources; the cut that raises the evidence most is kept.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    Y : ndarray of shape (n_rows, n_outputs)
+    offsets : ndarray of shape (n_sources + 1,)
+        Source a has the rows ``offsets[a]:offsets[a + 1]``.
+    weight : ndarray of shape (n_rows,)
+    n_groups : int
+        Most groups.
+
+    Returns
+    -------
+    Groups
+        The first group has most sources.
+    """
+    with np.errstate(invalid="ignore"):
+        known = (~np.isnan(X)).sum(axis=0)
+        X = np.where(np.isnan(X), np.nansum(X, axis=0) / np.maximum(known, 1), X)
+    _, centre, whiten = ridge(X, Y, weight, 0.0, True)
+    whiten = whiten[:, -MOST_LANDMARKS:]  # of the directions of most variance
+    Z = np.column_stack([np.ones(len(X)), (X - centre) @ whiten])
+    moments = _Moments(Z, Y, offsets, weight)
+    labels = np.zeros(len(moments.n), dtype=np.intp)
+    found = [_fit_group(moments, np.arange(len(labels)))]
+    best = _scores(moments, found).max(axis=0).sum()
+    while len(found) < n_groups:
+        trials = []
+        for k in range(len(found)):
+            members = np.flatnonzero(labels == k)
+            if len(members) < 2 * LEAST_SOURCES:
+                continue
+            for side in _sides(moments, found[k][0], members):
+                trial = labels.copy()
+                trial[members[side]] = len(found)
+                trials.append(_lloyd(moments, trial, max_iter))
+        trials = [t for t in trials if t is not None and t[2] > best]
+        if not trials:
+            break
+        labels, found, best = max(trials, key=lambda t: t[2])
+    order = np.argsort(-np.bincount(labels, minlength=len(found)), kind="stable")
+    coef, noise, kappa, m = (np.array(part)[order] for part in zip(*found, strict=True))
+    labels = np.argsort(order)[labels]
+    members = [np.flatnonzero(labels == k) for k in range(len(order))]
+    skill = np.array([_skill(moments, c, own) for c, own in zip(coef, members, strict=True)])
+    return Groups(centre, whiten, coef, noise, kappa, m, skill, labels)
+
+
+def _skill(moments, coef, members):
+    """Share of the variance that a model explains."""
+    n, level = moments.n[members].sum(), moments.C[members, 0].sum(axis=0)
+    total = moments.squares[members].sum() - np.sum(level**2) / max(n, 1e-300)
+    left = moments.residuals(coef, members)[2].sum()
+    return 1 - left / max(total, 1e-300)
+
+
+def _lloyd(moments, labels, max_iter):
+    best = None
+    for _ in range(max_iter):
+        if np.bincount(labels).min() < LEAST_SOURCES:
+            break
+        found = [_fit_group(moments, np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]
+        scores = _scores(moments, found)
+        scores += np.log(np.bincount(labels) / len(labels))[:, None]
+        total = scores.max(axis=0).sum()
+        if best is not None and total <= best[2] + 1e-9 * abs(total):
+            break
+        best = labels, found, total
+        labels = scores.argmax(axis=0)
+        if len(np.unique(labels)) < len(found):
+            break
+    return best
+
+
+def _fit_group(moments, members):
+    """Pooled model of some sources, and the noise, kappa and m of greatest evidence."""
+    total = moments.G[members].sum(axis=0)
+    ridge_ = 1e-9 * np.trace(total) / len(total) * np.eye(len(total))
+    coef = np.linalg.solve(total + ridge_, moments.C[members].sum(axis=0))
+    some = members[:: max(1, len(members) // 200)]
+    G, c, squares, n = moments.residuals(coef, some)
+    n_outputs, n_values = c.shape[-1], n.sum() * c.shape[-1]
+    floor = max(1e-12 * moments.squares.sum() / max(moments.n.sum(), 1e-300), 1e-300)
+    best = None
+    for kappa in KAPPA:
+        for m in M:
+            penalty = np.r_[kappa, np.full(len(coef) - 1, m)]
+            quadratic, log_det = _parts(G, c, squares, penalty)
+            noise = max(quadratic.sum() / n_values, floor)
+            score = -n_values * np.log(noise) - n_outputs * log_det.sum()
+            if best is None or score > best[0]:
+                best = score, noise, kappa, m
+    return coef, *best[1:]
+
+
+def _scores(moments, found):
+    """Log-evidence of every group for every source."""
+    everyone = np.arange(len(moments.n))
+    scores = []
+    for coef, noise, kappa, m in found:
+        penalty = np.r_[kappa, np.full(len(coef) - 1, m)]
+        G, c, squares, n = moments.residuals(coef, everyone)
+        scores.append(_evidence(G, c, squares, n, penalty, noise))
+    return np.array(scores)
+
+
+def _sides(moments, coef, members):
+    """Masks of members to begin a cut with: one side of the first principal components of the
+    gradients, and those that the model fits badly."""
+    _, c, squares, n = moments.residuals(coef, members)
+    n = np.maximum(n, 1e-300)
+    gradients = c.reshape(len(members), -1) / np.sqrt(n)[:, None]
+    _, _, axes = np.linalg.svd(gradients, full_matrices=False)
+    sides = [gradients @ axis > 0 for axis in axes[:3]]
+    sides += [squares / n > np.quantile(squares / n, q) for q in (0.5, 0.75)]
+    return [side for side in sides if 0 < side.sum() < len(side)]
+
+
+def ridge(X, Y, weight, alpha, intercept):
+    """Least squares with an L2 penalty; mean and square root of the covariance of the rows."""
+    total = weight.sum()
+    centre, level = np.zeros(X.shape[1]), np.zeros(Y.shape[1])
+    if intercept:
+        centre, level = weight @ X / total, weight @ Y / total
+    Z, root = X - centre, np.sqrt(weight)[:, None]
+    values, vectors = np.linalg.eigh((Z * root).T @ (Z * root))
+    kept = values > max(values[-1], 0) * 1e-10
+    values, vectors = values[kept], vectors[:, kept]
+    moment = vectors.T @ ((Z * weight[:, None]).T @ (Y - level))
+    w = vectors @ (moment / (values + alpha)[:, None])
+    return np.vstack([level - centre @ w, w]), centre, vectors * np.sqrt(total / values)

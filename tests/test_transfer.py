@@ -1,0 +1,333 @@
+"""TransferMetaLearner: what helps, what must not harm, and what differs between tasks."""
+
+import copy
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_meta import Independent, Pooled, Task, TransferDisplay, TransferMetaLearner
+from sklearn_meta.datasets import make_linear_tasks
+
+SELECTIONS = ["best", "weighted", "stack"]
+each_selection = pytest.mark.parametrize("selection", SELECTIONS)
+
+
+def sources_and_targets(n_sources=12, n_targets=8, seed=0, **params):
+    params = {"n_rows": 30, "n_features": 3, "noise": 0.5} | params
+    tasks = make_linear_tasks(n_sources + n_targets, random_state=seed, **params)
+    return tasks[:n_sources], tasks[n_sources:]
+
+
+def error(model, targets, n_shots):
+    errors = []
+    for task in targets:
+        adapted = copy.copy(model).adapt(task.X[:n_shots], task.y[:n_shots])
+        errors.append(np.mean((adapted.predict(task.X[n_shots:]) - task.y[n_shots:]) ** 2))
+    return np.mean(errors)
+
+
+def negated(tasks, n_bad):
+    return [Task(t.X, -t.y, id=t.id) if i < n_bad else t for i, t in enumerate(tasks)]
+
+
+def labelled(tasks, cuts=(0.0,)):
+    names = np.array(["a", "b", "c"])
+    return [Task(t.X, names[np.digitize(t.y, cuts)], id=t.id) for t in tasks]
+
+
+# -- what helps ------------------------------------------------------------------------------------
+
+
+@each_selection
+def test_the_source_that_is_the_target_is_found(selection):
+    sources, targets = sources_and_targets()
+    rng = np.random.default_rng(0)
+    twin = rng.standard_normal((40, 3))
+    coef = [9.0, -9.0, 9.0]
+    sources = [*sources, Task(twin, 20 + twin @ coef, id="twin")]
+    model = TransferMetaLearner(selection=selection).meta_fit(sources)
+    X = rng.standard_normal((30, 3))
+    y = 20 + X @ coef + 0.1 * rng.standard_normal(30)
+    model.adapt(X[:4], y[:4])
+    assert model.best_source_ == "twin"
+    assert model.score(X[4:], y[4:]) > 0.99 or selection == "stack"
+    assert model.score(X[4:], y[4:]) > 0.9
+    shares = model.source_weights_.sum() + model.pooled_weight_ + model.target_weight_
+    assert_allclose(shares, 1)
+
+
+@pytest.mark.parametrize("n_shots", [5, 10, 20])
+def test_the_stack_is_no_worse_than_pooled_and_independent(n_shots):
+    for covariance in (0.01, 1.0):  # tasks that hardly differ, and that do
+        sources, targets = sources_and_targets(20, 20, covariance=covariance * np.eye(4))
+        errors = [
+            error(meta.meta_fit(sources), targets, n_shots)
+            for meta in (TransferMetaLearner(), Pooled(), Independent())
+        ]
+        assert errors[0] < 1.03 * min(errors[1:])
+
+
+def test_harmful_sources_do_not_harm():
+    sources, targets = sources_and_targets(40, 20, mean=[1, 3, -3, 3])
+    clean = TransferMetaLearner().meta_fit(sources[20:])
+    harmed = TransferMetaLearner().meta_fit(negated(sources, 20))
+    for n_shots in (5, 10):
+        assert error(harmed, targets, n_shots) < 1.15 * error(clean, targets, n_shots)
+    task = targets[0]
+    harmed.adapt(task.X[:10], task.y[:10])
+    assert harmed.source_scores_[:20].min() > harmed.source_scores_[20:].max()
+    assert harmed.source_weights_[:20].sum() < 0.01
+
+
+@each_selection
+def test_without_rows_the_other_sources_judge(selection):
+    sources, (target, *_) = sources_and_targets(mean=[1, 3, -3, 3])
+    sources = negated(sources, 3)
+    model = TransferMetaLearner(selection=selection).meta_fit(sources)
+    expected = model.predict(target.X)
+    assert model.best_source_ not in [0, 1, 2]
+    assert np.isfinite(model.source_scores_).all()
+    assert_array_equal(model.adapt(target.X[:0], target.y[:0]).predict(target.X), expected)
+    assert np.corrcoef(expected, target.y)[0, 1] > 0.5
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+@each_selection
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_selections_learn_from_the_target(selection, fit_intercept):
+    sources, targets = sources_and_targets(20, 10)
+    model = TransferMetaLearner(Ridge(fit_intercept=fit_intercept), selection=selection)
+    model.meta_fit(sources)
+    assert error(model, targets, 20) < 0.5 * error(model, targets, 0)
+
+
+def test_a_low_temperature_is_the_best_source():
+    sources, (target, *_) = sources_and_targets()
+    model = TransferMetaLearner(selection="weighted", temperature=1e-6, source_weight=1.0)
+    model.meta_fit(sources).adapt(target.X[:5], target.y[:5])
+    best = TransferMetaLearner(selection="best", source_weight=1.0)
+    best.meta_fit(sources).adapt(target.X[:5], target.y[:5])
+    assert_allclose(model.predict(target.X), best.predict(target.X))
+    flat = TransferMetaLearner(selection="weighted", temperature=1e9).meta_fit(sources)
+    flat.adapt(target.X[:5], target.y[:5])
+    assert_allclose(flat.source_weights_, 1 / 14, rtol=1e-3)
+
+
+def test_a_refit_is_the_fit_on_the_concatenation():
+    sources, (target, *_) = sources_and_targets(1, 1)
+    X, y = target.X[:6], sources[0].y[:6] * 0 + sources[0].X[:6] @ np.ones(3)
+    source = Task(sources[0].X, sources[0].X @ np.ones(3) + 0.1, id="s")
+    model = TransferMetaLearner(Ridge(), selection="best", source_weight=0.3).meta_fit([source])
+    model.adapt(X, y)
+    rows, targets = np.concatenate([source.X, X]), np.concatenate([source.y, y])
+    weight = np.r_[np.full(len(source.y), 0.3), np.ones(6)]
+    expected = Ridge().fit(rows, targets, sample_weight=weight)
+    if model.source_weights_[0] == 1:
+        assert_allclose(model.estimator_.coef_, expected.coef_)
+    assert model.source_weights_[0] + model.pooled_weight_ + model.target_weight_ == 1
+
+
+def test_max_sources_are_the_nearest():
+    sources, (target, *_) = sources_and_targets(40, 1)
+    model = TransferMetaLearner(max_sources=5).meta_fit(sources)
+    model.adapt(target.X[:10], target.y[:10])
+    looked_at = np.isfinite(model.source_scores_)
+    assert looked_at.sum() == 5 and not model.source_weights_[~looked_at].any()
+    every = TransferMetaLearner(max_sources=40).meta_fit(sources)
+    every.adapt(target.X[:10], target.y[:10])
+    assert np.nanmin(model.source_scores_) <= np.quantile(every.source_scores_, 0.1)
+
+
+def test_weights_of_learners_that_have_none():
+    sources, (target, *_) = sources_and_targets(3, 1)
+    model = TransferMetaLearner(
+        KNeighborsRegressor(3), selection="best", source_weight=0.5, random_state=0
+    ).meta_fit(sources)
+    first = model.adapt(target.X[:9], target.y[:9]).predict(target.X)
+    assert_array_equal(model.adapt(target.X[:9], target.y[:9]).predict(target.X), first)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_workers_do_not_change_results(n_jobs):
+    sources, (target, *_) = sources_and_targets(5, 1)
+    wrapped = HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=3)
+    model = TransferMetaLearner(wrapped, n_jobs=n_jobs, random_state=0).meta_fit(sources)
+    one = TransferMetaLearner(wrapped, random_state=0).meta_fit(sources)
+    for m in (model, one):
+        m.adapt(target.X[:8], target.y[:8])
+    assert_array_equal(model.predict(target.X), one.predict(target.X))
+
+
+# -- classification --------------------------------------------------------------------------------
+
+
+@each_selection
+@pytest.mark.parametrize("wrapped", [LogisticRegression(), DecisionTreeClassifier(max_depth=3)])
+def test_classification(selection, wrapped):
+    sources, targets = sources_and_targets(6, 1, mean=[0, 3, -3, 3])
+    sources, (target,) = labelled(sources), labelled(targets)
+    model = TransferMetaLearner(wrapped, selection=selection, random_state=0).meta_fit(sources)
+    for n_shots in (0, 1, 10):
+        model.adapt(target.X[:n_shots], target.y[:n_shots])
+        proba = model.predict_proba(target.X)
+        assert_allclose(proba.sum(axis=1), 1)
+        assert_array_equal(model.classes_[proba.argmax(axis=1)], model.predict(target.X))
+        assert model.score(target.X, target.y) > 0.6
+
+
+@pytest.mark.parametrize("wrapped", [LogisticRegression(), DecisionTreeClassifier(max_depth=3)])
+def test_sources_of_differing_labels_match_by_label(wrapped):
+    sources, targets = sources_and_targets(8, 1, mean=[0, 3, -3, 3])
+    sources = labelled(sources, (-2.0, 2.0))
+    (target,) = labelled(targets, (-2.0, 2.0))
+    sources = [
+        t.rows(np.flatnonzero(t.y != ("a" if i % 2 else "c"))) for i, t in enumerate(sources)
+    ]
+    sources.append(Task(sources[0].X, np.full(len(sources[0].X), "b"), id="one class"))
+    model = TransferMetaLearner(wrapped, random_state=0).meta_fit(sources)
+    model.adapt(target.X[:6], target.y[:6])
+    assert model.classes_.tolist() == ["a", "b", "c"]
+    assert model.score(target.X, target.y) > 0.5
+
+
+def test_a_class_that_no_source_has_is_learned_from_the_target():
+    sources, targets = sources_and_targets(6, 1, mean=[0, 3, -3, 3])
+    sources, (target,) = labelled(sources), labelled(targets)
+    new = np.where(target.X[:, 0] > 1, "new", target.y)
+    model = TransferMetaLearner(LogisticRegression(), random_state=0).meta_fit(sources)
+    model.adapt(target.X, new)
+    assert model.classes_.tolist() == ["a", "b", "new"]
+    assert model.predict_proba(target.X).shape == (30, 3)
+    assert "new" in model.predict(target.X)
+    model.adapt(target.X, target.y)
+    assert model.classes_.tolist() == ["a", "b"]
+
+
+# -- columns ---------------------------------------------------------------------------------------
+
+
+def frames(tasks, dropped):
+    pd = pytest.importorskip("pandas", reason="columns have names in a dataframe")
+    frame = [pd.DataFrame(t.X, columns=list("abc")) for t in tasks]
+    return [
+        Task(X.drop(columns=dropped(i)), t.y, id=f"s{i}")
+        for i, (X, t) in enumerate(zip(frame, tasks, strict=True))
+    ]
+
+
+@each_selection
+def test_shared_columns(selection):
+    sources, (target, *_) = sources_and_targets(9, 1, mean=[1, 3, -3, 0.1])
+    sources = frames(sources, lambda i: ["c"] if i % 3 == 0 else [])
+    sources.append(Task(sources[0].X[["a"]].rename(columns={"a": "z"}), sources[0].y, id="odd"))
+    model = TransferMetaLearner(columns="shared", selection=selection)
+    with pytest.warns(UserWarning, match="'odd'"):
+        model.meta_fit(sources)
+    assert list(model.refused_sources_) == ["odd"]
+    (whole,) = frames([target], lambda i: [])
+    for columns in (["a", "b"], ["b", "a", "c"], ["a"]):
+        X = whole.X[columns]
+        model.adapt(X[:12], target.y[:12])
+        assert sorted(model.estimator_.feature_names_in_) == sorted(columns)
+        assert np.isfinite(model.predict(X)).all()
+        assert model.score(X[12:], target.y[12:]) > 0.3 or columns == ["a"]
+    with pytest.raises(ValueError, match=r"shares no column.*\['q'\]"):
+        model.adapt(X.rename(columns={"a": "q"}), target.y)
+    with pytest.raises(ValueError, match="column 0 of X contains NaN"):
+        model.adapt(X.assign(a=np.where(np.arange(30) == 3, np.nan, X["a"])), target.y)
+
+
+def test_the_same_columns_in_all_sources_are_the_plain_case():
+    sources, (target, *_) = sources_and_targets()
+    plain = TransferMetaLearner().meta_fit(sources)
+    shared = TransferMetaLearner(columns="shared").meta_fit(frames(sources, lambda i: []))
+    (frame,) = frames([target], lambda i: [])
+    plain.adapt(target.X[:5], target.y[:5])
+    shared.adapt(frame.X[:5], frame.y[:5])
+    assert_allclose(shared.predict(frame.X), plain.predict(target.X))
+
+
+def test_no_shared_columns():
+    sources, _ = sources_and_targets(2, 0)
+    sources = frames(sources, lambda i: ["b", "c"] if i else ["a"])
+    with pytest.raises(ValueError, match="no two sources share a column"):
+        TransferMetaLearner(columns="shared").meta_fit(sources)
+
+
+def test_a_projection_joins_arrays_of_differing_width():
+    rng = np.random.default_rng(0)
+    tasks = []
+    for t in range(9):
+        z = rng.standard_normal((30, 1))
+        X = z * [3.0, 3.0, 3.0, 3.0][: 3 + t % 2] + 0.01 * rng.standard_normal((30, 3 + t % 2))
+        tasks.append(Task(X, 5 * np.ravel(z) ** 2, id=t))
+    *sources, target = tasks
+    model = TransferMetaLearner(HistGradientBoostingRegressor(max_iter=30), projection=PCA(1))
+    model.meta_fit(sources)
+    model.adapt(target.X[:15], target.y[:15])
+    assert model.score(target.X[15:], target.y[15:]) > 0.5
+    assert_array_equal(model.estimator_.predict(target.X), model.predict(target.X))
+    with pytest.raises(ValueError, match="X has 4 columns, and the task that predicts has 3"):
+        model.predict(sources[1].X)
+    with pytest.raises(ValueError, match="projection cannot be fitted"):
+        TransferMetaLearner(projection=PCA(3)).meta_fit(sources).adapt(target.X[:2], target.y[:2])
+
+
+@pytest.mark.parametrize("params", [{"columns": "shared"}, {"projection": PCA(1)}])
+def test_differing_columns_and_a_pipeline_inside(params):
+    sources, _ = sources_and_targets()
+    model = TransferMetaLearner(make_pipeline(StandardScaler(), Ridge()), **params)
+    with pytest.raises(ValueError, match="cannot wrap a Pipeline"):
+        model.meta_fit(frames(sources, lambda i: []) if "columns" in params else sources)
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+
+def test_a_source_that_cannot_be_fitted_is_left_out():
+    sources, (target, *_) = sources_and_targets(5, 1)
+    good = [Task(t.X, np.exp(t.y / 10), id=f"s{i}") for i, t in enumerate(sources)]
+    bad = Task(good[0].X, -good[0].y, id="bad")
+    with pytest.warns(UserWarning, match="task 'bad'.*y"):
+        model = TransferMetaLearner(PoissonRegressor()).meta_fit([*good, bad])
+    assert list(model.refused_sources_) == ["bad"]
+    assert len(model.source_scores_) == 5
+    with pytest.raises(ValueError, match="no source could be fitted.*'bad'"):
+        TransferMetaLearner(PoissonRegressor()).meta_fit([bad])
+
+
+@each_selection
+@pytest.mark.parametrize("wrapped", [None, LinearRegression(), KNeighborsRegressor(2)])
+def test_one_source_and_tiny_targets(selection, wrapped):
+    (source,), (target, *_) = sources_and_targets(1, 1)
+    model = TransferMetaLearner(wrapped, selection=selection).meta_fit([source])
+    for n_shots in (0, 1, 2, 3):
+        model.adapt(target.X[:n_shots], target.y[:n_shots])
+        assert np.isfinite(model.predict(target.X)).all()
+
+
+# -- picture ---------------------------------------------------------------------------------------
+
+
+def test_display():
+    plt = pytest.importorskip("matplotlib.pyplot", reason="draws")
+    sources, (target, *_) = sources_and_targets(30, 1)
+    model = TransferMetaLearner().meta_fit(sources).adapt(target.X[:8], target.y[:8])
+    display = TransferDisplay.from_estimator(model, max_sources=8)
+    risk = model.source_scores_[display.shown_]
+    assert len(display.bars_) == 8 and (np.diff(risk) >= 0).all()
+    assert_allclose([bar.get_width() for bar in display.bars_], risk)
+    assert str(model.best_source_) in display.ax_.get_yticklabels()[0].get_text()
+    with pytest.raises(TypeError, match="Pooled has no sources"):
+        TransferDisplay.from_estimator(Pooled().meta_fit(sources))
+    plt.close("all")
