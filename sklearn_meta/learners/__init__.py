@@ -8,7 +8,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 
 from .._sklearn import get_feature_names
-from ._losses import Squared
+from ._losses import Logistic, Multinomial, Squared
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, n_chunks
 from .blackbox import BlackBoxLearner
@@ -24,6 +24,7 @@ __all__ = [
     "Learner",
     "LinearLearner",
     "Scaling",
+    "has_class_outputs",
     "has_network",
     "is_squared_linear",
     "last_step",
@@ -42,6 +43,16 @@ def has_network(estimator, perceptrons):
     """Whether the estimator's own parameters are known: linear ones, perceptrons if asked for."""
     kind = type(last_step(estimator))
     return kind in LINEAR or (perceptrons and kind in MLP)
+
+
+def has_class_outputs(estimator):
+    """Whether its own parameters are one output per class, with logistic or multinomial loss."""
+    estimator = last_step(estimator)
+    if not is_classifier(estimator) or not has_network(estimator, True):
+        return False
+    if type(estimator) in MLP:
+        return True
+    return isinstance(LINEAR[type(estimator)].loss(estimator, 3), (Logistic, Multinomial))
 
 
 def is_squared_linear(estimator):
