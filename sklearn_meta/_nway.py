@@ -1,10 +1,10 @@
 """N-way tasks on arrays: every task has its own labels, outputs carry no meaning.
 
-The labels of task t in their order, ``c_0 < c_1 < ... < c_(n_t - 1)``, are outputs 0 to n_t - 1 of a
-learner with ``N = max_t n_t`` outputs. In an episode of meta-training, output j is class ``pi(j)``
-for a random permutation pi of 0..N-1, drawn anew for every task, so that no output can stand for a
-label; what is learned is to tell apart whatever the support shows (Vinyals et al. 2016, Finn et al.
-2017). A task with fewer than N classes leaves the last outputs unused: they are cut off before
+The labels of task t in their order, ``c_0 < c_1 < ... < c_(n_t - 1)``, are outputs 0 to n_t - 1 of
+a learner with ``N = max_t n_t`` outputs. In an episode of meta-training, output j is class
+``pi(j)`` for a random permutation pi of 0..N-1, drawn anew for every task, so that no output can
+stand for a label; what is learned is to tell apart whatever the support shows (Vinyals et al.
+2016). A task with fewer than N classes leaves the last outputs unused: they are cut off before
 predicting (:func:`narrow`).
 
 References
@@ -107,22 +107,23 @@ def task_classes(table):
             f"{name} has no rows, and with classes='per_task' the labels of a task are known only "
             "from its rows. Adapt to at least one row of each of its classes."
         )
-    distinct, rank = _ranks(table)
-    pairs, position = np.unique(table.codes * len(distinct) + rank, return_inverse=True)
-    task, label = pairs // max(1, len(distinct)), pairs % max(1, len(distinct))
-    counts = np.bincount(task, minlength=table.n_tasks)
+    rank = _ranks(table)
+    _, row, position = np.unique(
+        table.codes * (1 + rank.max(initial=0)) + rank, return_index=True, return_inverse=True
+    )
+    counts = np.bincount(table.codes[row], minlength=table.n_tasks)
     first = np.cumsum(counts) - counts
     column = np.minimum(np.arange(counts.max(initial=1)), counts[:, None] - 1)
-    classes = TaskClasses(distinct[label[first[:, None] + column]], counts)
+    classes = TaskClasses(table.y[row[first[:, None] + column]], counts)
     return classes, position - first[table.codes]
 
 
 def _ranks(table):
-    """The distinct labels, numbers before text, and the place of every row's among them."""
+    """The place of every row's label among those of all tasks, numbers before text."""
     y = table.y
     if y.dtype.kind != "O":
         _check_numbers(y, np.arange(len(y)), table)
-        return np.unique(y, return_inverse=True)
+        return np.unique(y, return_inverse=True)[1]
     text = np.fromiter((isinstance(label, str) for label in y), dtype=bool, count=len(y))
     first = table.offsets[:-1][table.codes]
     odd = np.flatnonzero(text != text[first])
@@ -132,16 +133,14 @@ def _ranks(table):
             f"{table.where(i)}: y is {plain(y[i])!r}, and {plain(y[first[i]])!r} in the first row "
             "of this task: labels of a task must be all strings or all numbers."
         )
-    parts, rank, n_before = [], np.empty(len(y), dtype=np.intp), 0
+    rank, n_before = np.empty(len(y), dtype=np.intp), 0
     for rows in (np.flatnonzero(~text), np.flatnonzero(text)):
         values = np.array(y[rows].tolist())
         _check_numbers(values, rows, table)
         distinct, own = np.unique(values, return_inverse=True)
         rank[rows] = own + n_before
         n_before += len(distinct)
-        if len(rows):
-            parts.append(distinct)
-    return parts[0] if len(parts) == 1 else np.concatenate([p.astype(object) for p in parts]), rank
+    return rank
 
 
 def _check_numbers(values, rows, table):

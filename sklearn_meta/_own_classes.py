@@ -134,9 +134,7 @@ class OwnClassesMixin(BaseMetaEstimator):
                 hint = ", or pass the ids of remembered tasks" if len(self._remembered_ids) else ""
                 raise NotFittedError(f"adapt first{hint}: {UNKNOWN} (classes='per_task').")
             index = np.zeros(len(X), dtype=np.intp)
-            return predict_narrow(
-                self.learner_, method, self._current, X, index, self.classes_
-            )
+            return predict_narrow(self.learner_, method, self._current, X, index, self.classes_)
         task = self._remembered_ids.positions(ids)
         if (task < 0).any():
             i = int(np.argmax(task < 0))

@@ -27,8 +27,8 @@ from sklearn.utils import check_random_state
 from ._chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ._episodes import EpisodeSampler, all_rows
 from ._gradient import Penalty
-from ._sklearn import Interval, StrOptions
 from ._own_classes import OwnClassesMixin
+from ._sklearn import Interval, StrOptions
 from .optimizers import OPTIMIZERS, clip_norm
 from .tasks import padded_batches
 
