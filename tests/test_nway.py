@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import GridSearchCV
@@ -215,6 +217,46 @@ def test_results_depend_on_the_seed_only(kind):
     )
     assert_array_equal(first, second)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"outer_solver": "lbfgs"}, {"early_stopping": True, "validation_fraction": 0.3}],
+    ids=["lbfgs", "early stopping"],
+)
+def test_ways_of_training(params):
+    meta = make(estimator=WRAPPED["mlp"], max_iter=10, **params).meta_fit(TASKS)
+    assert meta.n_iter_ > 0
+    assert few_shot_scorer(n_shots=3)(meta, TASKS) > 0.8
+
+
+def test_warm_start_goes_on_with_as_many_classes():
+    meta = make(warm_start=True).meta_fit(TASKS).meta_fit([PAIR])
+    assert meta.n_iter_ == 10
+    assert len(meta.adapt(NEW.X, NEW.y).classes_) == 3
+
+
+def test_dataframes_keep_their_columns():
+    def frame(task):
+        return Task(pd.DataFrame(task.X, columns=["a", "b", "c"]), task.y, id=task.id)
+
+    meta = make().meta_fit([frame(task) for task in TASKS])
+    new, plain = frame(NEW), fresh().adapt(NEW.X, NEW.y)
+    assert_array_equal(meta.adapt(new.X, new.y).predict(new.X), plain.predict(NEW.X))
+    for y in (new.y, np.full(len(new.y), "only")):
+        estimator = meta.adapt(new.X, y).estimator_
+        assert estimator.feature_names_in_.tolist() == ["a", "b", "c"]
+        assert estimator.n_features_in_ == 3
+
+
+def test_callbacks_score_new_tasks():
+    X, y, ids = long_table(TASKS)
+    X = np.column_stack([X, np.unique(ids, return_inverse=True)[1]])
+    monitor = ScoringMonitor(scoring={"few_shot": few_shot_scorer(n_shots=2)})
+    make(task_column=3).set_callbacks(monitor).fit(X, y)
+    scores = [entry["few_shot"] for entry in monitor.get_logs().data if "few_shot" in entry]
+    assert len(scores) == 6  # of five epochs, and of the end
+    assert min(scores) > 0.7
 
 
 def test_pickle_and_clone():
