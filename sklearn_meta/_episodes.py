@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from ._network import Batch, mean_weight
+from ._nway import permuted, shots_per_class
 
 __all__ = ["EpisodeSampler", "all_rows"]
 
@@ -27,6 +28,10 @@ class EpisodeSampler:
     keep_query : bool, default=True
         Whether a task keeps at least half of its rows (rounded up) for the query, however many
         shots are asked for, unless its support is fixed.
+    codes : ndarray of shape (n_rows,), default=None
+        Which of the classes of its task a row is of, where each task has its own classes. Supports
+        then have ``n_shots`` rows of each class (not without ``keep_query``: minibatches are drawn
+        from all rows), and the outputs of each episode are permuted, see ``_nway.py``.
     """
 
     learner: object
@@ -35,14 +40,24 @@ class EpisodeSampler:
     n_shots: tuple
     n_query: object = None
     keep_query: bool = True
+    codes: object = None
 
-    def draw(self, tasks, rng):
+    def permutations(self, tasks, rng):
+        """Which class is which output in an episode of every task; None if always the same."""
+        if self.codes is None:
+            return None
+        n_way = len(self.learner.classes)
+        return np.argsort(rng.random((len(tasks), n_way)), axis=1)
+
+    def draw(self, tasks, rng, permutations=None):
         """Supports and queries of some tasks.
 
         Parameters
         ----------
         tasks : ndarray of shape (n_batch,)
         rng : numpy.random.Generator
+        permutations : ndarray of shape (n_batch, n_classes), default=None
+            From :meth:`permutations`; None: new ones.
 
         Returns
         -------
@@ -58,19 +73,33 @@ class EpisodeSampler:
         most = sizes // 2 if self.keep_query else sizes
         n_support = np.minimum(n_shots, most)
         start, first_row = n_support, self.table.offsets[tasks][:, None]
+        real = place < sizes[:, None]
+        may, half = real, np.ones(len(tasks), dtype=bool)  # rows for supports, of them at most half
         if self.table.role is not None:  # fixed supports come first, then free rows, then queries
             role = self.table.role[np.minimum(first_row + place, len(self.table.role) - 1)]
             keys += np.where(role == 1, 0, np.where(role == 0, 1, 2))
-            real = place < sizes[:, None]
             n_fixed = ((role == 1) & real).sum(axis=1)
             fixed = ((role > 0) & real).any(axis=1)
             n_support = np.where(fixed, np.minimum(n_shots, n_fixed), n_support)
             start = np.where(fixed, n_fixed, n_support)
-        keys[place >= sizes[:, None]] = np.inf
+            may, half = real & ((role == 1) | ~fixed[:, None]), ~fixed
+        if self.codes is not None and self.keep_query:
+            n_way = len(self.learner.classes)
+            codes = self.codes[np.minimum(first_row + place, len(self.codes) - 1)]
+            codes = np.where(may, codes, n_way)
+            chosen = shots_per_class(keys, codes, n_way, n_shots, half)
+            keys += ~chosen
+            n_support = chosen.sum(axis=1)
+            start = np.where(half, n_support, start)
+        keys[~real] = np.inf
         rows = first_row + np.argsort(keys, axis=1)
         stop = sizes if self.n_query is None else np.minimum(sizes, start + self.n_query)
         support, weight = self._batch(rows, np.zeros_like(sizes), n_support)
         query, _ = self._batch(rows, start, stop)
+        if self.codes is not None:
+            if permutations is None:
+                permutations = self.permutations(tasks, rng)
+            support, query = permuted(support, permutations), permuted(query, permutations)
         return support, query, weight
 
     @cached_property

@@ -186,6 +186,7 @@ class BaseMetaEstimator(
     _standardizes = True  # whether the learner standardises where ``standardize`` is set
     _gradient = False  # whether the learner must have gradients
     _uses_descriptors = False  # whether side information about tasks matters
+    _own_classes = False  # whether each task has labels of its own, of a fitted object
 
     # -- what a subclass provides ------------------------------------------------------------------
 
@@ -277,20 +278,18 @@ class BaseMetaEstimator(
         table = self._as_task_table(X, y, ids, weight, side, reset=reset)
         report = _Reporter(self, given)
         if before is None:
-            self._set_classes(table)
+            table = self._set_classes(table)
             table = self._make_learner(estimator, table, _sorted_rows(step_params, table))
         else:
-            self._check_labels(table)
-            table = self._transformed(table)
+            table = self._transformed(self._check_labels(table))
         fit_params = _sorted_rows({"": fit_params}, table)[""]
         meta_model = self._learn(self.learner_, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
         params = self._adapt_table(table, fit_params)
         if ids is None:
-            self._set_current(params)
+            self._set_current(table, params)
         else:
-            self._remembered_ids = IdIndex(table.ids)
-            self._remembered = params
+            self._remember(table, params)
         report.end()
         return self
 
@@ -346,10 +345,9 @@ class BaseMetaEstimator(
         n_tasks = first.n_tasks
         if going_on:
             n_tasks += self.n_tasks_
-            self._check_labels(first)
-            first = self._transformed(first)
+            first = self._transformed(self._check_labels(first))
         else:
-            self._set_classes(first)
+            first = self._set_classes(first)
             first = self._make_learner(estimator, first, {})
         report = _Reporter(self, {})
 
@@ -358,8 +356,7 @@ class BaseMetaEstimator(
             yield first
             for block in blocks:
                 n_tasks += block.n_tasks
-                self._check_labels(block)
-                yield self._transformed(block)
+                yield self._transformed(self._check_labels(block))
 
         meta_model = self._learn(self.learner_, tables(), meta_model, fit_params, report)
         self._set_meta_model(meta_model, n_tasks)
@@ -409,9 +406,10 @@ class BaseMetaEstimator(
         return estimator
 
     def _set_classes(self, table):
+        """Take the labels of the meta-train tasks in; the table as learners take it."""
         vars(self).pop("classes_", None)
         if not is_classifier(self):
-            return
+            return table
         try:
             _check_one_type(table)
             check_classification_targets(table.y)
@@ -420,14 +418,19 @@ class BaseMetaEstimator(
             where = f"{table.where(odd[0])}: y is {plain(table.y[odd[0]])!r}. " if len(odd) else ""
             raise ValueError(f"{where}{error} For numbers, wrap a regressor.") from error
         self.classes_ = np.unique(table.y)
+        return table
+
+    def _outputs(self, table):
+        """The classes that the learner tells apart; None for a regressor."""
+        return getattr(self, "classes_", None)
 
     def _make_learner(self, estimator, table, step_params):
         try:
             self.learner_, X = make_learner(
                 estimator,
                 table.X,
-                table.y,
-                classes=getattr(self, "classes_", None),
+                table.y if table.classes is None else None,  # transformers cannot learn from codes
+                classes=self._outputs(table),
                 feature_names=self._feature_names(),
                 step_params=step_params,
                 standardize=self._standardizes and self.standardize,
@@ -474,14 +477,9 @@ class BaseMetaEstimator(
         table, ids = self._support_table(X, y, groups, sample_weight, descriptor)
         params = self._adapt_table(table, {})
         if ids is None:
-            self._set_current(params)
+            self._set_current(table, params)
         else:
-            self._remembered_ids, at = self._remembered_ids.union(table.ids)
-            stack = np.empty((len(self._remembered_ids), params.shape[1]), dtype=params.dtype)
-            if self._remembered is not None:
-                stack[: len(self._remembered)] = self._remembered
-            stack[at] = params
-            self._remembered = stack
+            self._remember(table, params)
         return self
 
     def _support_table(self, X, y, groups, sample_weight, descriptor):
@@ -491,8 +489,7 @@ class BaseMetaEstimator(
         table = self._as_task_table(X, y, ids, weight, side)
         if self._uses_descriptors and side is None:
             table = replace(table, descriptors=self._given_descriptor(descriptor, table))
-        self._check_labels(table)
-        return self._transformed(table), ids
+        return self._transformed(self._check_labels(table)), ids
 
     def adapt_many(self, tasks):
         """Adapt to many tasks; the object itself does not change.
@@ -510,9 +507,9 @@ class BaseMetaEstimator(
         check_is_fitted(self)
         estimators = []
         for table in self._read_tasks(tasks, STREAM_TASKS, reset=False, min_rows=0):
-            self._check_labels(table)
+            table = self._check_labels(table)
             params = self._adapt_table(self._transformed(table), {})
-            estimators += [self.learner_.make_estimator(row) for row in params]
+            estimators += self._make_estimators(table, params)
         return estimators
 
     def _adapt_table(self, table, fit_params):
@@ -531,9 +528,20 @@ class BaseMetaEstimator(
         )
         return np.concatenate(rows)
 
-    def _set_current(self, params):
+    def _make_estimators(self, table, params):
+        return [self.learner_.make_estimator(row) for row in params]
+
+    def _set_current(self, table, params):
         self._current = params
-        self.estimator_ = self.learner_.make_estimator(params[0])
+        self.estimator_ = self._make_estimators(table, params)[0]
+
+    def _remember(self, table, params):
+        self._remembered_ids, at = self._remembered_ids.union(table.ids)
+        stack = np.empty((len(self._remembered_ids), params.shape[1]), dtype=params.dtype)
+        if self._remembered is not None:
+            stack[: len(self._remembered)] = self._remembered
+        stack[at] = params
+        self._remembered = stack
 
     # -- predicting --------------------------------------------------------------------------------
 
@@ -603,14 +611,7 @@ class BaseMetaEstimator(
 
     def _rows_and_params(self, X, groups):
         """Transformed rows, the parameter rows that they need, and which row needs which."""
-        check_is_fitted(self)
-        X, _, ids, side, _ = self._read_rows(X, None, groups, {}, reset=False, labelled=False)
-
-        def where(i):
-            named = ids is not None and not missing_ids(ids[i : i + 1])[0]
-            return f"{task_label(ids[i], 0)}, row {i}" if named else f"row {i}"
-
-        X = self._transformed(TaskTable.from_rows(X, None), where).X
+        X, ids, side, where = self._read_query(X, groups)
         if ids is None and self._current is not None:
             return X, self._current, np.zeros(len(X), dtype=np.intp), where
         if ids is None:
@@ -628,6 +629,17 @@ class BaseMetaEstimator(
             zero = np.concatenate([zero, known])
         index[unknown] = zero_index
         return X, zero, index, where
+
+    def _read_query(self, X, groups):
+        """Transformed rows to predict, their ids and side information, what messages call them."""
+        check_is_fitted(self)
+        X, _, ids, side, _ = self._read_rows(X, None, groups, {}, reset=False, labelled=False)
+
+        def where(i):
+            named = ids is not None and not missing_ids(ids[i : i + 1])[0]
+            return f"{task_label(ids[i], 0)}, row {i}" if named else f"row {i}"
+
+        return self._transformed(TaskTable.from_rows(X, None), where).X, ids, side, where
 
     def _zero_shot(self, side):
         """Parameter rows of tasks without rows, and which of these rows needs which."""
@@ -845,7 +857,9 @@ class BaseMetaEstimator(
         if any(w is not None for w in weights):
             pairs = zip(weights, sizes, strict=True)
             weight = np.concatenate([np.ones(n) if w is None else w for w, n in pairs])
-        if len({y.dtype.kind in "US" for y in targets}) == 2:  # NumPy would make all of them text
+        kinds = {y.dtype.kind for y in targets}
+        mixed = len(kinds) > 1 if self._own_classes else len({kind in "US" for kind in kinds}) == 2
+        if mixed:  # NumPy would make all of them text, or all numbers of one type
             targets = [y.astype(object) for y in targets]
         table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
         table = replace(table, X=self._check_X(table.X, table.where, min_rows), role=_roles(tasks))
@@ -914,8 +928,9 @@ class BaseMetaEstimator(
         return replace(table, X=X)
 
     def _check_labels(self, table):
+        """Refuse labels that are not known; the table as learners take it."""
         if not is_classifier(self):
-            return
+            return table
         unknown = ~np.isin(table.y, self.classes_)
         if unknown.any():
             i = int(np.argmax(unknown))
@@ -923,6 +938,7 @@ class BaseMetaEstimator(
                 f"{table.where(i)}: y is {plain(table.y[i])!r}, a class that no meta-train "
                 f"task has; known are {self.classes_.tolist()}."
             )
+        return table
 
     # -- scikit-learn ------------------------------------------------------------------------------
 

@@ -27,8 +27,8 @@ from sklearn.utils import check_random_state
 from ._chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ._episodes import EpisodeSampler, all_rows
 from ._gradient import Penalty
+from ._own_classes import OwnClassesMixin
 from ._sklearn import Interval, StrOptions
-from .base import BaseMetaEstimator
 from .optimizers import OPTIMIZERS, clip_norm
 from .tasks import padded_batches
 
@@ -116,6 +116,11 @@ SHARED = {
         Whether another fit goes on from the last one.
     """,
     "border": """
+    classes : {"shared", "per_task"}, default="shared"
+        Whether all tasks have the same classes, or every task has labels of its own (N-way tasks);
+        then ``n_shots`` counts the support rows of each class, and the start is always that of
+        ``init="random"``. "per_task" works with ``LogisticRegression``, ``SGDClassifier`` with
+        log loss, and ``MLPClassifier``.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
     standardize : bool, default=True
@@ -144,7 +149,8 @@ SHARED = {
     task_ids_ : ndarray of shape (n_tasks,)
         Ids of the remembered tasks.
     classes_ : ndarray of shape (n_classes,)
-        The classes over all tasks, of a classifier.
+        The classes over all tasks, of a classifier; those of the current task, with
+        ``classes="per_task"``.
     n_tasks_ : int
         Number of meta-train tasks.
     n_features_in_ : int
@@ -168,7 +174,7 @@ def documented(cls):
     return cls
 
 
-class GradientMetaEstimator(BaseMetaEstimator):
+class GradientMetaEstimator(OwnClassesMixin):
     """Base of the gradient family."""
 
     _incremental = True
@@ -176,7 +182,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
     _keep_query = True  # of the rows of a task, at least half
 
     _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
+        **OwnClassesMixin._parameter_constraints,
         "inner_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "inner_steps": [Interval(Integral, 0, None, closed="left")],
         "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
@@ -263,10 +269,12 @@ class GradientMetaEstimator(BaseMetaEstimator):
     def _train(self, learner, table, meta_model, rng, report):
         """Learn from the tasks of a table; from the start if there is no meta-model yet."""
         if meta_model is None:
-            theta = learner.random(rng) if self.init == "random" else learner.pooled(table)
+            pooled = self.init == "pooled" and table.classes is None
+            theta = learner.pooled(table) if pooled else learner.random(rng)
         shots = self._shot_range()
         y = learner.encode(table.y)
-        sampler = EpisodeSampler(learner, table, y, shots, self.n_query, self._keep_query)
+        codes = None if table.classes is None else table.y
+        sampler = EpisodeSampler(learner, table, y, shots, self.n_query, self._keep_query, codes)
         tasks, held_out = self._split(table.n_tasks, rng)
         if meta_model is None:
             probe = self._probe(sampler, tasks, rng) if self.inner_lr == "auto" else None
@@ -319,6 +327,11 @@ class GradientMetaEstimator(BaseMetaEstimator):
         if len(shots) != 2 or not 0 <= shots[0] <= shots[1]:
             raise ValueError(
                 f"n_shots={self.n_shots!r} is neither a number of rows nor a range (low, high)."
+            )
+        if self._own_classes and shots[0] == 0:
+            raise ValueError(
+                f"n_shots={self.n_shots!r}: with classes='per_task' a task is not known without "
+                "support rows; let n_shots begin at 1."
             )
         return int(shots[0]), int(shots[1])
 

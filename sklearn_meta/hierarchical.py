@@ -120,7 +120,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         covariance, :math:`p(R) \propto |R|^{\eta - 1}`. 1: none, as in lme4. Larger values pull
         correlations to 0, towards ``covariance="diag"``. "auto": half the number of random
         coefficients, at least 1, so that nothing changes with one or two of them. Correlations
-        depend on where features are 0, here at their means, unless ``standardize=False``.
+        depend on where features are 0; this is of those with features centred at their means.
     method : {"reml", "ml"}, default="reml"
         Restricted or plain maximum likelihood.
     task_column : str or int, default=None
@@ -135,7 +135,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     standardize : bool, default=True
         Whether to work on features and targets standardised over the meta-train rows (where the
         intercept does not vary, features that do are scaled but not centred, so that it does not).
-        Changes nothing but the rounding where correlations have no prior.
+        Changes nothing for ``covariance="full"``.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
     tol : float, default=1e-8
@@ -419,8 +419,8 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         _, mean, scale = moments.pooled()
         mean = mean + shift
         scale = nonzero_scale(scale, mean)
-        units_matter = self.covariance != "full" or self._concentration(self._random(learner)) > 1
-        standardize = self.standardize or not units_matter
+        # units are nothing to a full covariance; a prior on its correlations is meant in these
+        standardize = self.standardize or self.covariance == "full"
         if not standardize:
             scale = np.ones_like(scale)
         if not (standardize and intercept):

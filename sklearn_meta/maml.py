@@ -93,6 +93,7 @@ class MAML(GradientMetaEstimator):
         n_iter_no_change=10,
         tol=1e-4,
         warm_start=False,
+        classes="shared",
         task_column=None,
         standardize=True,
         random_state=None,
@@ -116,6 +117,7 @@ class MAML(GradientMetaEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.classes = classes
         self.task_column = task_column
         self.standardize = standardize
         self.random_state = random_state

@@ -20,7 +20,13 @@ from ._ids import as_ids
 from ._sklearn import n_rows_of
 from ._validation import as_table, concat_rows, split_columns
 from .base import BaseMetaEstimator
-from .tasks import as_tasks, is_task_collection, split_support, tasks_from_table
+from .tasks import (
+    as_tasks,
+    is_task_collection,
+    split_support,
+    split_support_per_class,
+    tasks_from_table,
+)
 
 __all__ = ["cross_validate_tasks", "few_shot_scorer"]
 
@@ -36,7 +42,7 @@ def few_shot_scorer(scoring=None, *, n_shots=5, n_repeats=1, random_state=0):
     scoring : str, callable or None, default=None
         A scorer as :class:`~sklearn.model_selection.GridSearchCV` takes it; None: R² or accuracy.
     n_shots : int, default=5
-        Number of support rows.
+        Number of support rows; of each class, for an estimator with ``classes="per_task"``.
     n_repeats : int, default=1
         Number of supports drawn from each task.
     random_state : int, RandomState instance or None, default=0
@@ -52,8 +58,8 @@ def few_shot_scorer(scoring=None, *, n_shots=5, n_repeats=1, random_state=0):
     Raises
     ------
     ValueError
-        When called without task ids, or if no task has more than ``n_shots`` rows. Smaller tasks
-        are left out.
+        When called without task ids, or if no task has more than ``n_shots`` rows (``n_shots`` of
+        each class and one more, with ``classes="per_task"``). Smaller tasks are left out.
 
     Examples
     --------
@@ -95,16 +101,36 @@ class _FewShotScorer:
         for t, task in enumerate(tasks):
             for repeat in range(self.n_repeats):
                 rng = np.random.default_rng([seed, t, repeat])
-                support, query = split_support(task, self.n_shots, rng)
-                if len(support) == self.n_shots and len(query):
+                split = _split(task, self.n_shots, rng, meta._own_classes)
+                if split is not None:
+                    support, query = split
                     adapted, _ = _adapted(meta, task, support)
                     scores.append(_score(adapted, task, query, self.scoring))
         if not scores:
+            rows = "rows of each class" if meta._own_classes else "rows"
             raise ValueError(
-                f"none of {len(tasks)} tasks has more than n_shots={self.n_shots} rows, so that "
+                f"none of {len(tasks)} tasks has more than n_shots={self.n_shots} {rows}, so that "
                 "there is nothing to score; lower n_shots."
             )
         return float(np.nanmean(scores))
+
+
+def _split(task, n_shots, rng, per_class):
+    """Support and query of a task; None if it is too small."""
+    if per_class:
+        return split_support_per_class(task, n_shots, rng)
+    support, query = split_support(task, n_shots, rng)
+    return (support, query) if len(support) == n_shots and len(query) else None
+
+
+def _has_own_classes(estimator):
+    """Whether tasks have classes of their own; the estimator need not be fitted."""
+    while not isinstance(estimator, BaseMetaEstimator):
+        inner = estimator[-1] if isinstance(estimator, Pipeline) else None
+        estimator = getattr(estimator, "estimator", inner)
+        if estimator is None:
+            return False
+    return getattr(estimator, "classes", "shared") == "per_task"
 
 
 def _unwrap(estimator, X=None):
@@ -215,7 +241,8 @@ def cross_validate_tasks(
         All tasks; :func:`tasks_from_table` makes them from a long table.
     n_shots : int or sequence of int, default=(0, 1, 5, 10)
         Numbers of support rows. A task with too few rows for some of them is scored for the
-        others.
+        others. If one of the estimators has ``classes="per_task"``, numbers of rows of each class,
+        1 or more, for all of them.
     cv : int, splitter or iterable of (train, test), default=5
         Splits the list of tasks. An int means shuffled folds.
     scoring : str, callable or None, default=None
@@ -257,8 +284,17 @@ def cross_validate_tasks(
     if isinstance(cv, (int, np.integer)):
         cv = KFold(cv, shuffle=True, random_state=seed % 2**32)
     folds = list(check_cv(cv).split(tasks))
+    per_class = any(_has_own_classes(estimator) for estimator in estimators.values())
+    if per_class and shots[0] == 0:
+        raise ValueError(
+            "n_shots holds 0, and with classes='per_task' a task is not known without support "
+            "rows: pass numbers of rows of each class, 1 or more, as in n_shots=(1, 5)."
+        )
+    supports = _supports_per_class if per_class else _supports
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(_one_fold)(name, estimator, fold, tasks, *split, shots, scoring, n_repeats, seed)
+        delayed(_one_fold)(
+            name, estimator, fold, tasks, *split, shots, scoring, n_repeats, seed, supports
+        )
         for name, estimator in estimators.items()
         for fold, split in enumerate(folds)
     )
@@ -277,20 +313,35 @@ def _column(values):
     return column
 
 
-def _one_fold(name, estimator, fold, tasks, train, test, shots, scoring, n_repeats, seed):
+def _supports(task, shots, seed):
+    """Nested supports by number of shots, and the query rows that are the same for all."""
+    order, query = split_support(task, n_rows_of(task.X), np.random.default_rng(seed))
+    possible = [k for k in shots if k < len(order) or (len(query) and k == len(order))]
+    if len(query) == 0 and possible:
+        query = order[possible[-1] :]
+    return {k: order[:k] for k in possible}, query
+
+
+def _supports_per_class(task, shots, seed):
+    """The same with so many shots of each class."""
+    splits = {k: split_support_per_class(task, k, np.random.default_rng(seed)) for k in shots}
+    possible = {k: split for k, split in splits.items() if split is not None}
+    query = possible[max(possible)][1] if possible else None
+    return {k: support for k, (support, _) in possible.items()}, query
+
+
+def _one_fold(
+    name, estimator, fold, tasks, train, test, shots, scoring, n_repeats, seed, supports
+):
     estimator = _fit_on_tasks(clone(estimator), [tasks[t] for t in train])
     meta, test_tasks = _unwrap(estimator, [tasks[t] for t in test])
     rows = []
     for t, task in zip(test, test_tasks, strict=True):
         id_ = int(t) if task.id is None else task.id
         for repeat in range(n_repeats):
-            rng = np.random.default_rng([seed, int(t), repeat])
-            order, query = split_support(task, n_rows_of(task.X), rng)
-            possible = [k for k in shots if k < len(order) or (len(query) and k == len(order))]
-            if len(query) == 0 and possible:
-                query = order[possible[-1] :]
-            for k in possible:
-                adapted, seconds = _adapted(meta, task, order[:k])
+            by_shots, query = supports(task, shots, [seed, int(t), repeat])
+            for k, support in by_shots.items():
+                adapted, seconds = _adapted(meta, task, support)
                 score = _score(adapted, task, query, scoring)
                 rows.append((name, fold, id_, repeat, k, score, seconds))
     return rows

@@ -116,6 +116,7 @@ class Reptile(GradientMetaEstimator):
         outer_lr=1.0,
         init="pooled",
         warm_start=False,
+        classes="shared",
         task_column=None,
         standardize=True,
         random_state=None,
@@ -131,6 +132,7 @@ class Reptile(GradientMetaEstimator):
         self.outer_lr = outer_lr
         self.init = init
         self.warm_start = warm_start
+        self.classes = classes
         self.task_column = task_column
         self.standardize = standardize
         self.random_state = random_state
@@ -147,7 +149,8 @@ class Reptile(GradientMetaEstimator):
 
     def _draw(self, sampler, tasks, rng):
         """One minibatch for each inner step."""
-        draws = [sampler.draw(tasks, rng) for _ in range(self.inner_steps)]
+        outputs = sampler.permutations(tasks, rng)  # the same in all steps
+        draws = [sampler.draw(tasks, rng, outputs) for _ in range(self.inner_steps)]
         return [(support, n_rows) for support, _, n_rows in draws]
 
     def _meta_gradient(self, learner, meta_model, episode):

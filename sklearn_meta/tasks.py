@@ -342,6 +342,8 @@ class TaskTable:
         The place of every row in the user's table; None where the user gave single tasks.
     role : ndarray of shape (n_rows,), dtype int8, default=None
         What episodes may use a row for: 0 anything, 1 support only, 2 query only.
+    classes : TaskClasses, default=None
+        The labels of every task, where each has its own and y holds their places among these.
     """
 
     X: Any
@@ -352,6 +354,7 @@ class TaskTable:
     descriptors: Any = None
     row_numbers: Any = None
     role: Any = None
+    classes: Any = None
 
     @classmethod
     def from_rows(cls, X, y, ids=None, sample_weight=None, side=None, side_names=None):
@@ -425,6 +428,7 @@ class TaskTable:
             part(self.descriptors, slice(start, stop)),
             part(self.row_numbers, rows),
             part(self.role, rows),
+            part(self.classes, slice(start, stop)),
         )
 
 
@@ -527,6 +531,39 @@ def split_support(task, n_shots, rng):
         order = rng.permutation(n_rows_of(task.X))
         return order[:n_shots], order[n_shots:]
     return rng.permutation(np.flatnonzero(fixed))[:n_shots], np.flatnonzero(~fixed)
+
+
+def split_support_per_class(task, n_shots, rng):
+    """Draw a support with ``n_shots`` rows of every class; the rest are the query.
+
+    Parameters
+    ----------
+    task : Task
+    n_shots : int
+        Number of support rows of a class. With ``task.support`` they are drawn from the fixed
+        support only.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    support, query : ndarray of int, or None
+        Row numbers; None if some class has fewer rows, or none are left. ``support`` for more shots
+        holds that for fewer, given equal state of ``rng``.
+    """
+    fixed = fixed_support(task)
+    pool = np.arange(n_rows_of(task.X)) if fixed is None else np.flatnonzero(fixed)
+    order = rng.permutation(pool)
+    _, codes, counts = np.unique(
+        np.asarray(task.y)[order], return_inverse=True, return_counts=True
+    )
+    by_class = np.argsort(codes, kind="stable")
+    place = np.empty(len(order), dtype=np.intp)  # of a row among those of its class
+    place[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    support = order[place < n_shots]
+    query = order[place >= n_shots] if fixed is None else np.flatnonzero(~fixed)
+    if len(query) == 0 or len(counts) == 0 or counts.min() < n_shots:
+        return None
+    return support, query
 
 
 def fixed_support(task):

@@ -325,11 +325,10 @@ class TransferMetaLearner(BaseMetaEstimator):
     def _check_labels(self, table):
         """Classes that no source has are learned from the target, if they are labels at all."""
         if not is_classifier(self) or len(table.y) == 0:
-            return
+            return table
         kinds = {np.asarray(y).dtype.kind in "US" for y in (self.classes_, *table.y[:1])}
         odd = table.y.dtype.kind == "O" or len(kinds) > 1 or table.y.dtype.kind == "f"
-        if odd:
-            super()._check_labels(table)
+        return super()._check_labels(table) if odd else table
 
     @property
     def _settings(self):

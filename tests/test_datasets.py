@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from sklearn_meta import Task
-from sklearn_meta.datasets import make_circle_tasks, make_cluster_tasks, make_linear_tasks
+from sklearn_meta.datasets import (
+    make_circle_tasks,
+    make_cluster_tasks,
+    make_digits_tasks,
+    make_linear_tasks,
+)
 
 
 def test_shapes_and_ids():
@@ -73,3 +78,33 @@ def test_clusters_differ_in_coefficients_and_inputs():
         np.testing.assert_allclose(w[cluster == c].mean(axis=0), mean, atol=0.4)
         np.testing.assert_allclose(x[cluster == c].mean(axis=0), centre, atol=0.1)
         assert (cluster == c).sum() > 80
+
+
+def test_digits():
+    tasks = make_digits_tasks(20, 3, 7, classes=(1, 4, 8, 9), random_state=0)
+    assert [task.id for task in tasks] == list(range(20))
+    seen = set()
+    for task in tasks:
+        digits, counts = np.unique(task.y, return_counts=True)
+        assert counts.tolist() == [7, 7, 7]
+        assert len(np.unique(task.X, axis=0)) == len(task.X) == 21
+        assert task.X.min() == 0
+        assert task.X.max() == 1
+        seen |= set(digits.tolist())
+    assert seen == {1, 4, 8, 9}
+    again = make_digits_tasks(20, 3, 7, classes=(1, 4, 8, 9), random_state=0)
+    np.testing.assert_array_equal(again[5].X, tasks[5].X)
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"classes": [3, 10]}, "digits from 0 to 9; got 10"),
+        ({"classes": [3, 4, 4], "n_way": 3}, r"n_way=3: classes are 2 digits, \[3, 4\]"),
+        ({"n_rows": 175}, "n_rows=175: there are 174 images of the digit 8"),
+    ],
+    ids=["unknown", "too many ways", "too many rows"],
+)
+def test_digits_that_are_not_there(params, message):
+    with pytest.raises(ValueError, match=message):
+        make_digits_tasks(**params)

@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 
 from .._sklearn import get_feature_names
-from ._losses import EpsilonInsensitive, Hinge, Loss, Squared
+from ._losses import EpsilonInsensitive, Hinge, Logistic, Loss, Multinomial, Squared
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, n_chunks
 from .blackbox import BlackBoxLearner
@@ -32,6 +32,7 @@ __all__ = [
     "Scaling",
     "body_raw",
     "fit_out_of_fold",
+    "has_class_outputs",
     "has_curvature",
     "has_network",
     "is_squared_linear",
@@ -126,6 +127,16 @@ def has_network(estimator, gradient):
     """Whether the estimator's own parameters are known: of linear ones, of others by gradients."""
     kind = type(last_step(estimator))
     return kind in LINEAR or (gradient and kind in LEARNERS)
+
+
+def has_class_outputs(estimator):
+    """Whether its own parameters are one output per class, with logistic or multinomial loss."""
+    estimator = last_step(estimator)
+    if not is_classifier(estimator) or not has_network(estimator, True):
+        return False
+    if type(estimator) not in LINEAR:
+        return type(estimator) is MLPClassifier
+    return isinstance(LINEAR[type(estimator)].loss(estimator, 3), (Logistic, Multinomial))
 
 
 def is_squared_linear(estimator):

@@ -36,6 +36,19 @@ class GradientLearner(Learner):
         """Whether a regressor's targets may be standardised: its loss is that of differences."""
         return False
 
+    def with_classes(self, classes):
+        """The same learner for other classes (of linear estimators and perceptrons)."""
+        return type(self)(
+            self.estimator,
+            scaling=self.scaling,
+            dtype=self.dtype,
+            n_features=self.n_features,
+            steps=self.steps,
+            name=self.name,
+            classes=classes,
+            feature_names=self.feature_names,
+        )
+
     @property
     def n_outputs(self):
         """Number of raw predictions of a row."""

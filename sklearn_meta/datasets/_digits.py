@@ -1,0 +1,72 @@
+"""N-way tasks of written digits: each task shows some of the ten digits."""
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.utils import check_random_state
+
+from ..tasks import Task
+
+__all__ = ["make_digits_tasks"]
+
+
+def make_digits_tasks(
+    n_tasks=100, n_way=5, n_rows=20, *, classes=tuple(range(10)), random_state=None
+):
+    """Draw N-way tasks from the digits of scikit-learn, images of 8 x 8 pixels.
+
+    Every task is to tell apart ``n_way`` digits, drawn from ``classes``. For few-shot learning of
+    new classes keep some digits out of the meta-train tasks.
+
+    Parameters
+    ----------
+    n_tasks : int, default=100
+        Number of tasks.
+    n_way : int, default=5
+        Number of classes of a task.
+    n_rows : int, default=20
+        Rows of each class of a task, drawn without replacement.
+    classes : sequence of int, default=(0, 1, ..., 9)
+        The digits that the classes of tasks are drawn from.
+    random_state : int, RandomState instance or None, default=None
+        The seed.
+
+    Returns
+    -------
+    list of Task
+        With ids 0 to ``n_tasks - 1``. X has ``n_way * n_rows`` rows and 64 columns, the darkness of
+        the pixels from 0 to 1; y are the digits.
+
+    Raises
+    ------
+    ValueError
+        If ``classes`` are not at least ``n_way`` different digits, or one has fewer than ``n_rows``
+        images (all have 174 or more).
+
+    See Also
+    --------
+    sklearn.datasets.load_digits : The images.
+
+    Examples
+    --------
+    >>> from sklearn_meta.datasets import make_digits_tasks
+    >>> make_digits_tasks(n_tasks=2, n_way=3, n_rows=4, random_state=0)
+    [Task(id=0, n_rows=12), Task(id=1, n_rows=12)]
+    """
+    rng = check_random_state(random_state)
+    X, y = load_digits(return_X_y=True)
+    X, classes = X / 16, np.unique(classes)
+    unknown = np.setdiff1d(classes, y)
+    if len(unknown):
+        raise ValueError(f"classes are digits from 0 to 9; got {unknown[0]}.")
+    if not 1 <= n_way <= len(classes):
+        raise ValueError(f"n_way={n_way}: classes are {len(classes)} digits, {classes.tolist()}.")
+    rows = {c: np.flatnonzero(y == c) for c in classes}
+    for c, own in rows.items():
+        if len(own) < n_rows:
+            raise ValueError(f"n_rows={n_rows}: there are {len(own)} images of the digit {c}.")
+    tasks = []
+    for id_ in range(n_tasks):
+        shown = rng.choice(classes, n_way, replace=False)
+        drawn = np.concatenate([rng.choice(rows[c], n_rows, replace=False) for c in shown])
+        tasks.append(Task(X[drawn], y[drawn], id=id_))
+    return tasks
