@@ -381,8 +381,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         super()._set_meta_model(meta_model, n_tasks)
         self._tell(self._zero)
 
-    def _set_current(self, params):
-        super()._set_current(params)
+    def _set_current(self, table, params):
+        super()._set_current(table, params)
         self._tell(params)
 
     def _tell(self, params):
