@@ -66,12 +66,12 @@ class OwnClassesMixin(BaseMetaEstimator):
                 f"{table.label(0)} has one class only, {plain(classes.of(0)[0])!r}, and no "
                 "meta-train task has more; a classifier needs tasks of at least two classes."
             )
-        return replace(table, y=places, classes=classes)
+        return replace(table, y=places, own_classes=classes)
 
     def _outputs(self, table):
-        if table.classes is None:
+        if table.own_classes is None:
             return super()._outputs(table)
-        return np.arange(table.classes.counts.max())
+        return np.arange(table.own_classes.counts.max())
 
     def _set_meta_model(self, meta_model, n_tasks):
         super()._set_meta_model(meta_model, n_tasks)
@@ -98,29 +98,29 @@ class OwnClassesMixin(BaseMetaEstimator):
                 f"the first meta-training had more than {n_way}. Meta-train on tasks of as many "
                 "classes."
             )
-        return replace(table, y=places, classes=classes)
+        return replace(table, y=places, own_classes=classes)
 
     def _make_estimators(self, table, params):
-        if table.classes is None:
+        if table.own_classes is None:
             return super()._make_estimators(table, params)
         return [
-            make_narrow(self.learner_, row, table.classes.of(t)) for t, row in enumerate(params)
+            make_narrow(self.learner_, row, table.own_classes.of(t)) for t, row in enumerate(params)
         ]
 
     def _set_current(self, table, params):
         super()._set_current(table, params)
-        if table.classes is not None:
-            self.classes_ = table.classes.of(0)
+        if table.own_classes is not None:
+            self.classes_ = table.own_classes.of(0)
 
     def _remember(self, table, params):
         super()._remember(table, params)
-        if table.classes is not None:
+        if table.own_classes is not None:
             before = self._remembered_classes
             if before is None:
-                before = TaskClasses(table.classes.labels[:0], table.classes.counts[:0])
+                before = TaskClasses(table.own_classes.labels[:0], table.own_classes.counts[:0])
             at = self._remembered_ids.positions(table.ids)
             n_tasks = len(self._remembered_ids)
-            self._remembered_classes = before.put(at, n_tasks, table.classes)
+            self._remembered_classes = before.put(at, n_tasks, table.own_classes)
 
     # -- predicting --
 

@@ -429,7 +429,7 @@ class BaseMetaEstimator(
             self.learner_, X = make_learner(
                 estimator,
                 table.X,
-                table.y if table.classes is None else None,  # transformers cannot learn from codes
+                None if table.own_classes else table.y,  # transformers cannot learn from codes
                 classes=self._outputs(table),
                 feature_names=self._feature_names(),
                 step_params=step_params,

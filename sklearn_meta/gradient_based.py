@@ -269,11 +269,11 @@ class GradientMetaEstimator(OwnClassesMixin):
     def _train(self, learner, table, meta_model, rng, report):
         """Learn from the tasks of a table; from the start if there is no meta-model yet."""
         if meta_model is None:
-            pooled = self.init == "pooled" and table.classes is None
+            pooled = self.init == "pooled" and table.own_classes is None
             theta = learner.pooled(table) if pooled else learner.random(rng)
         shots = self._shot_range()
         y = learner.encode(table.y)
-        codes = None if table.classes is None else table.y
+        codes = None if table.own_classes is None else table.y
         sampler = EpisodeSampler(learner, table, y, shots, self.n_query, self._keep_query, codes)
         tasks, held_out = self._split(table.n_tasks, rng)
         if meta_model is None:

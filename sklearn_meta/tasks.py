@@ -342,7 +342,7 @@ class TaskTable:
         The place of every row in the user's table; None where the user gave single tasks.
     role : ndarray of shape (n_rows,), dtype int8, default=None
         What episodes may use a row for: 0 anything, 1 support only, 2 query only.
-    classes : TaskClasses, default=None
+    own_classes : TaskClasses, default=None
         The labels of every task, where each has its own and y holds their places among these.
     """
 
@@ -354,7 +354,7 @@ class TaskTable:
     descriptors: Any = None
     row_numbers: Any = None
     role: Any = None
-    classes: Any = None
+    own_classes: Any = None
 
     @classmethod
     def from_rows(cls, X, y, ids=None, sample_weight=None, side=None, side_names=None):
@@ -428,7 +428,7 @@ class TaskTable:
             part(self.descriptors, slice(start, stop)),
             part(self.row_numbers, rows),
             part(self.role, rows),
-            part(self.classes, slice(start, stop)),
+            part(self.own_classes, slice(start, stop)),
         )
 
 
