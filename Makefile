@@ -9,8 +9,9 @@ MIN_PYTHON := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.to
 ENV := $(or $(VIRTUAL_ENV),.venv)
 PY := "$(ENV)/bin/python"
 
-# One process per core runs the tests: more threads than that only slow each other down. scikit-learn
-# checks the array API only where SciPy knows of it, too.
+# One process per core runs the tests: more threads than that only slow each other down, as they do in
+# the many small fits of the examples. scikit-learn checks the array API only where SciPy knows of it,
+# too.
 ONE_THREAD := SCIPY_ARRAY_API=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -46,7 +47,7 @@ lint: install-lint
 
 doc: install-doc
 	rm -rf doc/generated
-	MPLBACKEND=Agg $(PY) -m sphinx -q -W --keep-going -b html doc doc/_build/html $(ARGS)
+	$(ONE_THREAD) $(PY) -m sphinx -q -W --keep-going -b html doc doc/_build/html $(ARGS)
 	@echo "The documentation is in doc/_build/html/index.html"
 
 bench: install-bench
