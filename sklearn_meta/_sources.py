@@ -10,7 +10,7 @@ from ._bank import Rows
 from ._source_groups import Groups, group_sources, landmark_models, ridge, worth_grouping
 from ._transfer_loss import loss_of
 from ._validation import plain, task_label
-from .learners import n_chunks
+from .learners import chunk_bounds
 from .learners.blend import LEAST_PROBABILITY
 from .learners.head import numeric_columns
 
@@ -204,10 +204,9 @@ def _fit_each(bank, data, table, n_jobs):
     classwise = classwise and any(len(np.unique(part.y)) < len(classes) for part in data)
     if bank.exact and not table_has_gaps(data, table):
         return list(bank.learner.fit_each(table, bank.prior, {})), {}
-    bounds = np.linspace(0, len(data), n_chunks(len(data)) + 1).astype(int)
     parts = Parallel(n_jobs=n_jobs)(
         delayed(_fit_chunk)(bank, data[lo:hi], classwise)
-        for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
+        for lo, hi in chunk_bounds(len(data))
     )
     rows = [row for part in parts for row in part]
     refused = {t: row for t, row in enumerate(rows) if isinstance(row, str)}

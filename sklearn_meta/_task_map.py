@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ._axes import axes_of
+
 __all__ = ["TaskMapDisplay", "map_positions"]
 
 
@@ -141,14 +143,7 @@ class TaskMapDisplay:
         TaskMapDisplay
             This object.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "TaskMapDisplay needs matplotlib: pip install 'sklearn_meta[plot]'."
-            ) from error
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_of(self, ax)
         x, y = np.asarray(self.positions, dtype=float).T
         color = None if self.color is None else np.asarray(self.color)
         if color is None or color.dtype.kind in "biuf":

@@ -1001,5 +1001,15 @@ class BaseMetaEstimator(
         tags.input_tags.positive_only = wrapped.input_tags.positive_only
         return tags
 
+    def _fitted_meta_model(self):
+        """The meta-model, for attributes that are there only once it is."""
+        if "meta_model_" not in vars(self):
+            raise AttributeError(f"this {type(self).__name__} has not been fitted yet.")
+        return self.meta_model_
+
+    def _learned(self, name):
+        """A part of the meta-model."""
+        return getattr(self._fitted_meta_model(), name)
+
     def __sklearn_is_fitted__(self):
         return hasattr(self, "meta_model_")

@@ -1,7 +1,6 @@
 """The two baselines that every algorithm must beat: one model on all rows; one model per task."""
 
 import numpy as np
-from sklearn.base import is_classifier
 from sklearn.linear_model import Ridge
 
 from .base import BaseMetaEstimator
@@ -162,12 +161,7 @@ class Independent(BaseMetaEstimator):
         return Ridge()
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
-        table = next(tables)
-        if not is_classifier(self):
-            return float(np.average(table.y, weights=table.sample_weight))
-        codes = np.searchsorted(learner.classes, table.y)
-        count = np.bincount(codes, weights=table.sample_weight, minlength=len(learner.classes))
-        return count / count.sum()
+        return learner.prior(next(tables))
 
     def _adapt(self, learner, meta_model, table, fit_params):
         return learner.fit_each(table, meta_model, fit_params, self.n_jobs)

@@ -50,7 +50,7 @@ from ._supports import check_shots
 from ._validation import column_names
 from .base import BaseMetaEstimator
 from .descriptors import LandmarkDescriptor, SideInformation
-from .hierarchical import HierarchicalBayes
+from .hierarchical import HierarchicalBayes, warn_of_one_task
 from .learners import (
     ConditionedLearner,
     has_curvature,
@@ -350,12 +350,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             hierarchical = HierarchicalBayes(covariance=self.covariance)
             return hierarchical._learn_prior(learner, iter([table]), meta_model.model, report_prior)
         if table.n_tasks == 1:
-            warnings.warn(
-                "A single task says nothing about how tasks differ: the prior covariance is 0, and "
-                "adaptation will change nothing. Pass several tasks, or the ids of a long table.",
-                UserWarning,
-                stacklevel=2,
-            )
+            warn_of_one_task()
         prior = fit_prior(
             learner.network,
             learner.pooled(table),
@@ -450,12 +445,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         distances = np.sqrt((apart**2).sum(axis=1))
         nearest = np.argsort(distances, kind="stable")[:n_neighbors]
         return as_ids(meta_model.ids[nearest]), distances[nearest]
-
-    def _learned(self, name):
-        meta_model = vars(self).get("meta_model_")
-        if meta_model is None:
-            raise AttributeError("this BatchMetaLearner has not been fitted yet.")
-        return getattr(meta_model, name)
 
     @property
     def descriptor_(self):

@@ -29,6 +29,7 @@ from ._episodes import EpisodeSampler, all_rows
 from ._gradient import Penalty
 from ._own_classes import OwnClassesMixin
 from ._sklearn import Interval, StrOptions
+from ._supports import check_shots
 from .optimizers import OPTIMIZERS, clip_norm
 from .tasks import padded_batches
 
@@ -323,17 +324,13 @@ class GradientMetaEstimator(OwnClassesMixin):
         return float(loss) if np.isfinite(loss) else np.inf
 
     def _shot_range(self):
-        shots = self.n_shots if isinstance(self.n_shots, (tuple, list)) else (self.n_shots,) * 2
-        if len(shots) != 2 or not 0 <= shots[0] <= shots[1]:
-            raise ValueError(
-                f"n_shots={self.n_shots!r} is neither a number of rows nor a range (low, high)."
-            )
+        shots = check_shots(self.n_shots)
         if self._own_classes and shots[0] == 0:
             raise ValueError(
                 f"n_shots={self.n_shots!r}: with classes='per_task' a task is not known without "
                 "support rows; let n_shots begin at 1."
             )
-        return int(shots[0]), int(shots[1])
+        return shots
 
     def _split(self, n_tasks, rng):
         """Tasks to train on, and tasks that are held out to know when to stop."""
@@ -515,8 +512,3 @@ class GradientMetaEstimator(OwnClassesMixin):
     def n_iter_(self):
         """Number of meta-iterations."""
         return len(self._learned("loss_curve"))
-
-    def _learned(self, name):
-        if "meta_model_" not in vars(self):
-            raise AttributeError(f"this {type(self).__name__} has not been fitted yet.")
-        return getattr(self.meta_model_, name)

@@ -79,6 +79,16 @@ class Prior:
         return np.concatenate([intercept[..., None], coef], axis=-1)
 
 
+def warn_of_one_task():
+    """Nothing can be learned about how tasks differ."""
+    warnings.warn(
+        "A single task says nothing about how tasks differ: the prior covariance is 0, and "
+        "adaptation will change nothing. Pass several tasks, or the ids of a long table.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
 def _name_the_largest(table):
     """Raise the error for numbers whose squares overflow."""
     rows = np.column_stack([table.X, table.y])
@@ -338,12 +348,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             else:
                 moments = moments.concatenate(more)
         if moments.n_tasks == 1:
-            warnings.warn(
-                "A single task says nothing about how tasks differ: the prior covariance is 0, and "
-                "adaptation will change nothing. Pass several tasks, or the ids of a long table.",
-                UserWarning,
-                stacklevel=2,
-            )
+            warn_of_one_task()
         prior = self._units(learner, moments, shift)
         random = self._random(learner)
         model = fit_mixed_model(
@@ -493,10 +498,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     # -- what was learned, in the units of the data ------------------------------------------------
 
     def _prior_attribute(self, compute):
-        meta_model = vars(self).get("meta_model_")
-        if meta_model is None:
-            raise AttributeError("this HierarchicalBayes has not been fitted yet.")
-        return compute(meta_model)
+        return compute(self._fitted_meta_model())
 
     @property
     def prior_mean_(self):

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from ._axes import axes_of
 from ._task_map import TaskMapDisplay
 from .model_selection import cross_validate_tasks
 
@@ -136,14 +137,7 @@ class AdaptationCurveDisplay:
         AdaptationCurveDisplay
             This object.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "AdaptationCurveDisplay needs matplotlib: pip install 'sklearn_meta[plot]'."
-            ) from error
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_of(self, ax)
         ticks = np.unique(np.concatenate(list(self.n_shots.values())))
         self.errorbar_ = {}
         for i, name in enumerate(self.mean):
@@ -244,14 +238,7 @@ class MetaLossDisplay:
         MetaLossDisplay
             This object.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "MetaLossDisplay needs matplotlib: pip install 'sklearn_meta[plot]'."
-            ) from error
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_of(self, ax)
         loss = np.asarray(self.loss_curve, dtype=float)
         at = np.arange(1, len(loss) + 1)
         label = "query loss" if self.name is None else self.name
@@ -373,14 +360,7 @@ class TransferDisplay:
         TransferDisplay
             This object.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "TransferDisplay needs matplotlib: pip install 'sklearn_meta[plot]'."
-            ) from error
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_of(self, ax)
         risk, weight = np.asarray(self.risk, dtype=float), np.asarray(self.weight, dtype=float)
         order = np.argsort(risk, kind="stable")[: int(np.isfinite(risk).sum())]
         place = np.arange(len(order), dtype=float)

@@ -34,7 +34,7 @@ from ._sklearn import HasMethods, Interval, StrOptions
 from ._sources import Sources, fit_sources, source_data
 from ._validation import addressed, as_table, check_features, plain, task_label, with_address
 from .base import BaseMetaEstimator, transactional
-from .learners import BlackBoxLearner, n_chunks
+from .learners import BlackBoxLearner, chunk_bounds
 from .tasks import as_tasks
 
 __all__ = ["TransferMetaLearner"]
@@ -353,7 +353,7 @@ class TransferMetaLearner(BaseMetaEstimator):
             table, _ = in_view(frame, view)
         seed = self._seed()
         whole = {k: v for k, v in fit_params.items() if not _by_row(v, len(table.y))}
-        bank = Bank(fitter, _prior(fitter, table), seed, whole)
+        bank = Bank(fitter, fitter.prior(table), seed, whole)
         rng = np.random.default_rng(seed)
         sources, ids, refused = fit_sources(bank, table, fit_params, self.n_jobs, rng)
         lessons = ()
@@ -367,11 +367,10 @@ class TransferMetaLearner(BaseMetaEstimator):
     # -- adapting ----------------------------------------------------------------------------------
 
     def _adapt(self, learner, meta_model, table, fit_params):
-        bounds = np.linspace(0, table.n_tasks, n_chunks(table.n_tasks) + 1).astype(int)
         settings = self._settings
         parts = Parallel(n_jobs=self.n_jobs)(
             delayed(_adapt_chunk)(meta_model, table.block(lo, hi), settings)
-            for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
+            for lo, hi in chunk_bounds(table.n_tasks)
         )
         rows = np.empty((table.n_tasks, 2), dtype=object)
         rows[:] = [row for part in parts for row in part]
@@ -415,15 +414,6 @@ class TransferMetaLearner(BaseMetaEstimator):
 
 def _by_row(value, n_rows):
     return np.ndim(value) > 0 and len(value) == n_rows
-
-
-def _prior(learner, table):
-    """Mean target, or class shares, over the sources."""
-    if learner.classes is None:
-        return float(np.average(table.y, weights=table.sample_weight))
-    codes = np.searchsorted(learner.classes, table.y)
-    count = np.bincount(codes, weights=table.sample_weight, minlength=len(learner.classes))
-    return count / count.sum()
 
 
 def _meeting(table):

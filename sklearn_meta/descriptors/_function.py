@@ -8,7 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from .._sklearn import Interval, StrOptions
-from ..learners import n_chunks
+from ..learners import chunk_bounds
 from ._base import TaskDescriptor
 
 __all__ = ["FunctionDescriptor"]
@@ -101,10 +101,9 @@ class FunctionDescriptor(TaskDescriptor):
 
     def _call(self, table, tasks, names):
         """The vectors of some tasks, and their names if ``func`` gives them."""
-        bounds = np.linspace(0, len(tasks), n_chunks(len(tasks)) + 1).astype(int)
         parts = Parallel(n_jobs=self.n_jobs)(
             delayed(_describe_chunk)(self.func, [_task(table, t, self.uses) for t in tasks[lo:hi]])
-            for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
+            for lo, hi in chunk_bounds(len(tasks))
         )
         vectors = [vector for part in parts for vector in part]
         keys, length = (names if names and self._keyed else None), names and len(names)

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from .._sklearn import get_feature_names
 from ._losses import EpsilonInsensitive, Hinge, Logistic, Loss, Multinomial, Squared
 from ._scaling import Scaling, nonzero_scale
-from .base import Learner, n_chunks
+from .base import Learner, chunk_bounds
 from .blackbox import BlackBoxLearner
 from .conditioned import ConditionedLearner, with_columns
 from .gradient import GradientLearner
@@ -31,6 +31,7 @@ __all__ = [
     "Loss",
     "Scaling",
     "body_raw",
+    "chunk_bounds",
     "fit_out_of_fold",
     "has_class_outputs",
     "has_curvature",
@@ -38,7 +39,6 @@ __all__ = [
     "is_squared_linear",
     "last_step",
     "make_learner",
-    "n_chunks",
     "nonzero_scale",
     "numeric_columns",
     "register_learner",

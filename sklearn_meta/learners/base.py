@@ -16,15 +16,16 @@ from sklearn.utils.validation import has_fit_parameter
 from .._sklearn import safe_indexing
 from .._validation import addressed, with_address
 
-__all__ = ["Learner", "TaskwiseLearner", "n_chunks"]
+__all__ = ["Learner", "TaskwiseLearner", "chunk_bounds"]
 
 
-def n_chunks(n_tasks, most=64):
-    """Number of chunks that black-box work on tasks is cut into.
+def chunk_bounds(n_tasks, most=64):
+    """Where the chunks begin and end that black-box work on tasks is cut into: pairs (lo, hi).
 
-    It depends on the data only, never on the number of workers, so that neither do results.
+    They depend on the data only, never on the number of workers, so that neither do results.
     """
-    return max(1, min(n_tasks, most))
+    bounds = np.linspace(0, n_tasks, max(1, min(n_tasks, most)) + 1).astype(int)
+    return list(zip(bounds[:-1], bounds[1:], strict=True))
 
 
 class Learner(ABC):
@@ -142,6 +143,23 @@ class TaskwiseLearner(Learner):
             The prediction of a regressor, or the class probabilities of a classifier.
         """
 
+    def prior(self, table):
+        """Mean target, or class shares, over all rows: what a task without rows is predicted by.
+
+        Parameters
+        ----------
+        table : TaskTable
+
+        Returns
+        -------
+        float, or ndarray of shape (n_classes,)
+        """
+        if self.classes is None:
+            return float(np.average(table.y, weights=table.sample_weight))
+        codes = np.searchsorted(self.classes, table.y)
+        count = np.bincount(codes, weights=table.sample_weight, minlength=len(self.classes))
+        return count / count.sum()
+
     def fit_each(self, table, class_prior, fit_params, n_jobs=None):
         """Fit one model per task; one parameter row per task.
 
@@ -157,12 +175,11 @@ class TaskwiseLearner(Learner):
         fit_params : dict
             Further arguments of ``fit``; those with one entry per row are cut to the task.
         """
-        bounds = np.linspace(0, table.n_tasks, n_chunks(table.n_tasks) + 1).astype(int)
         rows = Parallel(n_jobs=n_jobs)(
             delayed(_fit_chunk)(
                 self, table.block(lo, hi), class_prior, _part(fit_params, table, lo, hi)
             )
-            for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
+            for lo, hi in chunk_bounds(table.n_tasks)
         )
         return np.concatenate(rows)
 
