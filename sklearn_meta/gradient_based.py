@@ -290,7 +290,9 @@ class GradientMetaEstimator(OwnClassesMixin):
             settings = (meta_gradient, learner, sampler, tasks, meta_model, rng, report)
             if self.outer_solver == "lbfgs":
                 return self._minimise(*settings)
-            probe = self._probe(sampler, held_out if len(held_out) else tasks, rng)
+            probe = None  # a stream, or a few iterations, are not watched
+            if self.early_stopping or (self.max_iter >= N_CHECKS and not meta_model.loss_curve):
+                probe = self._probe(sampler, held_out if len(held_out) else tasks, rng)
             return self._descend(*settings, probe)
 
     def _first_model(self, theta, learner, probe):
@@ -361,8 +363,7 @@ class GradientMetaEstimator(OwnClassesMixin):
         n_batch = min(self.tasks_per_batch, len(tasks))
         per_epoch = max(1, len(tasks) // n_batch)
         n_check = per_epoch if self.early_stopping else max(1, self.max_iter // N_CHECKS)
-        watched = self.max_iter > 0 and (self.early_stopping or not losses)  # not a stream
-        start = best = self._query_loss(learner, meta_model, probe) if watched else np.inf
+        start = best = np.inf if probe is None else self._query_loss(learner, meta_model, probe)
         best_x, since_best, margin = x, 0, self.tol if self.early_stopping else 0
         waiting, before = tasks[:0], x
 
@@ -389,7 +390,7 @@ class GradientMetaEstimator(OwnClassesMixin):
             x, state = optimizer.update(x, gradient, state, self._rate(i))
             x = self._feasible(x)
             losses.append(value)
-            if watched and (i + 1) % n_check == 0:
+            if probe is not None and (i + 1) % n_check == 0:
                 loss = self._query_loss(learner, self._unpack(now, x), probe)
                 since_best += 1
                 if self.early_stopping:
@@ -403,7 +404,7 @@ class GradientMetaEstimator(OwnClassesMixin):
                 break
         if self.early_stopping:
             return state_now(best_x)
-        if not watched or self.max_iter < N_CHECKS:
+        if probe is None:
             return state_now(x)
         return state_now(self._checked_end(learner, meta_model, probe, x, start, best_x))
 
