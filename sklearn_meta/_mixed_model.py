@@ -59,6 +59,8 @@ RANK_TOLERANCE = 1e-11
 # Entries of Lambda are at most 10 / sqrt(NOISE_FLOOR): where fixed and random effects can explain
 # all rows, the likelihood has no maximum.
 LARGEST_FACTOR = 1e7
+# The deviance per row is known to this share of itself, up to the rounding of its sums.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,6 +310,10 @@ class _Profile:
         return (deviance + penalty) * self.scale, (gradient + penalty_gradient) * self.scale
 
 
+class _Converged(Exception):
+    """The gradient is small enough at a point, ``args[0]``, that is as good as any before."""
+
+
 def fit_mixed_model(
     moments,
     random,
@@ -363,26 +369,43 @@ def fit_mixed_model(
     # Not at 0, where the gradient vanishes even if the variance should be positive, nor at a
     # distance from it that is the length of the first step of L-BFGS, which is 1.
     start = structure.start(0.5)
-    n_iter = 0
+    n_iter, least = 0, np.inf
 
-    def after_iteration(intermediate_result):
+    def objective(free):
+        # Near the optimum L-BFGS-B finds no decrease that is more than rounding, and would search
+        # on and on beside a point that has converged.
+        nonlocal least
+        value, gradient = profile(free)
+        if np.abs(gradient).max() <= tol and value - least <= ROUNDING * abs(value):
+            raise _Converged(free.copy())
+        least = min(least, value)
+        return value, gradient
+
+    def after_iteration(x):
         nonlocal n_iter
         n_iter += 1
-        x = intermediate_result.x.copy()
-        if callback is not None and callback(lambda: model(x, n_iter, False)):
+        return callback is not None and callback(lambda: model(x, n_iter, False))
+
+    def stop(intermediate_result):
+        if after_iteration(intermediate_result.x.copy()):
             raise StopIteration
 
     # The stored corrections are many: the deviance is flat along singular covariances.
     options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0, "gtol": tol, "maxcor": 100}
-    result = scipy.optimize.minimize(
-        profile,
-        start,
-        jac=True,
-        bounds=[(-LARGEST_FACTOR, LARGEST_FACTOR)] * len(start),
-        method="L-BFGS-B",
-        callback=after_iteration,
-        options=options,
-    )
+    try:
+        result = scipy.optimize.minimize(
+            objective,
+            start,
+            jac=True,
+            bounds=[(-LARGEST_FACTOR, LARGEST_FACTOR)] * len(start),
+            method="L-BFGS-B",
+            callback=stop,
+            options=options,
+        )
+    except _Converged as converged:
+        (free,) = converged.args
+        after_iteration(free)
+        return model(free, n_iter, True)
     return model(result.x, max(n_iter, 1), result.status in (0, 2))
 
 

@@ -359,6 +359,23 @@ def test_callback_sees_falling_deviances_and_can_stop():
     assert stopped.deviance == seen[1]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_no_evaluations_are_wasted_at_the_optimum(seed, monkeypatch):
+    """The deviance of many rows is rounded; a search for less of it would go on in the noise."""
+    problem = make_problem(1, [0, 1], n_tasks=3000, seed=seed)
+    evaluated, call = [], _Profile.__call__
+
+    def counted(self, free):
+        evaluated.append(np.abs(call(self, free)[1]).max())
+        return call(self, free)
+
+    monkeypatch.setattr(_Profile, "__call__", counted)
+    model = fit(problem, tol=1e-8)
+    assert model.converged
+    assert evaluated[-1] <= 1e-8
+    assert len(evaluated) <= 2 * model.n_iter + 5
+
+
 def test_max_iter_is_told():
     model = fit(make_problem(**CASES["fixed effects"]), max_iter=1)
     assert not model.converged
