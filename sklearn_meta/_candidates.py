@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
-from ._source_groups import NEVER
+from ._evidence import NEVER
 from ._sources import risks
 from ._transfer import deal_folds, moved, shifted
 from .learners.blend import LEAST_PROBABILITY
@@ -184,19 +184,19 @@ class _Builder:
 
     def mixtures(self, raw):
         """Mixtures of sources by their likelihood on the support."""
-        target, loss = self.target, self.sources.loss
-        labels = self.sources.groups.labels[self.kept]
-        noise = self.sources.groups.noise[labels]
+        target, loss, groups = self.target, self.sources.loss, self.sources.groups
+        labels = groups.labels[self.kept]
+        noise, prior = groups.noise[labels], groups.source_shares[self.kept]
         if not loss.quadratic:
             for temper in (1.0, 4.0):
-                v, left_out = _by_loss(raw, target, temper, loss)
+                v, left_out = _by_loss(raw, target, prior, temper, loss)
                 self.add_mixture(v, 0.0, left_out)
                 offset, left_out = self._offsets(left_out, np.ones(1))
                 self.add_mixture(v, offset, left_out[0])
             return
         for kappa, temper in SIMILAR:
             if kappa == NEVER or not self.bank.exact or self.bank.penalty[1]:
-                self.add_mixture(*_by_evidence(raw, target, noise, kappa, temper))
+                self.add_mixture(*_by_evidence(raw, target, prior, noise, kappa, temper))
 
     def refits(self, best, wanted):
         """Refits of one source and the target, and the target alone."""
@@ -250,7 +250,11 @@ def candidates(bank, sources, target, number, settings, lesson=None):
     for k, row in enumerate(sources.pools):
         (builder.moved_pool if bank.exact else builder.shifted_pool)(row, k)
     builder.mixtures(raw)
-    builder.refits(int(np.argmin(risk)), wanted)
+    unlikely = risk
+    if len(target):  # a source of a group that explains little must fit much better
+        unlikely = target.weight.sum() * risk / sources.loss.risk(sources.loss.scale)
+        unlikely = unlikely - np.log(sources.groups.source_shares[kept])
+    builder.refits(int(np.argmin(unlikely)), wanted)
     return builder.build(chance, risk, risk_error)
 
 
@@ -261,7 +265,7 @@ def alone(bank, target, honest=True):
     return bank.learner.constant(bank.prior), np.zeros((0, target.Y.shape[1]))
 
 
-def _by_evidence(raw, target, noise, kappa, temper):
+def _by_evidence(raw, target, prior, noise, kappa, temper):
     """Weights of sources under squared loss, a level ``b ~ N(0, noise / kappa)`` off.
 
     Returns
@@ -279,21 +283,21 @@ def _by_evidence(raw, target, noise, kappa, temper):
         fit = (SS - np.sum(S**2, axis=-1) / (n + kappa)) / (temper * noise)
         return -0.5 * (fit + Y.shape[1] * n * np.log(noise))
 
-    v = softmax(evidence(n, S, SS, noise))
+    v = softmax(np.log(prior) + evidence(n, S, SS, noise))
     n_, S_ = n - weight, S[:, None] - wr
-    without = evidence(n_, S_, SS[:, None] - wr2, noise[:, None])
+    without = np.log(prior)[:, None] + evidence(n_, S_, SS[:, None] - wr2, noise[:, None])
     left_out = raw + S_ / (n_ + kappa)[:, None]
     votes = softmax(without, axis=0)[:, :, None]
     return v, v @ (S / (n + kappa)), np.sum(votes * left_out, axis=0)
 
 
-def _by_loss(raw, target, temper, loss):
+def _by_loss(raw, target, prior, temper, loss):
     """Weights of sources by their loss, and the mixture by weights without each row."""
     known = ~np.isnan(raw)
     raw = np.where(known, raw, np.log(LEAST_PROBABILITY))
     value = target.weight * loss.value(raw, target.Y) / temper
     total = value.sum(axis=1)
-    votes = softmax(value - total[:, None], axis=0)[:, :, None] * known
+    votes = softmax(np.log(prior)[:, None] + value - total[:, None], axis=0)[:, :, None] * known
     mass = votes.sum(axis=0)
     mean = np.sum(votes * raw, axis=0) / np.where(mass > 0, mass, 1.0)
-    return softmax(-total), np.where(mass > 0, mean, np.log(LEAST_PROBABILITY))
+    return softmax(np.log(prior) - total), np.where(mass > 0, mean, np.log(LEAST_PROBABILITY))

@@ -175,10 +175,11 @@ def _lesson(n, episodes, sources, strengths):
         strength = SHRINKAGE * repeats if n else max(SHRINKAGE, len(own))
         v0[k] = _best_weights(own, group, k, loss, strength)
     factor = _factor(_stacked(episodes), len(episodes)) if loss.quadratic else None
+    likely = sources.groups.source_shares[[e.source for e in episodes]]
     found = []
     for strength in strengths:
         lesson = Lesson(n, v0, factor, strength)
-        value = np.mean([_value(lesson, e, loss) for e in episodes])
+        value = np.average([_value(lesson, e, loss) for e in episodes], weights=likely)
         found.append(Lesson(n, v0, factor, strength, float(value)))
     return min(found, key=lambda lesson: lesson.loss)
 

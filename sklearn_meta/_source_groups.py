@@ -1,34 +1,31 @@
 r"""Groups of sources that agree with each other.
 
-A source may contradict the others, and pooling then helps nobody. In landmarks ``z = [1, whitened
-x]`` the tasks of group k have linear models around a common one,
-
-    y = z' w_t + e,   w_t ~ N(c_k, noise_k P_k^-1),   e ~ N(0, noise_k),
-    P_k = diag(kappa_k, m_k, ..., m_k),
-
-so that with the residuals r of ``c_k`` the log-evidence of group k for a task is, up to a constant,
-
-    -(n log noise + log det(I + Z'Z P^-1) + (r'r - r'Z (Z'Z + P)^-1 Z'r) / noise) / 2.
-
-Labels of a classifier are one-hot targets here. Groups are found by Lloyd's iteration, all from
-``Z'Z``, ``Z'Y`` and ``Y'Y`` of every source.
+A source may contradict the others, and pooling then helps nobody. The tasks of group k have linear
+models around a common one, ``w_t ~ N(c_k, noise_k P_k^-1)`` in the model of :mod:`._evidence`.
+Labels of a classifier are one-hot targets here. Groups are found by Lloyd's iteration on the
+evidence; strangers (:mod:`._strangers`) are set apart as the last group.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import softmax
+from scipy.stats import t as student_t
 
-__all__ = ["Groups", "NEVER", "group_sources", "landmark_models", "ridge", "worth_grouping"]
+from ._evidence import GRID, Moments, evidence, penalty_of, quadratic_parts, some_of
+from ._strangers import find_strangers, left_by_others
 
-NEVER = 1e8  # a penalty, in rows, under which nothing moves
-KAPPA = (NEVER, 10.0, 1.0, 0.1, 0.01)
-M = (NEVER, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
+__all__ = ["Groups", "group_sources", "grouped", "landmark_models", "ridge", "worth_grouping"]
+
 MOST_LANDMARKS = 30
 LEAST_SOURCES = 2  # of a group
 MOST_JUDGED = 200  # sources that judge whether groups help
 FEW_ROWS = 5  # of each, that say which group it is
 LEAST_GAIN = 0.05  # of groups in the squared error
+# Of the others when strangers leave: the start of EM has seen the rows that judge it.
+LEAST_GAINS = (LEAST_GAIN, 0.01)
+SURE = 0.99  # probability, by Student's t, that they gain at all
+N_DRAWS = 5  # of rows of a source, where strangers are judged
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +41,8 @@ class Groups:
     whiten : ndarray of shape (n_features, rank)
     coef : ndarray of shape (n_groups, rank + 1, n_outputs)
     noise, kappa, m : ndarray of shape (n_groups,)
+    skill : ndarray of shape (n_groups,)
+        Share of the variance of a source, not seen before, that the others of a group explain.
     labels : ndarray of shape (n_sources,)
         The group of every source.
     """
@@ -66,6 +65,11 @@ class Groups:
         """What to expect of a target without rows: groups count as far as they explain."""
         share = np.bincount(self.labels, minlength=self.n_groups) * np.maximum(self.skill, 1e-3)
         return share / share.sum()
+
+    @property
+    def source_shares(self):
+        """The shares of the groups, divided among their sources."""
+        return self.shares[self.labels] / np.bincount(self.labels)[self.labels]
 
     def landmarks(self, X):
         X = np.where(np.isnan(X), self.centre, X)
@@ -91,7 +95,7 @@ class Groups:
             r = (Y - Z @ self.coef[k]) * root
             h = np.einsum("ni,ij,nj->n", A, inverse, A)
             left = (r - A @ (inverse @ (A.T @ r))) ** 2 / np.maximum(1 - h, 1e-12)[:, None]
-            total = _evidence(A.T @ A, A.T @ r, np.sum(r**2), weight.sum(), penalty, self.noise[k])
+            total = evidence(A.T @ A, A.T @ r, np.sum(r**2), weight.sum(), penalty, self.noise[k])
             of_row = Y.shape[1] * (np.log(self.noise[k]) - np.log(np.maximum(1 - h, 1e-12)))
             log_chance[k] += total
             without[k] += total + 0.5 * (of_row + left.sum(axis=1) / self.noise[k])
@@ -110,42 +114,14 @@ class Groups:
 
     def penalty(self, k):
         """The diagonal of ``P_k``."""
-        return np.r_[self.kappa[k], np.full(self.coef.shape[1] - 1, self.m[k])]
-
-
-def _evidence(G, c, squares, n, penalty, noise):
-    """Log-evidence of residuals with moments ``G = Z'Z, c = Z'r``, for a batch of tasks."""
-    quadratic, log_det = _parts(G, c, squares, penalty)
-    n_outputs = c.shape[-1]
-    return -0.5 * (n_outputs * (n * np.log(noise) + log_det) + quadratic / noise)
-
-
-def _parts(G, c, squares, penalty):
-    A = G + np.diag(penalty)
-    fitted = np.sum(c * np.linalg.solve(A, c), axis=(-2, -1))
-    return squares - fitted, np.linalg.slogdet(A)[1] - np.log(penalty).sum()
-
-
-class _Moments:
-    """``Z'Z, Z'Y, Y'Y`` of every source."""
-
-    def __init__(self, Z, Y, offsets, weight):
-        blocks = [slice(a, b) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-        self.n = np.array([weight[b].sum() for b in blocks])
-        self.G = np.stack([(Z[b] * weight[b, None]).T @ Z[b] for b in blocks])
-        self.C = np.stack([(Z[b] * weight[b, None]).T @ Y[b] for b in blocks])
-        self.squares = np.array([np.sum(weight[b, None] * Y[b] ** 2) for b in blocks])
-
-    def residuals(self, coef, members):
-        """Moments of the residuals of a model."""
-        G, C = self.G[members], self.C[members]
-        c = C - G @ coef
-        squares = self.squares[members] - np.sum(coef * (C + c), axis=(-2, -1))
-        return G, c, np.maximum(squares, 0), self.n[members]
+        return penalty_of(self.kappa[k], self.m[k], self.coef.shape[1])
 
 
 def worth_grouping(X, Y, offsets, weight, n_groups, rng):
     """The groups of sources, as many as lower the error on a source after a few of its rows.
+
+    Strangers make a group of their own, the last one, where that lowers this error on the others by
+    more than chance would; then the others are cut anew.
 
     Parameters
     ----------
@@ -158,20 +134,66 @@ def worth_grouping(X, Y, offsets, weight, n_groups, rng):
     -------
     Groups
     """
-    one = group_sources(X, Y, offsets, weight, 1)
-    several = group_sources(X, Y, offsets, weight, n_groups)
+    data = X, Y, offsets, weight
+    groups = _worth(*data, n_groups, rng)
+    strange = _strangers(groups, data, rng)
+    if strange is None:
+        return groups
+    sizes = np.diff(offsets)
+    rows = np.repeat(~strange, sizes)
+    bounds = np.append(0, np.cumsum(sizes[~strange]))
+    rest = _worth(X[rows], Y[rows], bounds, weight[rows], n_groups, rng)
+    labels = np.full(len(strange), rest.n_groups)
+    labels[~strange] = rest.labels
+    return grouped(*data, labels)
+
+
+def _worth(X, Y, offsets, weight, n_groups, rng):
+    """One group, or several where they lower the error on all sources."""
+    data = X, Y, offsets, weight
+    one, several = group_sources(*data, 1), group_sources(*data, n_groups)
     if several.n_groups == 1:
         return one
-    errors = np.zeros(2)
-    sizes = np.diff(offsets)
-    for a in rng.permutation(len(sizes))[:MOST_JUDGED]:
-        n = min(FEW_ROWS, sizes[a] // 2)
-        rows = offsets[a] + rng.permutation(sizes[a])
-        support, query = rows[:n], rows[n:]
-        for g, groups in enumerate((one, several)):
-            guess = groups.predict(X[support], Y[support], weight[support], X[query])
-            errors[g] += np.mean((Y[query] - guess) ** 2)
+    judges = rng.permutation(len(offsets) - 1)[:MOST_JUDGED]
+    errors = _few_row_errors((one, several), data, judges, 1, rng).sum(axis=1)
     return several if errors[1] < (1 - LEAST_GAIN) * errors[0] else one
+
+
+def _strangers(groups, data, rng):
+    """A mask of the strangers without whom the other sources surely do better, or None."""
+    rng = rng.spawn(1)[0]  # where there are no strangers, nothing else shall change
+    moments = Moments(groups.landmarks(data[0]), *data[1:])
+    trials = find_strangers(moments, groups.noise @ groups.shares)
+    best, found = 0.0, None
+    for strange, least in zip(trials, LEAST_GAINS, strict=False):
+        others = np.flatnonzero(~strange)
+        if not LEAST_SOURCES <= strange.sum() <= len(others):  # else who is a stranger to whom?
+            continue
+        apart = grouped(*data, strange.astype(np.intp))
+        judges = rng.permutation(others)[:MOST_JUDGED]
+        errors = _few_row_errors((groups, apart), data, judges, N_DRAWS, rng)
+        gains = (errors[0] - errors[1]) / max(errors[0].mean(), 1e-300)
+        spread = gains.std(ddof=1) / np.sqrt(len(gains))
+        sure = gains.mean() - student_t.ppf(SURE, len(gains) - 1) * spread
+        if gains.mean() > least and sure > best:
+            best, found = sure, strange
+    return found
+
+
+def _few_row_errors(groupings, data, judges, n_draws, rng):
+    """Squared errors on some sources after a few of their rows: (n_groupings, n_judges)."""
+    X, Y, offsets, weight = data
+    errors = np.zeros((len(groupings), len(judges)))
+    for j, a in enumerate(judges):
+        size = offsets[a + 1] - offsets[a]
+        n = min(FEW_ROWS, size // 2)
+        for _ in range(n_draws):
+            rows = offsets[a] + rng.permutation(size)
+            support, query = rows[:n], rows[n:]
+            for g, groups in enumerate(groupings):
+                guess = groups.predict(X[support], Y[support], weight[support], X[query])
+                errors[g, j] += np.mean((Y[query] - guess) ** 2) / n_draws
+    return errors
 
 
 def landmark_models(groups, X, Y, offsets, weight):
@@ -181,7 +203,7 @@ def landmark_models(groups, X, Y, offsets, weight):
     -------
     ndarray of shape (n_sources, n_landmarks, n_outputs)
     """
-    moments = _Moments(groups.landmarks(X), Y, offsets, weight)
+    moments = Moments(groups.landmarks(X), Y, offsets, weight)
     models = np.empty(moments.C.shape)
     for k in range(groups.n_groups):
         own = np.flatnonzero(groups.labels == k)
@@ -211,13 +233,7 @@ def group_sources(X, Y, offsets, weight, n_groups, *, max_iter=20):
     Groups
         The first group has most sources.
     """
-    with np.errstate(invalid="ignore"):
-        known = (~np.isnan(X)).sum(axis=0)
-        X = np.where(np.isnan(X), np.nansum(X, axis=0) / np.maximum(known, 1), X)
-    _, centre, whiten = ridge(X, Y, weight, 0.0, True)
-    whiten = whiten[:, -MOST_LANDMARKS:]  # of the directions of most variance
-    Z = np.column_stack([np.ones(len(X)), (X - centre) @ whiten])
-    moments = _Moments(Z, Y, offsets, weight)
+    _, _, moments = _whitened(X, Y, offsets, weight)
     labels = np.zeros(len(moments.n), dtype=np.intp)
     found = [_fit_group(moments, np.arange(len(labels)))]
     best = _scores(moments, found).max(axis=0).sum()
@@ -236,19 +252,34 @@ def group_sources(X, Y, offsets, weight, n_groups, *, max_iter=20):
             break
         labels, found, best = max(trials, key=lambda t: t[2])
     order = np.argsort(-np.bincount(labels, minlength=len(found)), kind="stable")
-    coef, noise, kappa, m = (np.array(part)[order] for part in zip(*found, strict=True))
-    labels = np.argsort(order)[labels]
-    members = [np.flatnonzero(labels == k) for k in range(len(order))]
-    skill = np.array([_skill(moments, c, own) for c, own in zip(coef, members, strict=True)])
+    return grouped(X, Y, offsets, weight, np.argsort(order)[labels])
+
+
+def grouped(X, Y, offsets, weight, labels):
+    """Groups of known labels; the parameters are those of :func:`group_sources`."""
+    centre, whiten, moments = _whitened(X, Y, offsets, weight)
+    members = [np.flatnonzero(labels == k) for k in range(labels.max() + 1)]
+    found = [_fit_group(moments, own) for own in members]
+    coef, noise, kappa, m = (np.array(part) for part in zip(*found, strict=True))
+    skill = np.array([_skill(moments, own) for own in members])
     return Groups(centre, whiten, coef, noise, kappa, m, skill, labels)
 
 
-def _skill(moments, coef, members):
-    """Share of the variance that a model explains."""
-    n, level = moments.n[members].sum(), moments.C[members, 0].sum(axis=0)
-    total = moments.squares[members].sum() - np.sum(level**2) / max(n, 1e-300)
-    left = moments.residuals(coef, members)[2].sum()
-    return 1 - left / max(total, 1e-300)
+def _whitened(X, Y, offsets, weight):
+    with np.errstate(invalid="ignore"):
+        known = (~np.isnan(X)).sum(axis=0)
+        X = np.where(np.isnan(X), np.nansum(X, axis=0) / np.maximum(known, 1), X)
+    _, centre, whiten = ridge(X, Y, weight, 0.0, True)
+    whiten = whiten[:, -MOST_LANDMARKS:]  # of the directions of most variance
+    Z = np.column_stack([np.ones(len(X)), (X - centre) @ whiten])
+    return centre, whiten, Moments(Z, Y, offsets, weight)
+
+
+def _skill(moments, members):
+    """Share of the variance of a source that the others of a group explain."""
+    inside = np.isin(np.arange(len(moments.n)), members).astype(float)
+    left, total = left_by_others(moments, inside)
+    return 1 - left[members].sum() / max(total[members].sum(), 1e-300)
 
 
 def _lloyd(moments, labels, max_iter):
@@ -274,19 +305,16 @@ def _fit_group(moments, members):
     total = moments.G[members].sum(axis=0)
     ridge_ = 1e-9 * np.trace(total) / len(total) * np.eye(len(total))
     coef = np.linalg.solve(total + ridge_, moments.C[members].sum(axis=0))
-    some = members[:: max(1, len(members) // 200)]
-    G, c, squares, n = moments.residuals(coef, some)
+    G, c, squares, n = moments.residuals(coef, some_of(members))
     n_outputs, n_values = c.shape[-1], n.sum() * c.shape[-1]
     floor = max(1e-12 * moments.squares.sum() / max(moments.n.sum(), 1e-300), 1e-300)
     best = None
-    for kappa in KAPPA:
-        for m in M:
-            penalty = np.r_[kappa, np.full(len(coef) - 1, m)]
-            quadratic, log_det = _parts(G, c, squares, penalty)
-            noise = max(quadratic.sum() / n_values, floor)
-            score = -n_values * np.log(noise) - n_outputs * log_det.sum()
-            if best is None or score > best[0]:
-                best = score, noise, kappa, m
+    for kappa, m in GRID:
+        quadratic, log_det = quadratic_parts(G, c, squares, penalty_of(kappa, m, len(coef)))
+        noise = max(quadratic.sum() / n_values, floor)
+        score = -n_values * np.log(noise) - n_outputs * log_det.sum()
+        if best is None or score > best[0]:
+            best = score, noise, kappa, m
     return coef, *best[1:]
 
 
@@ -295,9 +323,8 @@ def _scores(moments, found):
     everyone = np.arange(len(moments.n))
     scores = []
     for coef, noise, kappa, m in found:
-        penalty = np.r_[kappa, np.full(len(coef) - 1, m)]
-        G, c, squares, n = moments.residuals(coef, everyone)
-        scores.append(_evidence(G, c, squares, n, penalty, noise))
+        penalty = penalty_of(kappa, m, len(coef))
+        scores.append(evidence(*moments.residuals(coef, everyone), penalty, noise))
     return np.array(scores)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from ._bank import Rows
-from ._source_groups import Groups, group_sources, landmark_models, ridge, worth_grouping
+from ._source_groups import Groups, grouped, landmark_models, ridge, worth_grouping
 from ._transfer_loss import loss_of
 from ._validation import plain, task_label
 from .learners import chunk_bounds
@@ -139,7 +139,7 @@ def source_data(learner, table, fit_params):
     return data, numbers
 
 
-def fit_sources(bank, table, fit_params, n_jobs, rng, n_groups=None):
+def fit_sources(bank, table, fit_params, n_jobs, rng, labels=None):
     """Fit all sources.
 
     Parameters
@@ -150,8 +150,8 @@ def fit_sources(bank, table, fit_params, n_jobs, rng, n_groups=None):
         Those with one entry per row of the table are cut to the rows of each fit.
     n_jobs : int or None
     rng : numpy.random.Generator
-    n_groups : int, default=None
-        Of the sources; as many as help if None.
+    labels : ndarray of shape (n_sources,), default=None
+        Groups of the sources; they are found if None.
 
     Returns
     -------
@@ -177,14 +177,15 @@ def fit_sources(bank, table, fit_params, n_jobs, rng, n_groups=None):
             stacklevel=2,
         )
         ids, data, numbers, rows = ([part[t] for t in kept] for part in (ids, data, numbers, rows))
+        labels = None if labels is None else labels[kept]
     rows = np.stack(rows)
     number, Y = np.concatenate(numbers), np.concatenate([part.Y for part in data])
     weight = np.concatenate([part.weight for part in data])
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in data])])
-    if n_groups is None:
+    if labels is None:
         groups = worth_grouping(number, Y, offsets, weight, MOST_GROUPS, rng)
     else:
-        groups = group_sources(number, Y, offsets, weight, n_groups)
+        groups = grouped(number, Y, offsets, weight, np.unique(labels, return_inverse=True)[1])
     loss = loss_of(bank.learner).with_noise(groups.noise @ groups.shares)
     pools, metric = _pooled(bank, data, groups)
     landmarks = landmark_models(groups, number, Y, offsets, weight)
@@ -205,8 +206,7 @@ def _fit_each(bank, data, table, n_jobs):
     if bank.exact and not table_has_gaps(data, table):
         return list(bank.learner.fit_each(table, bank.prior, {})), {}
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_chunk)(bank, data[lo:hi], classwise)
-        for lo, hi in chunk_bounds(len(data))
+        delayed(_fit_chunk)(bank, data[lo:hi], classwise) for lo, hi in chunk_bounds(len(data))
     )
     rows = [row for part in parts for row in part]
     refused = {t: row for t, row in enumerate(rows) if isinstance(row, str)}

@@ -505,7 +505,8 @@ def _view_of(meta_model, table):
         seen = without(seen, blind)
     bank = Bank(narrowed(bank.learner, view), bank.prior, bank.seed, bank.params)
     rng = np.random.default_rng(bank.seed)
-    sources, _, failed = fit_sources(bank, seen, {}, None, rng, sources.groups.n_groups)
+    labels = np.delete(sources.groups.labels, blind)
+    sources, _, failed = fit_sources(bank, seen, {}, None, rng, labels)
     if sources.groups.n_groups != meta_model.sources.groups.n_groups:
         lessons = ()
     return view, bank, sources, lessons, refused | failed

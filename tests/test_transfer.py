@@ -87,6 +87,17 @@ def test_harmful_sources_do_not_harm():
     assert harmed.source_weights_[:20].sum() < 0.01
 
 
+def test_sources_with_shuffled_columns_are_set_apart():
+    mean, covariance = [1, 4, -2, 1, 3, -1], 0.1 * np.eye(6)
+    sources, targets = sources_and_targets(30, 20, n_features=5, mean=mean, covariance=covariance)
+    rng = np.random.default_rng(0)
+    spoiled = [Task(t.X[:, rng.permutation(5)], t.y, id=t.id) for t in sources[:15]]
+    clean = TransferMetaLearner().meta_fit(sources[15:])
+    harmed = TransferMetaLearner().meta_fit([*spoiled, *sources[15:]])
+    for n_shots in (1, 5):
+        assert error(harmed, targets, n_shots) < 1.05 * error(clean, targets, n_shots)
+
+
 @each_selection
 def test_without_rows_the_other_sources_judge(selection):
     sources, (target, *_) = sources_and_targets(mean=[1, 3, -3, 3])

@@ -1,12 +1,15 @@
 """The mathematics of transfer, each by a second route."""
 
 import numpy as np
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from sklearn_meta._bank import Bank, Rows
-from sklearn_meta._source_groups import group_sources, ridge
+from sklearn_meta._evidence import Moments, evidence, penalty_of
+from sklearn_meta._source_groups import group_sources, ridge, worth_grouping
+from sklearn_meta._strangers import find_strangers, left_by_others
 from sklearn_meta._transfer import deal_folds, moved, shifted, squared_stack
 from sklearn_meta._transfer_loss import loss_of
 from sklearn_meta.learners import LinearLearner
@@ -86,3 +89,59 @@ def test_contradicting_sources_are_told_apart():
         rest = np.delete(np.arange(3), i)
         expected, _ = groups.chances(Z[rest], targets[rest, None], np.ones(2))
         assert_allclose(without[:, i], expected)
+
+
+def linear_sources(slopes, n_rows=20, noise=0.1):
+    """Rows of sources with these slopes; their offsets and weights."""
+    inputs = [rng.standard_normal((n_rows, 2)) for _ in slopes]
+    targets = [
+        Z @ w + noise * rng.standard_normal(n_rows) for Z, w in zip(inputs, slopes, strict=True)
+    ]
+    X, y = np.concatenate(inputs), np.concatenate(targets)[:, None]
+    return X, y, n_rows * np.arange(len(slopes) + 1), np.ones(len(X))
+
+
+def test_sources_that_agree_with_nobody_are_strangers():
+    turn = 2 * np.pi * np.arange(8) / 8 + 1.0
+    slopes = [[2.0, 1.0]] * 12 + [[2 * np.cos(a), 2 * np.sin(a)] for a in turn[1:7]]
+    data = linear_sources(slopes)
+    groups = group_sources(*data, 1)
+    start, end = find_strangers(Moments(groups.landmarks(data[0]), *data[1:]), groups.noise[0])
+    assert not start[:12].any() and start[12:].sum() >= 3
+    assert_array_equal(end, np.arange(18) >= 12)
+    groups = worth_grouping(*data, 2, np.random.default_rng(0))
+    assert_array_equal(groups.labels, end)
+    assert groups.shares[0] > 0.99
+    assert_allclose(groups.source_shares.sum(), 1)
+
+
+def test_sources_that_differ_at_random_have_no_strangers():
+    slopes = [2.0, 1.0] + 0.3 * np.random.default_rng(1).standard_normal((30, 2))
+    groups = worth_grouping(*linear_sources(slopes), 2, np.random.default_rng(0))
+    assert groups.n_groups == 1
+
+
+def test_the_evidence_is_that_of_a_normal_distribution():
+    _, Y, offsets, weight = linear_sources([[2.0, 1.0]])
+    Z, coef = np.column_stack([np.ones(20), rng.standard_normal((20, 2))]), np.ones((3, 1))
+    penalty, noise = penalty_of(0.5, 2.0, 3), 0.7
+    moments = Moments(Z, Y, offsets, weight).residuals(coef, np.arange(1))
+    cov = noise * (np.eye(20) + Z @ np.diag(1 / penalty) @ Z.T)
+    expected = multivariate_normal.logpdf(Y[:, 0], (Z @ coef)[:, 0], cov)
+    constant = 10 * np.log(2 * np.pi)
+    assert_allclose(evidence(*moments, penalty, noise), [expected + constant])
+
+
+def test_others_that_leave_squares_have_not_seen_the_source():
+    X, Y, offsets, weight = linear_sources([[2.0, 1.0], [2.0, 0.5], [-1.0, 1.0]])
+    Z = np.column_stack([np.ones(len(X)), X])
+    left, total = left_by_others(Moments(Z, Y, offsets, weight), np.ones(3))
+    for a in range(3):
+        own = np.arange(len(X)) // 20 == a
+        others = [X[np.arange(len(X)) // 20 == b] for b in range(3) if b != a]
+        parts = [Y[np.arange(len(X)) // 20 == b, 0] for b in range(3) if b != a]
+        centred = np.concatenate([part - part.mean(axis=0) for part in others])
+        w, *_ = np.linalg.lstsq(centred, np.concatenate([p - p.mean() for p in parts]))
+        r = Y[own, 0] - X[own] @ w
+        assert_allclose(left[a], np.sum((r - r.mean()) ** 2), rtol=1e-4)
+        assert_allclose(total[a], np.sum((Y[own, 0] - Y[own, 0].mean()) ** 2), rtol=1e-4)
