@@ -184,8 +184,9 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     Notes
     -----
-    Sources that contradict the others (flipped labels, shuffled columns) are found by their
-    evidence and pooled apart, where that lowers the error on sources after a few of their rows.
+    Sources that contradict the others, all in one way (flipped labels) or each in its own (shuffled
+    columns), are found by their evidence and pooled apart, where that lowers the error on the
+    others after a few of their rows.
     With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out included; other
     estimators are fitted once for each source, six times on all rows (five of them for the
     episodes), and a few times for each target; folds are stratified. All rows of the sources are
@@ -198,7 +199,8 @@ class TransferMetaLearner(BaseMetaEstimator):
     ----------
     Daumé (2007), Frustratingly easy domain adaptation, ACL (levels of their own in a refit).
     Wolpert (1992), Stacked generalization, Neural Networks 5. Ben-David et al. (2010), A theory of
-    learning from different domains, Machine Learning 79.
+    learning from different domains, Machine Learning 79. Banfield and Raftery (1993), Model-based
+    Gaussian and non-Gaussian clustering, Biometrics 49 (sources that agree with nobody).
 
     Examples
     --------
