@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from ._gradient import inner_steps
-from ._probe import draw_probe, mean_loss
+from ._probe import N_EPISODES, draw_probe, mean_loss
 
 __all__ = ["choose_steps", "steps_for", "training_steps"]
 
@@ -33,7 +33,7 @@ def training_steps(network):
     return 30 if len(network.sizes) == 2 else 10
 
 
-def choose_steps(learner, theta, alpha, sampler, tasks, most, rng):
+def choose_steps(learner, theta, alpha, sampler, tasks, n_trained, rng):
     """The best number of steps for several numbers of rows.
 
     Parameters
@@ -43,8 +43,8 @@ def choose_steps(learner, theta, alpha, sampler, tasks, most, rng):
     sampler : EpisodeSampler
     tasks : ndarray of shape (n_tasks,)
         Tasks of the sampler that the choice may look at.
-    most : int
-        Meta-iterations of training: the choice takes no more steps.
+    n_trained : int
+        Adaptations that training took: those of a level cost no more.
     rng : numpy.random.Generator
 
     Returns
@@ -53,7 +53,9 @@ def choose_steps(learner, theta, alpha, sampler, tasks, most, rng):
         Numbers of rows, increasing, and of steps; None if the tasks are too few or too small, or
         training was too short to be worth a choice.
     """
-    if most < training_steps(learner.network):
+    fewest = training_steps(learner.network)
+    most = n_trained * fewest // N_EPISODES
+    if most < fewest:
         return None
     best = {}
     for shots in LEVELS:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-__all__ = ["draw_probe", "mean_loss"]
+__all__ = ["N_EPISODES", "draw_probe", "mean_loss"]
 
 N_EPISODES = 200
 MOST_REPEATS = 20  # most episodes of one task

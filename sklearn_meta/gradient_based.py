@@ -38,6 +38,7 @@ from .tasks import padded_batches
 
 __all__ = ["GradientMetaEstimator", "Initialisation", "documented"]
 
+OUTER_LR = 0.01
 RATES = 10.0 ** np.arange(-3, 1, 0.5)  # inner rates that "auto" chooses from
 N_CHECKS = 20  # times that the probe is looked at in training
 DIVERGED = 1.5  # a query loss so many times that of the start
@@ -87,8 +88,8 @@ SHARED = {
     "steps": """
     inner_steps : int or "auto", default="auto"
         Number K of inner steps. "auto": in training 10 of perceptrons and 30 of all others; in
-        ``adapt`` the number, of a grid from 0 to 300 (at most ``max_iter``), that leads to the
-        least mean query loss on episodes of the meta-train tasks with about as many rows.
+        ``adapt`` the number, of a grid from 0 to 300, that leads to the least mean query loss on
+        episodes of the meta-train tasks with about as many rows.
     adapt_steps : int, default=None
         Number of steps of ``adapt``; None: as ``inner_steps`` says.
     """,
@@ -108,8 +109,8 @@ SHARED = {
         Optimiser of the meta-loss. ``"lbfgs"`` (scipy) runs on one fixed episode of every task, to
         convergence or ``max_iter``.
     outer_lr : float or "auto", default="auto"
-        Rate of ``"adam"`` and ``"sgd"``. "auto": of perceptrons, their ``learning_rate_init``; of
-        all others, 0.01.
+        Rate of ``"adam"`` and ``"sgd"``. "auto": 0.01; of perceptrons that start from a pooled fit,
+        their ``learning_rate_init``, so that they do not leave it at once.
     outer_schedule : {"linear", "constant"}, default="linear"
         Whether the outer rate falls linearly to 0 over ``max_iter`` meta-iterations, so that the
         noise of the last batches does not stay in the result.
@@ -257,8 +258,14 @@ class GradientMetaEstimator(OwnClassesMixin):
 
     def _rate(self, learner, i):
         """The outer rate of meta-iteration i."""
-        rate = learner.outer_lr if self.outer_lr == "auto" else self.outer_lr
+        rate = self.outer_lr
+        if rate == "auto":
+            rate = learner.outer_lr if self._starts_pooled else OUTER_LR
         return rate * (1 - i / self.max_iter if self.outer_schedule == "linear" else 1)
+
+    @property
+    def _starts_pooled(self):
+        return self.init == "pooled" and not self._own_classes
 
     def _adapting(self, learner):
         """Mask of the parameters that inner steps move."""
@@ -294,8 +301,7 @@ class GradientMetaEstimator(OwnClassesMixin):
     def _train(self, learner, table, meta_model, rng, report):
         """Learn from the tasks of a table; from the start if there is no meta-model yet."""
         if meta_model is None:
-            pooled = self.init == "pooled" and table.own_classes is None
-            theta = learner.pooled(table) if pooled else learner.random(rng)
+            theta = learner.pooled(table) if self._starts_pooled else learner.random(rng)
         shots = self._shot_range()
         y = learner.encode(table.y)
         codes = None if table.own_classes is None else table.y
@@ -323,7 +329,8 @@ class GradientMetaEstimator(OwnClassesMixin):
                 meta_model = self._descend(*settings, probe)
         if self.inner_steps == "auto" and self.adapt_steps is None:
             theta, alpha = meta_model.theta[None], meta_model.alpha[None]
-            steps = choose_steps(learner, theta, alpha, sampler, judges, self.max_iter, rng)
+            n_trained = self.max_iter * min(self.tasks_per_batch, len(tasks))
+            steps = choose_steps(learner, theta, alpha, sampler, judges, n_trained, rng)
             meta_model = replace(meta_model, steps=steps)
         return meta_model
 

@@ -35,8 +35,8 @@ class Reptile(GradientMetaEstimator):
     {inner_lr}
     inner_steps : int or "auto", default="auto"
         Number k of SGD steps on each task. "auto": 10, and in ``adapt`` the number, of a grid from
-        0 to 300 (at most ``max_iter``), that leads to the least mean loss on other rows of
-        meta-train tasks with about as many rows.
+        0 to 300, that leads to the least mean loss on other rows of meta-train tasks with about as
+        many rows.
     inner_batch_size : int, default=10
         Rows of a minibatch, drawn anew for each step; all rows of tasks that have fewer.
     adapt_steps : int, default=None
@@ -156,7 +156,8 @@ class Reptile(GradientMetaEstimator):
     def _draw(self, sampler, tasks, rng):
         """One minibatch for each inner step."""
         outputs = sampler.permutations(tasks, rng)  # the same in all steps
-        draws = [sampler.draw(tasks, rng, outputs) for _ in range(self._training_steps(sampler.learner))]
+        n_steps = self._training_steps(sampler.learner)
+        draws = [sampler.draw(tasks, rng, outputs) for _ in range(n_steps)]
         return [(support, n_rows) for support, _, n_rows in draws]
 
     def _meta_gradient(self, learner, meta_model, episode):

@@ -57,7 +57,7 @@ class GradientLearner(Learner):
 
     @property
     def outer_lr(self):
-        """Rate at which Adam meta-trains it well."""
+        """Rate of meta-training that starts from a pooled fit."""
         return 0.01
 
     @property
