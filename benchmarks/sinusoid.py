@@ -49,10 +49,11 @@ def long_table(X, y):
     return X.reshape(-1, 1), y.ravel(), np.repeat(np.arange(n_tasks), n_rows)
 
 
-def train(meta, n_iterations, rng, n_at_once=200):
-    """Go on meta-training, on fresh tasks in every iteration."""
-    meta.set_params(max_iter=n_at_once)
-    for _ in range(n_iterations // n_at_once):
+def train(meta, starts, n_iterations, schedule, rng, n_at_once=200):
+    """Go on meta-training, on fresh tasks in every iteration; `starts`: when parts of it begin."""
+    for start in starts:
+        rate = 1 - start / n_iterations if schedule == "linear" else 1
+        meta.set_params(max_iter=n_at_once, outer_lr=OUTER_LR * rate)
         meta.partial_meta_fit(pairs(n_at_once * N_TASKS, N_SHOTS + N_QUERY, rng))
 
 

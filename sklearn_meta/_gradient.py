@@ -100,8 +100,7 @@ class SupportLoss:
         """The support loss of some tasks."""
         centre = self.centre if len(self.centre) == 1 else self.centre[tasks]
         penalty = None if self.penalty is None else self.penalty.rows(tasks)
-        objective = self.objective.network.on(self.objective.batch.rows(tasks))
-        return SupportLoss(objective, penalty, centre, self.guard)
+        return SupportLoss(self.objective.rows(tasks), penalty, centre, self.guard)
 
 
 @dataclass
@@ -182,7 +181,7 @@ def inner_steps(
                 risen = _risen(loss.value(next_point), loss.value(point))
                 if len(risen):
                     share = np.ones((len(path.end), 1), alpha.dtype)
-                    share[risen] = _halve(loss, point, next_point, alpha, risen)
+                    share[risen] = _halve(loss, point, next_point, risen)
             if keep:
                 path.points.append(point)
                 path.share.append(share)
@@ -204,15 +203,17 @@ def _risen(new, old):
     return np.flatnonzero(~(falls | (new - old <= 4 * np.finfo(old.dtype).eps * np.abs(old))))
 
 
-def _halve(loss, point, next_point, alpha, tasks):
-    """Halve the steps of some tasks until none raises the loss; the share of alpha that is left."""
-    loss, theta, old = loss.rows(tasks), point.theta, loss.value(point)[tasks]
-    start = loss.objective.at(theta if len(theta) == 1 else theta[tasks])
-    share, risen = np.ones((len(tasks), 1), alpha.dtype), np.arange(len(tasks))
-    gradient = loss.gradient(start)
+def _halve(loss, point, next_point, tasks):
+    """Halve the steps of some tasks until none raises the loss; the share that is left of them."""
+    theta, old = point.theta, loss.value(point)[tasks]
+    theta, loss = theta if len(theta) == 1 else theta[tasks], loss.rows(tasks)
+    step = next_point.theta[tasks] - theta
+    share, risen = np.ones((len(tasks), 1), step.dtype), np.arange(len(tasks))
     for k in range(MOST_HALVINGS + 1):
-        share[risen] *= 0.5 if k < MOST_HALVINGS else 0
-        trial = loss.objective.at(_step(start.theta, alpha * share, gradient.copy()))
+        share[risen] *= 0.5
+        if k == MOST_HALVINGS:
+            share[risen] = step[risen] = 0
+        trial = loss.objective.at(theta + share * step)
         risen = _risen(loss.value(trial), old)
         if len(risen) == 0:
             break

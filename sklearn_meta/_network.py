@@ -169,10 +169,20 @@ class Objective:
 
     def __init__(self, network, batch):
         self.network, self.batch = network, batch
-        self.inputs = np.empty((*batch.X.shape[:2], 1 + batch.X.shape[2]), dtype=batch.X.dtype)
-        self.inputs[..., 0] = 1
-        self.inputs[..., 1:] = batch.X
         self.weight = None if batch.weight is None else batch.weight[..., None]
+
+    @cached_property
+    def inputs(self):
+        """Rows with a one in front."""
+        X = self.batch.X
+        inputs = np.empty((*X.shape[:2], 1 + X.shape[2]), dtype=X.dtype)
+        inputs[..., 0] = 1
+        inputs[..., 1:] = X
+        return inputs
+
+    def rows(self, tasks):
+        """The mean loss of some tasks."""
+        return Objective(self.network, self.batch.rows(tasks))
 
     def at(self, theta):
         """Evaluate at theta of shape (n_tasks, n_params), or (1, n_params) for all tasks."""

@@ -1,15 +1,16 @@
 """What the gradient family shares: episodes, the outer loop, adaptation, documentation.
 
 An algorithm of the family says how a batch of episodes becomes a meta-gradient
-(:meth:`GradientMetaEstimator._meta_gradient`) and how a support becomes parameters
-(:meth:`GradientMetaEstimator._adapted`); the mathematics of both is in ``_gradient.py``.
+(:meth:`GradientMetaEstimator._meta_gradient`) and, unless it is by inner steps, how a support
+becomes parameters (:meth:`GradientMetaEstimator._adapted`); the mathematics is in ``_gradient.py``.
 
-Two things are decided by the query loss of a sample of episodes of the meta-train tasks (the
+Three things are decided by the query loss of a sample of episodes of the meta-train tasks (the
 *probe*): the inner rate alpha, by a line search at the start,
 
     alpha = argmin over RATES of mean_t q_t(theta_K(alpha)),
 
-and whether training has diverged, in which case its best parameters are kept.
+whether training has diverged, in which case its best parameters are kept, and, at the end, the
+number of steps of an adaptation to n rows (``_adapt_steps.py``).
 """
 
 import warnings
@@ -24,10 +25,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 
+from ._adapt_steps import choose_steps, steps_for, training_steps
 from ._chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ._episodes import EpisodeSampler, all_rows
-from ._gradient import Penalty
+from ._gradient import inner_steps
 from ._own_classes import OwnClassesMixin
+from ._probe import draw_probe, mean_loss
 from ._sklearn import Interval, StrOptions
 from ._supports import check_shots
 from .optimizers import OPTIMIZERS, clip_norm
@@ -35,9 +38,8 @@ from .tasks import padded_batches
 
 __all__ = ["GradientMetaEstimator", "Initialisation", "documented"]
 
+OUTER_LR = 0.01
 RATES = 10.0 ** np.arange(-3, 1, 0.5)  # inner rates that "auto" chooses from
-PROBE_EPISODES = 200  # about as many for every number of shots
-PROBE_REPEATS = 20  # most episodes of one task
 N_CHECKS = 20  # times that the probe is looked at in training
 DIVERGED = 1.5  # a query loss so many times that of the start
 
@@ -58,6 +60,9 @@ class Initialisation:
         Mean query loss of every meta-iteration.
     validation_curve : tuple of float
         Mean query loss of the held-out tasks after every epoch.
+    steps : ndarray of shape (n_levels, 2), default=None
+        Steps of an adaptation: numbers of rows and, for about so many, of steps; None: those of
+        training.
     """
 
     theta: np.ndarray
@@ -65,6 +70,7 @@ class Initialisation:
     optimizer_state: object = None
     loss_curve: tuple = ()
     validation_curve: tuple = ()
+    steps: np.ndarray = None
 
 
 SHARED = {
@@ -78,6 +84,14 @@ SHARED = {
     inner_lr : float or "auto", default="auto"
         Rate alpha of the inner steps. "auto": the one, of a grid from 0.001 to 3.2, that leads from
         the start to the least mean query loss on episodes of the meta-train tasks.
+    """,
+    "steps": """
+    inner_steps : int or "auto", default="auto"
+        Number K of inner steps. "auto": in training 10 of perceptrons and 30 of all others; in
+        ``adapt`` the number, of a grid from 0 to 300, that leads to the least mean query loss on
+        episodes of the meta-train tasks with about as many rows.
+    adapt_steps : int, default=None
+        Number of steps of ``adapt``; None: as ``inner_steps`` says.
     """,
     "episodes": """
     n_shots : int or (int, int), default=(1, 10)
@@ -94,8 +108,9 @@ SHARED = {
     outer_solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Optimiser of the meta-loss. ``"lbfgs"`` (scipy) runs on one fixed episode of every task, to
         convergence or ``max_iter``.
-    outer_lr : float, default=0.01
-        Rate of ``"adam"`` and ``"sgd"``.
+    outer_lr : float or "auto", default="auto"
+        Rate of ``"adam"`` and ``"sgd"``. "auto": 0.01; of perceptrons that start from a pooled fit,
+        their ``learning_rate_init``, so that they do not leave it at once.
     outer_schedule : {"linear", "constant"}, default="linear"
         Whether the outer rate falls linearly to 0 over ``max_iter`` meta-iterations, so that the
         noise of the last batches does not stay in the result.
@@ -137,6 +152,11 @@ SHARED = {
     "inner_lr_": """
     inner_lr_ : float
         The inner rate.
+    """,
+    "adapt_steps_": """
+    adapt_steps_ : int or dict
+        The number of steps of ``adapt``; if it depends on the number of rows, by this number: that
+        of the nearest one holds, on a logarithmic scale.
     """,
     "attributes": """
     estimator_ : estimator
@@ -185,14 +205,14 @@ class GradientMetaEstimator(OwnClassesMixin):
     _parameter_constraints: dict = {
         **OwnClassesMixin._parameter_constraints,
         "inner_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "inner_steps": [Interval(Integral, 0, None, closed="left")],
+        "inner_steps": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
         "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
         "n_query": [Interval(Integral, 1, None, closed="left"), None],
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
-        "outer_lr": [Interval(Real, 0, None, closed="neither")],
+        "outer_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "outer_schedule": [StrOptions({"linear", "constant"})],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "init": [StrOptions({"pooled", "random"})],
@@ -212,9 +232,13 @@ class GradientMetaEstimator(OwnClassesMixin):
     def _meta_gradient(self, learner, meta_model, episode):
         """Mean query loss of an episode and its gradient in what is learned (:meth:`_pack`)."""
 
-    @abstractmethod
-    def _adapted(self, learner, meta_model, support, penalty):
-        """Parameters of the tasks of a batch of supports, shape (n_tasks or 1, n_params)."""
+    def _adapted(self, learner, meta_model, support, penalty, n_steps):
+        """Parameters after some steps on a batch of supports, shape (n_tasks or 1, n_params)."""
+        theta, alpha = meta_model.theta[None], meta_model.alpha[None]
+        path = inner_steps(
+            learner.network, theta, support, alpha, n_steps, penalty=penalty, keep=False
+        )
+        return path.end
 
     def _pack(self, meta_model):
         """What is learned as one vector."""
@@ -232,9 +256,16 @@ class GradientMetaEstimator(OwnClassesMixin):
         """An episode of some tasks."""
         return sampler.draw(tasks, rng)
 
-    def _rate(self, i):
+    def _rate(self, learner, i):
         """The outer rate of meta-iteration i."""
-        return self.outer_lr * (1 - i / self.max_iter if self.outer_schedule == "linear" else 1)
+        rate = self.outer_lr
+        if rate == "auto":
+            rate = learner.outer_lr if self._starts_pooled else OUTER_LR
+        return rate * (1 - i / self.max_iter if self.outer_schedule == "linear" else 1)
+
+    @property
+    def _starts_pooled(self):
+        return self.init == "pooled" and not self._own_classes
 
     def _adapting(self, learner):
         """Mask of the parameters that inner steps move."""
@@ -270,8 +301,7 @@ class GradientMetaEstimator(OwnClassesMixin):
     def _train(self, learner, table, meta_model, rng, report):
         """Learn from the tasks of a table; from the start if there is no meta-model yet."""
         if meta_model is None:
-            pooled = self.init == "pooled" and table.own_classes is None
-            theta = learner.pooled(table) if pooled else learner.random(rng)
+            theta = learner.pooled(table) if self._starts_pooled else learner.random(rng)
         shots = self._shot_range()
         y = learner.encode(table.y)
         codes = None if table.own_classes is None else table.y
@@ -280,6 +310,7 @@ class GradientMetaEstimator(OwnClassesMixin):
         if meta_model is None:
             probe = self._probe(sampler, tasks, rng) if self.inner_lr == "auto" else None
             meta_model = self._first_model(theta, learner, probe)
+        meta_model = replace(meta_model, steps=None)
         keep_freed_memory()
         with thread_pool(self.n_jobs) as pool:
 
@@ -288,12 +319,20 @@ class GradientMetaEstimator(OwnClassesMixin):
                 return mean_over_chunks(function, learner.network, episode, pool)
 
             settings = (meta_gradient, learner, sampler, tasks, meta_model, rng, report)
+            judges = held_out if len(held_out) else tasks
             if self.outer_solver == "lbfgs":
-                return self._minimise(*settings)
-            probe = None  # a stream, or a few iterations, are not watched
-            if self.early_stopping or (self.max_iter >= N_CHECKS and not meta_model.loss_curve):
-                probe = self._probe(sampler, held_out if len(held_out) else tasks, rng)
-            return self._descend(*settings, probe)
+                meta_model = self._minimise(*settings)
+            else:
+                probe = None  # a stream, or a few iterations, are not watched
+                if self.early_stopping or (self.max_iter >= N_CHECKS and not meta_model.loss_curve):
+                    probe = self._probe(sampler, judges, rng)
+                meta_model = self._descend(*settings, probe)
+        if self.inner_steps == "auto" and self.adapt_steps is None:
+            theta, alpha = meta_model.theta[None], meta_model.alpha[None]
+            n_trained = self.max_iter * min(self.tasks_per_batch, len(tasks))
+            steps = choose_steps(learner, theta, alpha, sampler, judges, n_trained, rng)
+            meta_model = replace(meta_model, steps=steps)
+        return meta_model
 
     def _first_model(self, theta, learner, probe):
         """The meta-model that training starts from, with the rate that is best on the probe."""
@@ -305,25 +344,21 @@ class GradientMetaEstimator(OwnClassesMixin):
         return starts[int(np.argmin(losses))]
 
     def _probe(self, sampler, tasks, rng):
-        """Episodes with few, some and many shots of (at most 200 of) the tasks."""
+        """Episodes with few, some and many shots."""
         low, high = self._probe_shots()
-        n_repeats = min(-(-PROBE_EPISODES // len(tasks)), PROBE_REPEATS)
-        episodes = []
-        for shots in np.unique([low, (low + high) // 2, high]).tolist():
-            drawn = np.concatenate([rng.permutation(tasks) for _ in range(n_repeats)])
-            sampler = replace(sampler, n_shots=(shots, shots), keep_query=True)
-            episodes.append(sampler.draw(drawn[:PROBE_EPISODES], rng))
-        return episodes
+        shots = np.unique([low, (low + high) // 2, high]).tolist()
+        sampler = replace(sampler, keep_query=True)
+        return [draw_probe(sampler, tasks, k, rng) for k in shots]
 
     def _query_loss(self, learner, meta_model, episodes):
         """Mean query loss after adaptation; infinite if it is not a number."""
         losses = []
+        n_steps = self._training_steps(learner)
         for support, query, n_rows in episodes:
-            theta = self._adapted(learner, meta_model, support, self._penalty(learner, n_rows))
-            with np.errstate(over="ignore", invalid="ignore"):
-                losses.append(float(learner.network.value(theta, query).mean()))
-        loss = np.mean(losses)
-        return float(loss) if np.isfinite(loss) else np.inf
+            penalty = learner.penalty(n_rows)
+            theta = self._adapted(learner, meta_model, support, penalty, n_steps)
+            losses.append(mean_loss(learner.network, theta, query))
+        return float(np.mean(losses))
 
     def _shot_range(self):
         shots = check_shots(self.n_shots)
@@ -387,7 +422,7 @@ class GradientMetaEstimator(OwnClassesMixin):
                 break
             gradient = clip_norm(gradient, self.max_grad_norm)
             before = x
-            x, state = optimizer.update(x, gradient, state, self._rate(i))
+            x, state = optimizer.update(x, gradient, state, self._rate(learner, i))
             x = self._feasible(x)
             losses.append(value)
             if probe is not None and (i + 1) % n_check == 0:
@@ -477,20 +512,29 @@ class GradientMetaEstimator(OwnClassesMixin):
 
     # -- adaptation --------------------------------------------------------------------------------
 
-    def _penalty(self, learner, n_rows):
-        """The estimator's own L2 penalty, centred on the meta-model; None if it has none."""
-        strength = np.asarray(learner.penalty_strength(np.maximum(n_rows, 1.0)))[:, None]
-        if not strength.any():
-            return None
-        return Penalty(strength.astype(learner.dtype), learner.penalty_mask())
-
     def _adapt(self, learner, meta_model, table, fit_params):
         rows = np.empty((table.n_tasks, learner.network.n_params), dtype=learner.dtype)
         for padded in padded_batches(table):
             support, n_rows = all_rows(learner, padded)
-            theta = self._adapted(learner, meta_model, support, self._penalty(learner, n_rows))
+            n_steps = self._steps_of_adapt(learner, meta_model, n_rows)
+            theta = np.empty((len(n_rows), learner.network.n_params), dtype=learner.dtype)
+            for k in np.unique(n_steps).tolist():
+                part = np.flatnonzero(n_steps == k)
+                penalty = learner.penalty(n_rows[part])
+                theta[part] = self._adapted(learner, meta_model, support.rows(part), penalty, k)
             rows[padded.tasks] = learner.rows(theta)
         return rows
+
+    def _training_steps(self, learner):
+        return training_steps(learner.network) if self.inner_steps == "auto" else self.inner_steps
+
+    def _steps_of_adapt(self, learner, meta_model, n_rows):
+        """Number of steps for every task."""
+        if self.adapt_steps is not None:
+            return np.full(len(n_rows), self.adapt_steps)
+        if self.inner_steps == "auto" and meta_model.steps is not None:
+            return steps_for(meta_model.steps, n_rows)
+        return np.full(len(n_rows), self._training_steps(learner))
 
     # -- what was learned --------------------------------------------------------------------------
 
@@ -498,6 +542,16 @@ class GradientMetaEstimator(OwnClassesMixin):
     def inner_lr_(self):
         """The inner rate."""
         return float(self._learned("alpha").max(initial=0))
+
+    @property
+    def adapt_steps_(self):
+        """The number of steps of ``adapt``, by the number of rows if it depends on it."""
+        steps = self._learned("steps")
+        if self.adapt_steps is not None:
+            return self.adapt_steps
+        if self.inner_steps == "auto" and steps is not None:
+            return dict(steps.tolist())
+        return self._training_steps(self.learner_)
 
     @property
     def loss_curve_(self):

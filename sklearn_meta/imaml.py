@@ -39,6 +39,7 @@ class IMAML(GradientMetaEstimator):
 
     Attributes
     ----------
+    {adapt_steps_}
     {attributes}
 
     See Also
@@ -62,6 +63,7 @@ class IMAML(GradientMetaEstimator):
     _parameter_constraints: dict = {
         **GradientMetaEstimator._parameter_constraints,
         "inner_lr": [Interval(Real, 0, None, closed="neither")],
+        "inner_steps": [Interval(Integral, 0, None, closed="left")],
         "regularization": [Interval(Real, 0, None, closed="neither")],
         "cg_steps": [Interval(Integral, 1, None, closed="left")],
     }
@@ -80,7 +82,7 @@ class IMAML(GradientMetaEstimator):
         tasks_per_batch=25,
         max_iter=1000,
         outer_solver="adam",
-        outer_lr=0.01,
+        outer_lr="auto",
         outer_schedule="linear",
         max_grad_norm=None,
         init="pooled",
@@ -131,17 +133,17 @@ class IMAML(GradientMetaEstimator):
             self.regularization,
             meta_model.alpha[None],
             self.inner_steps,
-            penalty=self._penalty(learner, n_rows),
+            penalty=learner.penalty(n_rows),
             cg_steps=self.cg_steps,
         )
 
-    def _adapted(self, learner, meta_model, support, penalty):
+    def _adapted(self, learner, meta_model, support, penalty, n_steps):
         return proximal(
             learner.network,
             meta_model.theta[None],
             support,
             self.regularization,
             meta_model.alpha[None],
-            self.inner_steps if self.adapt_steps is None else self.adapt_steps,
+            n_steps,
             penalty=penalty,
         )

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ._gradient import inner_steps, meta_gradient
+from ._gradient import meta_gradient
 from .gradient_based import GradientMetaEstimator, documented
 
 __all__ = ["ANIL", "FOMAML", "MAML", "MetaSGD"]
@@ -32,10 +32,7 @@ class MAML(GradientMetaEstimator):
     ----------
     {estimator}
     {inner_lr}
-    inner_steps : int, default=10
-        Number K of inner steps in training.
-    adapt_steps : int, default=None
-        Number of steps of ``adapt``; None: ``inner_steps``.
+    {steps}
     {episodes}
     {outer}
     {border}
@@ -43,6 +40,7 @@ class MAML(GradientMetaEstimator):
     Attributes
     ----------
     {inner_lr_}
+    {adapt_steps_}
     {attributes}
 
     See Also
@@ -77,14 +75,14 @@ class MAML(GradientMetaEstimator):
         estimator=None,
         *,
         inner_lr="auto",
-        inner_steps=10,
+        inner_steps="auto",
         adapt_steps=None,
         n_shots=(1, 10),
         n_query=None,
         tasks_per_batch=25,
         max_iter=1000,
         outer_solver="adam",
-        outer_lr=0.01,
+        outer_lr="auto",
         outer_schedule="linear",
         max_grad_norm=None,
         init="pooled",
@@ -134,19 +132,11 @@ class MAML(GradientMetaEstimator):
             support,
             query,
             meta_model.alpha[None],
-            self.inner_steps,
-            penalty=self._penalty(learner, n_rows),
+            self._training_steps(learner),
+            penalty=learner.penalty(n_rows),
             second_order=self._second_order,
             learn_rates=learn_rates,
         )
-
-    def _adapted(self, learner, meta_model, support, penalty):
-        n_steps = self.inner_steps if self.adapt_steps is None else self.adapt_steps
-        theta, alpha = meta_model.theta[None], meta_model.alpha[None]
-        path = inner_steps(
-            learner.network, theta, support, alpha, n_steps, penalty=penalty, keep=False
-        )
-        return path.end
 
 
 @documented
@@ -160,10 +150,7 @@ class FOMAML(MAML):
     ----------
     {estimator}
     {inner_lr}
-    inner_steps : int, default=10
-        Number K of inner steps in training.
-    adapt_steps : int, default=None
-        Number of steps of ``adapt``; None: ``inner_steps``.
+    {steps}
     {episodes}
     {outer}
     {border}
@@ -171,6 +158,7 @@ class FOMAML(MAML):
     Attributes
     ----------
     {inner_lr_}
+    {adapt_steps_}
     {attributes}
 
     See Also
@@ -206,10 +194,7 @@ class ANIL(MAML):
     ----------
     {estimator}
     {inner_lr}
-    inner_steps : int, default=10
-        Number K of inner steps in training.
-    adapt_steps : int, default=None
-        Number of steps of ``adapt``; None: ``inner_steps``.
+    {steps}
     {episodes}
     {outer}
     {border}
@@ -217,6 +202,7 @@ class ANIL(MAML):
     Attributes
     ----------
     {inner_lr_}
+    {adapt_steps_}
     {attributes}
 
     See Also
@@ -256,10 +242,7 @@ class MetaSGD(MAML):
     inner_lr : float or "auto", default="auto"
         Where the rates start. "auto": at the one, of a grid from 0.001 to 3.2, that leads from the
         start to the least mean query loss on episodes of the meta-train tasks.
-    inner_steps : int, default=10
-        Number K of inner steps in training.
-    adapt_steps : int, default=None
-        Number of steps of ``adapt``; None: ``inner_steps``.
+    {steps}
     {episodes}
     {outer}
     {border}
@@ -269,6 +252,7 @@ class MetaSGD(MAML):
     inner_lr_ : ndarray of shape (n_params,)
         The learned rates, in the order of the parameters: of every layer the intercepts, then the
         weights.
+    {adapt_steps_}
     {attributes}
 
     See Also

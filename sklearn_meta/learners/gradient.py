@@ -8,6 +8,7 @@ from abc import abstractmethod
 
 import numpy as np
 
+from .._gradient import Penalty
 from .._network import Batch, mean_weight
 from .._validation import plain
 from ._scaling import Scaling
@@ -55,6 +56,11 @@ class GradientLearner(Learner):
         return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
 
     @property
+    def outer_lr(self):
+        """Rate of meta-training that starts from a pooled fit."""
+        return 0.01
+
+    @property
     def units(self):
         """The scaling, the identity if there is none."""
         return self.scaling or Scaling.identity(self.n_features)
@@ -88,6 +94,17 @@ class GradientLearner(Learner):
     def penalty_mask(self):
         """1 for the parameters that are penalised, 0 for intercepts."""
         return (~self.network.intercepts()).astype(self.dtype)
+
+    def penalty(self, n_rows):
+        """The estimator's own L2 penalty, centred on the meta-model; None if it has none.
+
+        Parameters
+        ----------
+        n_rows : ndarray of shape (n_tasks,)
+            Rows of every task: their total weight.
+        """
+        strength = np.asarray(self.penalty_strength(np.maximum(n_rows, 1.0)))[:, None]
+        return Penalty(strength.astype(self.dtype), self.penalty_mask()) if strength.any() else None
 
     def encode(self, y):
         """Targets as the loss expects them, shape (..., n_outputs)."""

@@ -95,6 +95,10 @@ class MLPLearner(GradientLearner):
 
     # -- where meta-training starts --
 
+    @property
+    def outer_lr(self):
+        return self.estimator.learning_rate_init
+
     def pooled(self, table):
         return self._theta(self.fit_one(table.X, table.y, table.sample_weight))
 

@@ -1,0 +1,38 @@
+"""A sample of episodes of the meta-train tasks, on which choices are judged."""
+
+from dataclasses import replace
+
+import numpy as np
+
+__all__ = ["N_EPISODES", "draw_probe", "mean_loss"]
+
+N_EPISODES = 200
+MOST_REPEATS = 20  # most episodes of one task
+
+
+def draw_probe(sampler, tasks, n_shots, rng):
+    """About 200 episodes with the same number of shots.
+
+    Parameters
+    ----------
+    sampler : EpisodeSampler
+    tasks : ndarray of shape (n_tasks,)
+    n_shots : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    support, query : Batch
+    n_support : ndarray of shape (n_episodes,)
+        Total weight of the support rows.
+    """
+    n_repeats = min(-(-N_EPISODES // len(tasks)), MOST_REPEATS)
+    drawn = np.concatenate([rng.permutation(tasks) for _ in range(n_repeats)])
+    return replace(sampler, n_shots=(n_shots, n_shots)).draw(drawn[:N_EPISODES], rng)
+
+
+def mean_loss(network, theta, batch):
+    """Mean loss of some tasks; infinite if it is not a number."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = float(network.value(theta, batch).mean())
+    return loss if np.isfinite(loss) else np.inf
