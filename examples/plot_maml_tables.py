@@ -54,8 +54,8 @@ print(f"{len(tasks)} households, {len(table)} purchases, {X.shape[1] - 1} featur
 # %%
 # The models
 # ----------
-# All of the gradient family are used as they come: the inner rate is chosen on episodes of the
-# meta-train households.
+# All of the gradient family are used as they come: the inner rate, and the number of steps for so
+# many known purchases, are chosen on episodes of the meta-train households.
 
 linear = LogisticRegression(max_iter=1000)
 boosting = HistGradientBoostingClassifier(max_iter=30, random_state=0)
