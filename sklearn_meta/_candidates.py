@@ -243,7 +243,7 @@ def candidates(bank, sources, target, number, settings, lesson=None):
     risk, risk_error = risks(raw, target.Y, target.weight, sources.loss)
     if len(target) == 0:
         risk, risk_error = sources.mutual[kept], sources.mutual_error[kept]
-    chance, _ = sources.groups.chances(number, target.Y, target.weight)
+    chance = sources.groups.chances(number, target.Y, target.weight)
     honest = lesson is None or np.isfinite(lesson.strength)
     wanted = None if honest or not len(lesson.v0) else chance @ lesson.v0 > LEAST_SHARE
     builder = _Builder(bank, sources, target, settings, kept, honest)

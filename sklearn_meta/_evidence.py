@@ -10,16 +10,40 @@ so that with the residuals r of c its log-evidence is, up to a constant,
     quadratic = r'r - r'Z (Z'Z + P)^-1 Z'r.
 
 All of it comes from ``Z'Z``, ``Z'Y`` and ``Y'Y``.
+
+Sources may be noisier or quieter than others. Where the noise of a source is its own,
+``1 / noise ~ Gamma(nu / 2, rate=nu s / 2)``, it is integrated out, and what remains is Student's t:
+
+    (nu log(nu s) - (n + nu) log(nu s + quadratic) - log det(I + Z'Z P^-1)) / 2
+        + log Gamma((n + nu) / 2) - log Gamma(nu / 2).
+
+s and ``nu``, the number of values that it is worth, are those of greatest evidence (on a grid of
+nu; EM for s).
 """
 
 import numpy as np
+from scipy.special import gammaln
 
-__all__ = ["GRID", "KAPPA", "M", "NEVER", "Moments", "evidence", "penalty_of", "quadratic_parts"]
+__all__ = [
+    "GRID",
+    "KAPPA",
+    "M",
+    "NEVER",
+    "NU",
+    "Moments",
+    "evidence",
+    "noise_of",
+    "own_evidence",
+    "penalty_of",
+    "quadratic_parts",
+]
 
 NEVER = 1e8  # a penalty, in rows, under which nothing moves
 KAPPA = (NEVER, 10.0, 1.0, 0.1, 0.01)
 M = (NEVER, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
 GRID = tuple((kappa, m) for kappa in KAPPA for m in M)
+NU = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1e6)  # to one noise for all
+MOST_STEPS = 100
 MOST_SOURCES = 200  # that choose from the grid
 
 
@@ -67,6 +91,47 @@ def evidence(G, c, squares, n, penalty, noise):
     quadratic, log_det = quadratic_parts(G, c, squares, penalty)
     n_outputs = c.shape[-1]
     return -0.5 * (n_outputs * (n * np.log(noise) + log_det) + quadratic / noise)
+
+
+def own_evidence(G, c, squares, n, penalty, noise, nu):
+    """Log-evidence where the noise of a task is its own, around ``noise`` as if from nu values."""
+    n_outputs = c.shape[-1]
+    quadratic, log_det = quadratic_parts(G, c, squares, penalty)
+    return _student(np.maximum(quadratic, 0), n_outputs * n, noise, nu) - 0.5 * n_outputs * log_det
+
+
+def _student(quadratic, n, s, nu):
+    prior = nu * s
+    ratio = (n + nu) * np.log1p(quadratic / prior) + n * np.log(prior)  # nu may be large
+    return gammaln((n + nu) / 2) - gammaln(nu / 2) - 0.5 * ratio
+
+
+def noise_of(G, c, squares, n, penalty, noise):
+    """s and nu of greatest evidence, from residuals of a batch of tasks.
+
+    Parameters
+    ----------
+    G, c, squares, n, penalty
+        See :func:`evidence`.
+    noise : float
+        Of all tasks together, where s starts from.
+
+    Returns
+    -------
+    s, nu : float
+    """
+    quadratic, n = np.maximum(quadratic_parts(G, c, squares, penalty)[0], 0), n * c.shape[-1]
+    found = []
+    for nu in NU:
+        s = noise
+        for _ in range(MOST_STEPS):  # of EM
+            before = s
+            s = len(n) / np.sum((n + nu) / (nu * s + quadratic))
+            s = max(s, 1e-6 * noise)  # where a model is exact
+            if abs(s - before) < 1e-6 * before:
+                break
+        found.append((_student(quadratic, n, s, nu).sum(), s, nu))
+    return max(found)[1:]
 
 
 def some_of(members):

@@ -87,7 +87,7 @@ def _chosen(bank, sources, lessons, target, number, settings):
     loss, Y, weight = sources.loss, target.Y, target.weight
     kept = sources.screened(number, Y, weight, settings.max_sources)
     rows = bank.mixable(sources.rows[kept])
-    pool = sources.pools[[int(np.argmax(sources.groups.chances(number, Y, weight)[0]))]]
+    pool = sources.pools[[int(np.argmax(sources.groups.chances(number, Y, weight)))]]
     own, own_left_out = alone(bank, target)
     if len(target):
         left_out = np.concatenate(

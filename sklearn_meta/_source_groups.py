@@ -3,7 +3,8 @@ r"""Groups of sources that agree with each other.
 A source may contradict the others, and pooling then helps nobody. The tasks of group k have linear
 models around a common one, ``w_t ~ N(c_k, noise_k P_k^-1)`` in the model of :mod:`._evidence`.
 Labels of a classifier are one-hot targets here. Groups are found by Lloyd's iteration on the
-evidence; strangers (:mod:`._strangers`) are set apart as the last group.
+evidence; strangers (:mod:`._strangers`) are set apart as the last group. A new task of
+numbers has a noise of its own: after a few rows the noise would else say which group it is of.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,17 @@ import numpy as np
 from scipy.special import softmax
 from scipy.stats import t as student_t
 
-from ._evidence import GRID, Moments, evidence, penalty_of, quadratic_parts, some_of
+from ._evidence import (
+    GRID,
+    NU,
+    Moments,
+    evidence,
+    noise_of,
+    own_evidence,
+    penalty_of,
+    quadratic_parts,
+    some_of,
+)
 from ._strangers import find_strangers, left_by_others
 
 __all__ = ["Groups", "group_sources", "grouped", "landmark_models", "ridge", "worth_grouping"]
@@ -22,10 +33,10 @@ LEAST_SOURCES = 2  # of a group
 MOST_JUDGED = 200  # sources that judge whether groups help
 FEW_ROWS = 5  # of each, that say which group it is
 LEAST_GAIN = 0.05  # of groups in the squared error
-# Of the others when strangers leave: the start of EM has seen the rows that judge it.
+# Of the others when strangers leave (as logarithms): the start of EM has seen the rows that judge.
 LEAST_GAINS = (LEAST_GAIN, 0.01)
 SURE = 0.99  # probability, by Student's t, that they gain at all
-N_DRAWS = 5  # of rows of a source, where strangers are judged
+N_JUDGED = 1000  # draws of rows that judge strangers, of all sources together
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +52,8 @@ class Groups:
     whiten : ndarray of shape (n_features, rank)
     coef : ndarray of shape (n_groups, rank + 1, n_outputs)
     noise, kappa, m : ndarray of shape (n_groups,)
+    typical, nu : ndarray of shape (n_groups,)
+        The noise of a task of its own: around ``typical``, as if from nu rows.
     skill : ndarray of shape (n_groups,)
         Share of the variance of a source, not seen before, that the others of a group explain.
     labels : ndarray of shape (n_sources,)
@@ -53,6 +66,8 @@ class Groups:
     noise: np.ndarray
     kappa: np.ndarray
     m: np.ndarray
+    typical: np.ndarray
+    nu: np.ndarray
     skill: np.ndarray
     labels: np.ndarray
 
@@ -76,34 +91,20 @@ class Groups:
         return np.column_stack([np.ones(len(X)), (X - self.centre) @ self.whiten])
 
     def chances(self, X, Y, weight):
-        """Probability of every group given a support, and given it without each of its rows.
-
-        Returns
-        -------
-        chance : ndarray of shape (n_groups,)
-        without : ndarray of shape (n_groups, n_rows)
-        """
+        """Probability of every group given a support: (n_groups,)."""
         log_chance = np.log(self.shares)
-        without = np.repeat(log_chance[:, None], len(X), axis=1)
-        if len(X) == 0 or self.n_groups == 1:
-            return softmax(log_chance), softmax(without, axis=0)
-        Z, root = self.landmarks(X), np.sqrt(weight)[:, None]
-        A = Z * root
-        for k in range(self.n_groups):
-            penalty = self.penalty(k)
-            inverse = np.linalg.inv(A.T @ A + np.diag(penalty))
-            r = (Y - Z @ self.coef[k]) * root
-            h = np.einsum("ni,ij,nj->n", A, inverse, A)
-            left = (r - A @ (inverse @ (A.T @ r))) ** 2 / np.maximum(1 - h, 1e-12)[:, None]
-            total = evidence(A.T @ A, A.T @ r, np.sum(r**2), weight.sum(), penalty, self.noise[k])
-            of_row = Y.shape[1] * (np.log(self.noise[k]) - np.log(np.maximum(1 - h, 1e-12)))
-            log_chance[k] += total
-            without[k] += total + 0.5 * (of_row + left.sum(axis=1) / self.noise[k])
-        return softmax(log_chance), softmax(without, axis=0)
+        if len(X) and self.n_groups > 1:
+            Z = self.landmarks(X)
+            moments = Moments(Z, Y, np.array([0, len(Z)]), weight)
+            for k in range(self.n_groups):
+                parts = moments.residuals(self.coef[k], np.arange(1))
+                noise = self.typical[k], self.nu[k]
+                log_chance[k] += own_evidence(*parts, self.penalty(k), *noise)[0]
+        return softmax(log_chance)
 
     def predict(self, X, Y, weight, query):
         """What a support and the groups say of other rows."""
-        chance, _ = self.chances(X, Y, weight)
+        chance = self.chances(X, Y, weight)
         Z, at = self.landmarks(X), self.landmarks(query)
         guess = np.zeros((len(query), Y.shape[1]))
         for k in range(self.n_groups):
@@ -171,8 +172,10 @@ def _strangers(groups, data, rng):
             continue
         apart = grouped(*data, strange.astype(np.intp))
         judges = rng.permutation(others)[:MOST_JUDGED]
-        errors = _few_row_errors((groups, apart), data, judges, N_DRAWS, rng)
-        gains = (errors[0] - errors[1]) / max(errors[0].mean(), 1e-300)
+        n_draws = -(-N_JUDGED // len(judges))  # the fewer sources, the less may chance decide
+        errors = _few_row_errors((groups, apart), data, judges, n_draws, rng)
+        errors = np.maximum(errors, max(1e-12 * errors.max(), 1e-300))
+        gains = np.log(errors[0] / errors[1])  # a noisy source shall not outvote the others
         spread = gains.std(ddof=1) / np.sqrt(len(gains))
         sure = gains.mean() - student_t.ppf(SURE, len(gains) - 1) * spread
         if gains.mean() > least and sure > best:
@@ -261,8 +264,15 @@ def grouped(X, Y, offsets, weight, labels):
     members = [np.flatnonzero(labels == k) for k in range(labels.max() + 1)]
     found = [_fit_group(moments, own) for own in members]
     coef, noise, kappa, m = (np.array(part) for part in zip(*found, strict=True))
+    typical, nu = noise, np.full(len(noise), NU[-1])
+    if Y.shape[1] == 1:  # labels have no scale of their own
+        noises = []
+        for own, (model, one, *prior) in zip(members, found, strict=True):
+            parts = moments.residuals(model, some_of(own))
+            noises.append(noise_of(*parts, penalty_of(*prior, len(model)), one))
+        typical, nu = np.array(noises).T
     skill = np.array([_skill(moments, own) for own in members])
-    return Groups(centre, whiten, coef, noise, kappa, m, skill, labels)
+    return Groups(centre, whiten, coef, noise, kappa, m, typical, nu, skill, labels)
 
 
 def _whitened(X, Y, offsets, weight):

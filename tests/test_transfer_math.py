@@ -1,13 +1,14 @@
 """The mathematics of transfer, each by a second route."""
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, multivariate_t
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from sklearn_meta._bank import Bank, Rows
-from sklearn_meta._evidence import Moments, evidence, penalty_of
+from sklearn_meta._evidence import NEVER, Moments, evidence, noise_of, own_evidence, penalty_of
 from sklearn_meta._source_groups import group_sources, ridge, worth_grouping
 from sklearn_meta._strangers import find_strangers, left_by_others
 from sklearn_meta._transfer import deal_folds, moved, shifted, squared_stack
@@ -83,12 +84,9 @@ def test_contradicting_sources_are_told_apart():
     targets = sign * (Z @ [2.0, 1.0]) + 0.1 * rng.standard_normal(200)
     groups = group_sources(Z, targets[:, None], np.arange(0, 201, 10), np.ones(200), 2)
     assert groups.labels.tolist() in ([0] * 10 + [1] * 10, [1] * 10 + [0] * 10)
-    chance, without = groups.chances(Z[:3], targets[:3, None], np.ones(3))
+    chance = groups.chances(Z[:3], targets[:3, None], np.ones(3))
     assert chance[groups.labels[0]] > 0.9
-    for i in range(3):
-        rest = np.delete(np.arange(3), i)
-        expected, _ = groups.chances(Z[rest], targets[rest, None], np.ones(2))
-        assert_allclose(without[:, i], expected)
+    assert_allclose(chance.sum(), 1)
 
 
 def linear_sources(slopes, n_rows=20, noise=0.1):
@@ -130,6 +128,49 @@ def test_the_evidence_is_that_of_a_normal_distribution():
     expected = multivariate_normal.logpdf(Y[:, 0], (Z @ coef)[:, 0], cov)
     constant = 10 * np.log(2 * np.pi)
     assert_allclose(evidence(*moments, penalty, noise), [expected + constant])
+
+
+def test_the_evidence_with_a_noise_of_its_own_is_that_of_student():
+    _, Y, offsets, weight = linear_sources([[2.0, 1.0]])
+    Z, coef = np.column_stack([np.ones(20), rng.standard_normal((20, 2))]), np.ones((3, 1))
+    penalty, noise = penalty_of(0.5, 2.0, 3), 0.7
+    moments = Moments(Z, Y, offsets, weight).residuals(coef, np.arange(1))
+    shape = noise * (np.eye(20) + Z @ np.diag(1 / penalty) @ Z.T)
+    expected = multivariate_t.logpdf(Y[:, 0], (Z @ coef)[:, 0], shape, df=5)
+    found = own_evidence(*moments, penalty, noise, 5.0)
+    assert_allclose(found, [expected + 10 * np.log(np.pi)])
+    found = own_evidence(*moments, penalty, noise, 1e8)
+    assert_allclose(found + 10 * np.log(2), evidence(*moments, penalty, noise), rtol=1e-5)
+
+
+@pytest.mark.parametrize("nu", [4.0, 1e6])
+def test_noises_of_tasks_are_found_from_their_residuals(nu):
+    own = np.random.default_rng(2)
+    noise = 0.5 * nu / own.chisquare(nu, 400)
+    X, y, offsets, weight = linear_sources(np.zeros((400, 2)), noise=0)
+    y = np.repeat(np.sqrt(noise), 20)[:, None] * own.standard_normal((len(X), 1))
+    moments = Moments(np.column_stack([np.ones(len(X)), X]), y, offsets, weight)
+    parts = moments.residuals(np.zeros((3, 1)), np.arange(400))
+    s, found = noise_of(*parts, penalty_of(NEVER, NEVER, 3), 1.0)
+    assert_allclose(s, 0.5, rtol=0.1)
+    assert found == nu or min(found, nu) > 16  # as good as one noise for all
+
+
+def test_an_exact_model_has_a_noise():
+    X, y, offsets, weight = linear_sources(np.zeros((3, 2)), noise=0)
+    moments = Moments(np.column_stack([np.ones(len(X)), X]), y, offsets, weight)
+    parts = moments.residuals(np.zeros((3, 1)), np.arange(3))
+    assert noise_of(*parts, penalty_of(1.0, 1.0, 3), 1e-12)[0] > 0
+
+
+def test_a_stray_source_does_not_hide_that_the_others_agree():
+    turn = 2 * np.pi * np.arange(8) / 8 + 1.0
+    slopes = [[2.0, 1.0]] * 14 + [[2 * np.cos(a), 2 * np.sin(a)] for a in turn[1:7]]
+    X, y, offsets, weight = linear_sources(slopes)
+    y[:20] += 3 * np.random.default_rng(3).standard_normal((20, 1))
+    groups = worth_grouping(X, y, offsets, weight, 2, np.random.default_rng(0))
+    assert groups.n_groups == 2
+    assert_array_equal(groups.labels[1:], np.arange(1, 20) >= 14)
 
 
 def test_others_that_leave_squares_have_not_seen_the_source():
