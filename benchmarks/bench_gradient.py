@@ -27,7 +27,8 @@ sinusoid. Finn, Abbeel, Levine (2017): amplitude U[0.1, 5], phase U[0, pi], x U[
     squared error on 100 points of each of 1,000 fresh tasks after adaptation to 10 rows, six times
     in training; at its end on 10,000 tasks after 1 to 10 steps. With `--schedule linear` the rate
     of Adam falls to 0 during training, as it does by default in this package.
-threads. One meta-iteration of MAML, 3 steps, with n_jobs=1 and 2 on large batches of tasks.
+threads. One meta-iteration of MAML, 3 steps, with n_jobs=1 and 2 on large batches of tasks; so few
+    iterations that meta_fit does not look at a probe in between.
 """
 
 import argparse
@@ -241,7 +242,7 @@ def main():
     part.add_argument("--schedule", choices=["constant", "linear"], default="constant")
     part.set_defaults(run=sinusoids)
     part = commands.add_parser("threads", help=threads.__doc__)
-    part.add_argument("--iterations", type=int, default=20)
+    part.add_argument("--iterations", type=int, default=15)
     part.add_argument("--repeats", type=int, default=3)
     part.set_defaults(run=threads)
     args = parser.parse_args()

@@ -14,7 +14,7 @@ from ._network import Batch
 
 __all__ = ["keep_freed_memory", "mean_over_chunks", "thread_pool"]
 
-CHUNK_NUMBERS = 2**18
+CHUNK_NUMBERS = 2**19
 
 
 def thread_pool(n_jobs):
