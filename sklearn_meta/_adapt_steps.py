@@ -57,12 +57,11 @@ def choose_steps(learner, theta, alpha, sampler, tasks, n_trained, rng):
     most = n_trained * fewest // N_EPISODES
     if most < fewest:
         return None
+    n_way = sampler.codes is not None  # then a class keeps half of its rows for the query
+    sampler = replace(sampler, keep_query=n_way)
     best = {}
     for shots in LEVELS:
-        large = tasks
-        if sampler.codes is None:  # else a class keeps half of its rows for the query
-            sampler = replace(sampler, keep_query=False)
-            large = tasks[sampler.table.sizes[tasks] > shots]
+        large = tasks if n_way else tasks[sampler.table.sizes[tasks] > shots]
         if len(large) < FEWEST_TASKS:
             break
         support, query, n_rows = draw_probe(sampler, large, shots, rng)

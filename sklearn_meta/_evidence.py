@@ -26,8 +26,6 @@ from scipy.special import gammaln
 
 __all__ = [
     "GRID",
-    "KAPPA",
-    "M",
     "NEVER",
     "NU",
     "Moments",
@@ -36,6 +34,8 @@ __all__ = [
     "own_evidence",
     "penalty_of",
     "quadratic_parts",
+    "some_of",
+    "student",
 ]
 
 NEVER = 1e8  # a penalty, in rows, under which nothing moves
@@ -97,11 +97,12 @@ def own_evidence(G, c, squares, n, penalty, noise, nu):
     """Log-evidence where the noise of a task is its own, around ``noise`` as if from nu values."""
     n_outputs = c.shape[-1]
     quadratic, log_det = quadratic_parts(G, c, squares, penalty)
-    return _student(np.maximum(quadratic, 0), n_outputs * n, noise, nu) - 0.5 * n_outputs * log_det
+    return student(quadratic, n_outputs * n, noise, nu) - 0.5 * n_outputs * log_det
 
 
-def _student(quadratic, n, s, nu):
-    prior = nu * s
+def student(quadratic, n, s, nu):
+    """Log-evidence of n values whose noise is their own, but for the determinant."""
+    prior, quadratic = nu * s, np.maximum(quadratic, 0)
     ratio = (n + nu) * np.log1p(quadratic / prior) + n * np.log(prior)  # nu may be large
     return gammaln((n + nu) / 2) - gammaln(nu / 2) - 0.5 * ratio
 
@@ -130,7 +131,7 @@ def noise_of(G, c, squares, n, penalty, noise):
             s = max(s, 1e-6 * noise)  # where a model is exact
             if abs(s - before) < 1e-6 * before:
                 break
-        found.append((_student(quadratic, n, s, nu).sum(), s, nu))
+        found.append((student(quadratic, n, s, nu).sum(), s, nu))
     return max(found)[1:]
 
 

@@ -30,6 +30,7 @@ __all__ = ["Groups", "group_sources", "grouped", "landmark_models", "ridge", "wo
 
 MOST_LANDMARKS = 30
 LEAST_SOURCES = 2  # of a group
+MOST_CUTS = 20  # iterations of Lloyd
 MOST_JUDGED = 200  # sources that judge whether groups help
 FEW_ROWS = 5  # of each, that say which group it is
 LEAST_GAIN = 0.05  # of groups in the squared error
@@ -136,31 +137,32 @@ def worth_grouping(X, Y, offsets, weight, n_groups, rng):
     Groups
     """
     data = X, Y, offsets, weight
-    groups = _worth(*data, n_groups, rng)
-    strange = _strangers(groups, data, rng)
+    space = _whitened(*data)
+    groups = _worth(space, data, n_groups, rng)
+    strange = _strangers(groups, space, data, rng)
     if strange is None:
         return groups
     sizes = np.diff(offsets)
     rows = np.repeat(~strange, sizes)
     bounds = np.append(0, np.cumsum(sizes[~strange]))
-    rest = _worth(X[rows], Y[rows], bounds, weight[rows], n_groups, rng)
+    data = X[rows], Y[rows], bounds, weight[rows]
+    rest = _worth(_whitened(*data), data, n_groups, rng)
     labels = np.full(len(strange), rest.n_groups)
     labels[~strange] = rest.labels
-    return grouped(*data, labels)
+    return _with_labels(space, labels)
 
 
-def _worth(X, Y, offsets, weight, n_groups, rng):
+def _worth(space, data, n_groups, rng):
     """One group, or several where they lower the error on all sources."""
-    data = X, Y, offsets, weight
-    one, several = group_sources(*data, 1), group_sources(*data, n_groups)
+    one, several = _cut(space, 1), _cut(space, n_groups)
     if several.n_groups == 1:
         return one
-    judges = rng.permutation(len(offsets) - 1)[:MOST_JUDGED]
+    judges = rng.permutation(len(several.labels))[:MOST_JUDGED]
     errors = _few_row_errors((one, several), data, judges, 1, rng).sum(axis=1)
     return several if errors[1] < (1 - LEAST_GAIN) * errors[0] else one
 
 
-def _strangers(groups, data, rng):
+def _strangers(groups, space, data, rng):
     """A mask of the strangers without whom the other sources surely do better, or None."""
     rng = rng.spawn(1)[0]  # where there are no strangers, nothing else shall change
     moments = Moments(groups.landmarks(data[0]), *data[1:])
@@ -170,7 +172,7 @@ def _strangers(groups, data, rng):
         others = np.flatnonzero(~strange)
         if not LEAST_SOURCES <= strange.sum() <= len(others):  # else who is a stranger to whom?
             continue
-        apart = grouped(*data, strange.astype(np.intp))
+        apart = _with_labels(space, strange.astype(np.intp))
         judges = rng.permutation(others)[:MOST_JUDGED]
         n_draws = -(-N_JUDGED // len(judges))  # the fewer sources, the less may chance decide
         errors = _few_row_errors((groups, apart), data, judges, n_draws, rng)
@@ -215,7 +217,7 @@ def landmark_models(groups, X, Y, offsets, weight):
     return models
 
 
-def group_sources(X, Y, offsets, weight, n_groups, *, max_iter=20):
+def group_sources(X, Y, offsets, weight, n_groups):
     """Cut sources into groups by Lloyd's iteration on their evidence.
 
     It starts from one group. A group is cut in two by the sign of the first principal component of
@@ -236,7 +238,12 @@ def group_sources(X, Y, offsets, weight, n_groups, *, max_iter=20):
     Groups
         The first group has most sources.
     """
-    _, _, moments = _whitened(X, Y, offsets, weight)
+    return _cut(_whitened(X, Y, offsets, weight), n_groups)
+
+
+def _cut(space, n_groups):
+    """:func:`group_sources` of what :func:`_whitened` returns."""
+    moments = space[-1]
     labels = np.zeros(len(moments.n), dtype=np.intp)
     found = [_fit_group(moments, np.arange(len(labels)))]
     best = _scores(moments, found).max(axis=0).sum()
@@ -249,23 +256,33 @@ def group_sources(X, Y, offsets, weight, n_groups, *, max_iter=20):
             for side in _sides(moments, found[k][0], members):
                 trial = labels.copy()
                 trial[members[side]] = len(found)
-                trials.append(_lloyd(moments, trial, max_iter))
+                trials.append(_lloyd(moments, trial))
         trials = [t for t in trials if t is not None and t[2] > best]
         if not trials:
             break
         labels, found, best = max(trials, key=lambda t: t[2])
     order = np.argsort(-np.bincount(labels, minlength=len(found)), kind="stable")
-    return grouped(X, Y, offsets, weight, np.argsort(order)[labels])
+    return _groups(space, np.argsort(order)[labels], [found[k] for k in order])
 
 
 def grouped(X, Y, offsets, weight, labels):
     """Groups of known labels; the parameters are those of :func:`group_sources`."""
-    centre, whiten, moments = _whitened(X, Y, offsets, weight)
-    members = [np.flatnonzero(labels == k) for k in range(labels.max() + 1)]
-    found = [_fit_group(moments, own) for own in members]
+    return _with_labels(_whitened(X, Y, offsets, weight), labels)
+
+
+def _with_labels(space, labels):
+    """:func:`grouped` of what :func:`_whitened` returns."""
+    found = [_fit_group(space[-1], np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]
+    return _groups(space, labels, found)
+
+
+def _groups(space, labels, found):
+    """Groups of known labels and fits."""
+    centre, whiten, moments = space
+    members = [np.flatnonzero(labels == k) for k in range(len(found))]
     coef, noise, kappa, m = (np.array(part) for part in zip(*found, strict=True))
     typical, nu = noise, np.full(len(noise), NU[-1])
-    if Y.shape[1] == 1:  # labels have no scale of their own
+    if moments.C.shape[-1] == 1:  # labels have no scale of their own
         noises = []
         for own, (model, one, *prior) in zip(members, found, strict=True):
             parts = moments.residuals(model, some_of(own))
@@ -276,6 +293,7 @@ def grouped(X, Y, offsets, weight, labels):
 
 
 def _whitened(X, Y, offsets, weight):
+    """Where landmarks are centred, how they are whitened, and the moments of every source."""
     with np.errstate(invalid="ignore"):
         known = (~np.isnan(X)).sum(axis=0)
         X = np.where(np.isnan(X), np.nansum(X, axis=0) / np.maximum(known, 1), X)
@@ -292,9 +310,9 @@ def _skill(moments, members):
     return 1 - left[members].sum() / max(total[members].sum(), 1e-300)
 
 
-def _lloyd(moments, labels, max_iter):
+def _lloyd(moments, labels):
     best = None
-    for _ in range(max_iter):
+    for _ in range(MOST_CUTS):
         if np.bincount(labels).min() < LEAST_SOURCES:
             break
         found = [_fit_group(moments, np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]

@@ -3,7 +3,7 @@ r"""Sources that agree with nobody: each may contradict the others in a way of i
 In the model of :mod:`._evidence` a source a is either one of many, ``w_a ~ N(c, s_a P^-1)``, or
 a stranger, ``w_a ~ N(level, s_a Q^-1)``, whose slopes are around 0; ``s_a`` is a noise variance of
 its own, since sources may be noisy and yet agree. With one row of typical noise ``s`` as its prior
-it is integrated out:
+it is integrated out (nu = 1 in :mod:`._evidence`):
 
     log p_a = -((n + 1) log(s + quadratic_a) + log det(I + Z'Z P^-1)) / 2 + constant.
 
@@ -17,7 +17,7 @@ broad, too, and the start may tell strangers better than the end: both are worth
 import numpy as np
 from scipy.special import expit
 
-from ._evidence import GRID, NEVER, penalty_of, quadratic_parts, some_of
+from ._evidence import GRID, NEVER, penalty_of, quadratic_parts, some_of, student
 
 __all__ = ["find_strangers", "left_by_others"]
 
@@ -116,6 +116,6 @@ def _log_evidence(G, c, squares, n, penalty, typical):
     """Log-evidence of every source with a noise of its own, and this noise."""
     quadratic, log_det = quadratic_parts(G, c, squares, penalty)
     n_outputs = c.shape[-1]
-    left = np.maximum(quadratic, 0) + typical
-    rows = n * n_outputs + 1
-    return -0.5 * (rows * np.log(left) + n_outputs * log_det), left / rows
+    n = n_outputs * n
+    log_evidence = student(quadratic, n, typical, 1.0) - 0.5 * n_outputs * log_det
+    return log_evidence, (np.maximum(quadratic, 0) + typical) / (n + 1)

@@ -119,24 +119,26 @@ def test_sources_that_differ_at_random_have_no_strangers():
     assert groups.n_groups == 1
 
 
-def test_the_evidence_is_that_of_a_normal_distribution():
+def prior_and_rows():
+    """Moments of the residuals of 20 rows, their penalty and noise; y, its mean and covariance."""
     _, Y, offsets, weight = linear_sources([[2.0, 1.0]])
     Z, coef = np.column_stack([np.ones(20), rng.standard_normal((20, 2))]), np.ones((3, 1))
     penalty, noise = penalty_of(0.5, 2.0, 3), 0.7
     moments = Moments(Z, Y, offsets, weight).residuals(coef, np.arange(1))
     cov = noise * (np.eye(20) + Z @ np.diag(1 / penalty) @ Z.T)
-    expected = multivariate_normal.logpdf(Y[:, 0], (Z @ coef)[:, 0], cov)
+    return moments, penalty, noise, (Y[:, 0], (Z @ coef)[:, 0], cov)
+
+
+def test_the_evidence_is_that_of_a_normal_distribution():
+    moments, penalty, noise, rows = prior_and_rows()
+    expected = multivariate_normal.logpdf(*rows)
     constant = 10 * np.log(2 * np.pi)
     assert_allclose(evidence(*moments, penalty, noise), [expected + constant])
 
 
 def test_the_evidence_with_a_noise_of_its_own_is_that_of_student():
-    _, Y, offsets, weight = linear_sources([[2.0, 1.0]])
-    Z, coef = np.column_stack([np.ones(20), rng.standard_normal((20, 2))]), np.ones((3, 1))
-    penalty, noise = penalty_of(0.5, 2.0, 3), 0.7
-    moments = Moments(Z, Y, offsets, weight).residuals(coef, np.arange(1))
-    shape = noise * (np.eye(20) + Z @ np.diag(1 / penalty) @ Z.T)
-    expected = multivariate_t.logpdf(Y[:, 0], (Z @ coef)[:, 0], shape, df=5)
+    moments, penalty, noise, rows = prior_and_rows()
+    expected = multivariate_t.logpdf(*rows, df=5)
     found = own_evidence(*moments, penalty, noise, 5.0)
     assert_allclose(found, [expected + 10 * np.log(np.pi)])
     found = own_evidence(*moments, penalty, noise, 1e8)
