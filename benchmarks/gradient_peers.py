@@ -11,8 +11,11 @@ import itertools
 import numpy as np
 
 
-def jax_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr):
-    """JAX: the whole meta-iteration, Adam included, is one compiled function."""
+def jax_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr, guard=False):
+    """JAX: the whole meta-iteration, Adam included, is one compiled function.
+
+    With ``guard``, steps that raise the loss are halved, as in this package.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -25,13 +28,25 @@ def jax_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr):
     def loss(params, x, y):
         return 0.5 * jnp.mean((predict(params, x) - y) ** 2)
 
+    def share(own, gradient, x, y):
+        own, gradient = jax.lax.stop_gradient((own, gradient))
+        most = loss(own, x, y)
+        most = most + 4 * jnp.finfo(most.dtype).eps * jnp.abs(most)
+
+        def rises(share):
+            trial = jax.tree.map(lambda p, g: p - share * inner_lr * g, own, gradient)
+            return (share > 2.0**-41) & ~(loss(trial, x, y) <= most)
+
+        return jax.lax.while_loop(rises, lambda share: 0.5 * share, 1.0)
+
     def task_loss(params, x, y, x_query, y_query):
         own = params
         for _ in range(n_steps):
             gradient = jax.grad(loss)(own, x, y)
             if not second_order:
                 gradient = jax.lax.stop_gradient(gradient)
-            own = jax.tree.map(lambda p, g: p - inner_lr * g, own, gradient)
+            rate = inner_lr * share(own, gradient, x, y) if guard else inner_lr
+            own = jax.tree.map(lambda p, g, rate=rate: p - rate * g, own, gradient)
         return loss(own, x_query, y_query)
 
     def meta_loss(params, *episode):
@@ -136,7 +151,16 @@ def learn2learn_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr
     return step
 
 
-PEERS = {"jax": jax_step, "torch.func": torch_func_step, "learn2learn": learn2learn_step}
+def guarded_jax_step(*settings):
+    return jax_step(*settings, guard=True)
+
+
+PEERS = {
+    "jax": jax_step,
+    "jax, guarded": guarded_jax_step,
+    "torch.func": torch_func_step,
+    "learn2learn": learn2learn_step,
+}
 
 
 def available():

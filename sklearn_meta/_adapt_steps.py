@@ -33,7 +33,7 @@ def training_steps(network):
     return 30 if len(network.sizes) == 2 else 10
 
 
-def choose_steps(learner, theta, alpha, sampler, tasks, n_trained, rng):
+def choose_steps(learner, theta, alpha, sampler, tasks, n_trained, n_steps, rng):
     """The best number of steps for several numbers of rows.
 
     Parameters
@@ -43,8 +43,8 @@ def choose_steps(learner, theta, alpha, sampler, tasks, n_trained, rng):
     sampler : EpisodeSampler
     tasks : ndarray of shape (n_tasks,)
         Tasks of the sampler that the choice may look at.
-    n_trained : int
-        Adaptations that training took: those of a level cost no more.
+    n_trained, n_steps : int
+        Adaptations that training took, and the steps of each: those of a level cost no more.
     rng : numpy.random.Generator
 
     Returns
@@ -53,9 +53,8 @@ def choose_steps(learner, theta, alpha, sampler, tasks, n_trained, rng):
         Numbers of rows, increasing, and of steps; None if the tasks are too few or too small, or
         training was too short to be worth a choice.
     """
-    fewest = training_steps(learner.network)
-    most = n_trained * fewest // N_EPISODES
-    if most < fewest:
+    most = n_trained * n_steps // N_EPISODES
+    if most < n_steps:
         return None
     n_way = sampler.codes is not None  # then a class keeps half of its rows for the query
     sampler = replace(sampler, keep_query=n_way)

@@ -22,7 +22,8 @@ class EpisodeSampler:
     y : ndarray of shape (n_rows, n_outputs)
         Encoded targets.
     n_shots : (int, int)
-        Smallest and largest number of support rows; every batch draws one from between.
+        Smallest and largest number of support rows; every batch draws one from between, or every
+        task.
     n_query : int or None
         Most query rows; None: all that are left.
     keep_query : bool, default=True
@@ -32,6 +33,8 @@ class EpisodeSampler:
         Which of the classes of its task a row is of, where each task has its own classes. Supports
         then have ``n_shots`` rows of each class (not without ``keep_query``: minibatches are drawn
         from all rows), and the outputs of each episode are permuted, see ``_nway.py``.
+    each : bool, default=False
+        Whether every task draws its own number of shots. A batch that shares one needs no padding.
     """
 
     learner: object
@@ -41,6 +44,7 @@ class EpisodeSampler:
     n_query: object = None
     keep_query: bool = True
     codes: object = None
+    each: bool = False
 
     def permutations(self, tasks, rng):
         """Which class is which output in an episode of every task; None if always the same."""
@@ -68,7 +72,9 @@ class EpisodeSampler:
         sizes = self.table.sizes[tasks]
         place = np.arange(int(sizes.max()))
         low, high = self.n_shots
-        n_shots = low if low == high else int(rng.integers(low, high + 1))
+        n_shots = low
+        if low < high:
+            n_shots = rng.integers(low, high + 1, size=(len(tasks) if self.each else 1))
         keys = rng.random((len(tasks), len(place)))
         most = sizes // 2 if self.keep_query else sizes
         n_support = np.minimum(n_shots, most)
@@ -87,7 +93,7 @@ class EpisodeSampler:
             n_way = len(self.learner.classes)
             codes = self.codes[np.minimum(first_row + place, len(self.codes) - 1)]
             codes = np.where(may, codes, n_way)
-            chosen = shots_per_class(keys, codes, n_way, n_shots, half)
+            chosen = shots_per_class(keys, codes, n_way, np.reshape(n_shots, (-1, 1)), half)
             keys += ~chosen
             n_support = chosen.sum(axis=1)
             start = np.where(half, n_support, start)

@@ -182,7 +182,9 @@ class Objective:
 
     def rows(self, tasks):
         """The mean loss of some tasks."""
-        return Objective(self.network, self.batch.rows(tasks))
+        part = Objective(self.network, self.batch.rows(tasks))
+        part.inputs = self.inputs[tasks]
+        return part
 
     def at(self, theta):
         """Evaluate at theta of shape (n_tasks, n_params), or (1, n_params) for all tasks."""
@@ -229,10 +231,9 @@ class Point:
 
         Only as long as nothing but ``value`` has been asked for.
         """
-        self.theta[tasks], self.r[tasks] = other.theta, other.r
+        self.theta[tasks], self.r[tasks], self.value[tasks] = other.theta, other.r, other.value
         for a, theirs in zip(self._a[1:], other._a[1:], strict=True):
             a[tasks] = theirs
-        del self.value
 
     @cached_property
     def value(self):

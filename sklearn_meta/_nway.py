@@ -167,7 +167,8 @@ def shots_per_class(keys, codes, n_way, n_shots, half):
         Random numbers.
     codes : ndarray of shape (n_tasks, n_rows)
         The class of every row; ``n_way`` for rows that cannot be drawn.
-    n_way, n_shots : int
+    n_way : int
+    n_shots : ndarray of int of shape (n_tasks or 1, 1)
     half : ndarray of bool of shape (n_tasks,)
         Whether at least half of the rows of each class (of one row: none) stay out.
 

@@ -94,9 +94,10 @@ SHARED = {
         Number of steps of ``adapt``; None: as ``inner_steps`` says.
     """,
     "episodes": """
-    n_shots : int or (int, int), default=(1, 10)
-        Support rows of an episode; of a range, each batch draws one number. At least half of the
-        rows of a task stay in the query.
+    n_shots : int or (int, int), default=(0, 10)
+        Support rows of an episode; of a range, each batch draws one number (with ``"lbfgs"``, each
+        task). At least half of the rows of a task stay in the query. Episodes with 0 rows teach
+        what to predict for a task that nothing is known of.
     n_query : int, default=None
         Most query rows of an episode; None: all that are left.
     tasks_per_batch : int, default=25
@@ -134,9 +135,9 @@ SHARED = {
     "border": """
     classes : {"shared", "per_task"}, default="shared"
         Whether all tasks have the same classes, or every task has labels of its own (N-way tasks);
-        then ``n_shots`` counts the support rows of each class, and the start is always that of
-        ``init="random"``. "per_task" works with ``LogisticRegression``, ``SGDClassifier`` with
-        log loss, and ``MLPClassifier``.
+        then ``n_shots`` counts the support rows of each class, at least 1, and the start is always
+        that of ``init="random"``. "per_task" works with ``LogisticRegression``, ``SGDClassifier``
+        with log loss, and ``MLPClassifier``.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
     standardize : bool, default=True
@@ -330,7 +331,8 @@ class GradientMetaEstimator(OwnClassesMixin):
         if self.inner_steps == "auto" and self.adapt_steps is None:
             theta, alpha = meta_model.theta[None], meta_model.alpha[None]
             n_trained = self.max_iter * min(self.tasks_per_batch, len(tasks))
-            steps = choose_steps(learner, theta, alpha, sampler, judges, n_trained, rng)
+            n_steps = self._training_steps(learner)
+            steps = choose_steps(learner, theta, alpha, sampler, judges, n_trained, n_steps, rng)
             meta_model = replace(meta_model, steps=steps)
         return meta_model
 
@@ -361,13 +363,13 @@ class GradientMetaEstimator(OwnClassesMixin):
         return float(np.mean(losses))
 
     def _shot_range(self):
-        shots = check_shots(self.n_shots)
-        if self._own_classes and shots[0] == 0:
+        low, high = check_shots(self.n_shots)
+        if self._own_classes and high == 0:
             raise ValueError(
                 f"n_shots={self.n_shots!r}: with classes='per_task' a task is not known without "
-                "support rows; let n_shots begin at 1."
+                "support rows; set it to 1 or more."
             )
-        return shots
+        return (max(low, 1), high) if self._own_classes else (low, high)
 
     def _split(self, n_tasks, rng):
         """Tasks to train on, and tasks that are held out to know when to stop."""
@@ -477,7 +479,7 @@ class GradientMetaEstimator(OwnClassesMixin):
 
     def _minimise(self, meta_gradient, learner, sampler, tasks, meta_model, rng, report):
         """Minimise the meta-loss of one fixed episode per task by L-BFGS."""
-        episode = self._draw(sampler, tasks, rng)
+        episode = self._draw(replace(sampler, each=True), tasks, rng)
         losses = list(meta_model.loss_curve)
         dtype = meta_model.theta.dtype
 

@@ -77,7 +77,7 @@ class IMAML(GradientMetaEstimator):
         inner_steps=20,
         adapt_steps=None,
         cg_steps=10,
-        n_shots=(1, 10),
+        n_shots=(0, 10),
         n_query=None,
         tasks_per_batch=25,
         max_iter=1000,

@@ -77,7 +77,7 @@ class MAML(GradientMetaEstimator):
         inner_lr="auto",
         inner_steps="auto",
         adapt_steps=None,
-        n_shots=(1, 10),
+        n_shots=(0, 10),
         n_query=None,
         tasks_per_batch=25,
         max_iter=1000,

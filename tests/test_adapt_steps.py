@@ -148,13 +148,21 @@ def test_short_training_is_not_worth_a_choice():
     assert max(make(max_iter=8).meta_fit(noisy_lines()).adapt_steps_.values()) <= 30
 
 
+def test_reptile_takes_fewer_steps_in_training():
+    short, longer = (
+        make(Reptile, tasks_per_batch=5, max_iter=n).meta_fit(noisy_lines()) for n in (39, 40)
+    )
+    assert short.adapt_steps_ == 10
+    assert max(longer.adapt_steps_.values()) <= 10  # 40 x 5 tasks x 10 steps, for 200 episodes
+
+
 def test_held_out_tasks_choose(monkeypatch):
     """Where there are such tasks, those that were trained on are not looked at."""
     asked, choose = [], gradient_based.choose_steps
 
-    def listening(learner, theta, alpha, sampler, tasks, n_trained, rng):
+    def listening(learner, theta, alpha, sampler, tasks, *settings):
         asked.append(len(tasks))
-        return choose(learner, theta, alpha, sampler, tasks, n_trained, rng)
+        return choose(learner, theta, alpha, sampler, tasks, *settings)
 
     monkeypatch.setattr(gradient_based, "choose_steps", listening)
     params = dict(early_stopping=True, validation_fraction=0.4)

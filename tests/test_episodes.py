@@ -48,6 +48,14 @@ def test_sizes(n_shots, n_query):
         assert s | q <= own
 
 
+@pytest.mark.parametrize("each", [False, True])
+def test_a_range_of_shots(each):
+    tasks, rng = np.full(30, 3), np.random.default_rng(0)
+    draws = [sampler((0, 4), each=each).draw(tasks, rng)[2] for _ in range(40)]
+    assert {len(np.unique(n)) > 1 for n in draws} == {each}
+    assert set(np.concatenate(draws)) == {0, 1, 2, 3, 4}
+
+
 def test_no_column_is_wasted():
     support, query, _ = sampler((3, 3), 2).draw(TASKS, np.random.default_rng(0))
     assert support.X.shape == (4, 3, 1)

@@ -335,6 +335,13 @@ def test_places_of_labels():
         assert_array_equal(classes.of(t)[own], task.y)
 
 
+def test_a_range_of_shots_begins_at_one():
+    params = dict(max_iter=20, inner_lr=0.5)
+    from_zero = make(n_shots=(0, 2), **params).meta_fit(TASKS)
+    from_one = make(n_shots=(1, 2), **params).meta_fit(TASKS)
+    assert from_zero.loss_curve_ == from_one.loss_curve_
+
+
 @pytest.mark.parametrize("n_shots", [1, 3, 100])
 def test_episodes_have_so_many_shots_of_each_class(n_shots):
     tasks = [*TASKS, Task(np.zeros((4, 1)), np.array(["rare", "b", "b", "b"]))]
@@ -514,8 +521,8 @@ def test_bad_meta_train_tasks():
     one_class = [Task(task.X, np.full(len(task.X), "x"), id=task.id) for task in TASKS]
     with pytest.raises(ValueError, match="task 't0' has one class only, 'x'"):
         make().meta_fit(one_class)
-    with pytest.raises(ValueError, match="let n_shots begin at 1"):
-        make(n_shots=(0, 5)).meta_fit(TASKS)
+    with pytest.raises(ValueError, match="set it to 1 or more"):
+        make(n_shots=0).meta_fit(TASKS)
     with pytest.raises(ValueError, match="'classes' parameter"):
         make(classes="own").meta_fit(TASKS)
 
