@@ -1,4 +1,4 @@
-"""What the gradient family shares: episodes, the outer loop, adaptation, documentation.
+"""What the gradient family shares: episodes, the outer loop, adaptation.
 
 An algorithm of the family says how a batch of episodes becomes a meta-gradient
 (:meth:`GradientMetaEstimator._meta_gradient`) and, unless it is by inner steps, how a support
@@ -36,7 +36,7 @@ from ._supports import check_shots
 from .optimizers import OPTIMIZERS, clip_norm
 from .tasks import padded_batches
 
-__all__ = ["GradientMetaEstimator", "Initialisation", "documented"]
+__all__ = ["GradientMetaEstimator", "Initialisation"]
 
 OUTER_LR = 0.01
 RATES = 10.0 ** np.arange(-3, 1, 0.5)  # inner rates that "auto" chooses from
@@ -73,127 +73,10 @@ class Initialisation:
     steps: np.ndarray = None
 
 
-SHARED = {
-    "estimator": """
-    estimator : estimator, default=None
-        Any scikit-learn regressor or classifier, a Pipeline included. Linear estimators and
-        multi-layer perceptrons adapt all their parameters; of every other estimator, fitted once
-        on the pooled rows, a linear head on its predictions adapts. None: ``Ridge()``.
-    """,
-    "inner_lr": """
-    inner_lr : float or "auto", default="auto"
-        Rate alpha of the inner steps. "auto": the one, of a grid from 0.001 to 3.2, that leads from
-        the start to the least mean query loss on episodes of the meta-train tasks.
-    """,
-    "steps": """
-    inner_steps : int or "auto", default="auto"
-        Number K of inner steps. "auto": in training 10 of perceptrons and 30 of all others; in
-        ``adapt`` the number, of a grid from 0 to 300, that leads to the least mean query loss on
-        episodes of the meta-train tasks with about as many rows.
-    adapt_steps : int, default=None
-        Number of steps of ``adapt``; None: as ``inner_steps`` says.
-    """,
-    "episodes": """
-    n_shots : int or (int, int), default=(0, 10)
-        Support rows of an episode; of a range, each batch draws one number (with ``"lbfgs"``, each
-        task). At least half of the rows of a task stay in the query. Episodes with 0 rows teach
-        what to predict for a task that nothing is known of.
-    n_query : int, default=None
-        Most query rows of an episode; None: all that are left.
-    tasks_per_batch : int, default=25
-        Tasks of a meta-iteration; all, if there are fewer.
-    """,
-    "outer": """
-    max_iter : int, default=1000
-        Meta-iterations; 0 leaves the start as it is.
-    outer_solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        Optimiser of the meta-loss. ``"lbfgs"`` (scipy) runs on one fixed episode of every task, to
-        convergence or ``max_iter``.
-    outer_lr : float or "auto", default="auto"
-        Rate of ``"adam"`` and ``"sgd"``. "auto": 0.01; of perceptrons that start from a pooled fit,
-        their ``learning_rate_init``, so that they do not leave it at once.
-    outer_schedule : {"linear", "constant"}, default="linear"
-        Whether the outer rate falls linearly to 0 over ``max_iter`` meta-iterations, so that the
-        noise of the last batches does not stay in the result.
-    max_grad_norm : float, default=None
-        Longer meta-gradients are shortened to this norm.
-    init : {"pooled", "random"}, default="pooled"
-        Where meta-training starts: at the wrapped estimator fitted on the pooled rows, or as it
-        draws its own first parameters (0 of linear ones).
-    early_stopping : bool, default=False
-        Whether to hold tasks out, stop when their loss no longer falls, and keep the best (not
-        with ``"lbfgs"``).
-    validation_fraction : float, default=0.1
-        Share of the tasks that is held out.
-    n_iter_no_change : int, default=10
-        Epochs without improvement before it stops.
-    tol : float, default=1e-4
-        What counts as improvement.
-    warm_start : bool, default=False
-        Whether another fit goes on from the last one.
-    """,
-    "border": """
-    classes : {"shared", "per_task"}, default="shared"
-        Whether all tasks have the same classes, or every task has labels of its own (N-way tasks);
-        then ``n_shots`` counts the support rows of each class, at least 1, and the start is always
-        that of ``init="random"``. "per_task" works with ``LogisticRegression``, ``SGDClassifier``
-        with log loss, and ``MLPClassifier``.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the estimator sees X.
-    standardize : bool, default=True
-        Whether linear estimators and perceptrons work on features (and, with squared loss,
-        targets) standardised over the meta-train rows. Rates are meant in these units;
-        coefficients and predictions are always in those of the data.
-    random_state : int, RandomState instance or None, default=None
-        Seeds the wrapped estimator, the start and the episodes.
-    n_jobs : int, default=None
-        Number of threads, as in joblib: for batches of so many tasks and rows that they are worked
-        on in chunks, and to adapt more than 16,384 tasks. Results do not depend on it.
-    """,
-    "inner_lr_": """
-    inner_lr_ : float
-        The inner rate.
-    """,
-    "adapt_steps_": """
-    adapt_steps_ : int or dict
-        The number of steps of ``adapt``; if it depends on the number of rows, by this number: that
-        of the nearest one holds, on a logarithmic scale.
-    """,
-    "attributes": """
-    estimator_ : estimator
-        The adapted model of the current task.
-    loss_curve_ : list of float
-        Mean query loss before every meta-iteration (after it, of ``"lbfgs"``).
-    validation_loss_curve_ : list of float
-        Mean query loss of the held-out tasks after every epoch, with ``early_stopping``.
-    n_iter_ : int
-        Number of meta-iterations.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
-    classes_ : ndarray of shape (n_classes,)
-        The classes over all tasks, of a classifier; those of the current task, with
-        ``classes="per_task"``.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
-    """,
-}
-
-
 def _usable(value, gradient):
     """Whether loss and gradient are finite, its square included, which optimisers need."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.isfinite(value) and np.isfinite(np.square(gradient).sum())
-
-
-def documented(cls):
-    """Fill the parts of a docstring that the family shares: lines ``{name}`` of SHARED."""
-    for name, text in SHARED.items():
-        cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text.strip())
-    return cls
 
 
 class GradientMetaEstimator(OwnClassesMixin):

@@ -10,8 +10,9 @@ are solved at once by conjugate gradients. See ``_gradient.py``.
 from numbers import Integral, Real
 
 from ._gradient import implicit_meta_gradient, proximal
+from ._gradient_docs import documented
 from ._sklearn import Interval
-from .gradient_based import GradientMetaEstimator, documented
+from .gradient_based import GradientMetaEstimator
 
 __all__ = ["IMAML"]
 

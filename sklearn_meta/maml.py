@@ -15,7 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from ._gradient import meta_gradient
-from .gradient_based import GradientMetaEstimator, documented
+from ._gradient_docs import documented
+from .gradient_based import GradientMetaEstimator
 
 __all__ = ["ANIL", "FOMAML", "MAML", "MetaSGD"]
 

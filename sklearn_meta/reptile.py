@@ -16,8 +16,9 @@ from numbers import Integral
 import numpy as np
 
 from ._gradient import inner_steps
+from ._gradient_docs import documented
 from ._sklearn import Interval, StrOptions
-from .gradient_based import GradientMetaEstimator, documented
+from .gradient_based import GradientMetaEstimator
 
 __all__ = ["Reptile"]
 
