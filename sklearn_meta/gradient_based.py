@@ -192,7 +192,9 @@ class GradientMetaEstimator(OwnClassesMixin):
         sampler = EpisodeSampler(learner, table, y, shots, self.n_query, self._keep_query, codes)
         tasks, held_out = self._split(table.n_tasks, rng)
         if meta_model is None:
-            probe = self._probe(sampler, tasks, rng) if self.inner_lr == "auto" else None
+            probe = None
+            if self.inner_lr == "auto":  # without rows no rate is better than another
+                probe = self._probe(sampler, tasks, rng, fewest=1)
             meta_model = self._first_model(theta, learner, probe)
         meta_model = replace(meta_model, steps=None)
         keep_freed_memory()
@@ -228,9 +230,9 @@ class GradientMetaEstimator(OwnClassesMixin):
         losses = [self._query_loss(learner, start, probe) for start in starts]
         return starts[int(np.argmin(losses))]
 
-    def _probe(self, sampler, tasks, rng):
+    def _probe(self, sampler, tasks, rng, fewest=0):
         """Episodes with few, some and many shots."""
-        low, high = self._probe_shots()
+        low, high = (max(fewest, n) for n in self._probe_shots())
         shots = np.unique([low, (low + high) // 2, high]).tolist()
         sampler = replace(sampler, keep_query=True)
         return [draw_probe(sampler, tasks, k, rng) for k in shots]

@@ -238,6 +238,14 @@ def test_auto_rate_is_the_best_of_the_grid():
     assert errors[auto.inner_lr_] <= 1.02 * min(errors.values())
 
 
+def test_episodes_without_rows_tell_nothing_about_the_rate():
+    rates = [
+        make(inner_lr="auto", max_iter=0, n_shots=shots).meta_fit(TASKS).inner_lr_
+        for shots in ((0, 10), (1, 10), 0, 1)
+    ]
+    assert rates[0] == rates[1] and rates[2] == rates[3]
+
+
 def test_auto_rate_stays_in_further_fits():
     meta = make(inner_lr="auto", warm_start=True).meta_fit(TASKS)
     rate = meta.inner_lr_
