@@ -12,14 +12,13 @@ from sklearn.utils.validation import has_fit_parameter
 from ._sklearn import n_rows_of, safe_indexing
 from ._transfer import deal_folds
 from ._validation import concat_rows
-from .learners import BlackBoxLearner, LinearLearner
+from .learners import BlackBoxLearner, LinearLearner, Scaling
 from .learners.blend import LEAST_PROBABILITY, ClasswiseClassifier, blend, raw_scores
 from .tasks import TaskTable
 
 __all__ = ["Bank", "Rows"]
 
 N_FOLDS = 3
-LEAST_ROWS = 10  # on which every estimator must be able to fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +168,8 @@ class Bank:
 
     def fit_all(self, rows):
         """The row of a model of many rows, which must be possible to fit."""
+        if self.classes is not None and len(np.unique(rows.y)) < 2:
+            return self.fit(rows)
         weight = rows.weight if rows.weighted else None
         fitted = self.learner.fit_one(rows.X, rows.y, weight, {**self.params, **rows.extra})
         return self.learner.read(fitted, self.prior, rows.weight.sum())
@@ -231,10 +232,7 @@ class Bank:
         for f in np.unique(fold) if honest else ():
             row = self._fit_both(source, target[np.flatnonzero(fold != f)], share)
             left_out[fold == f] = self._raw_or_prior(row, target[np.flatnonzero(fold == f)].X)
-        row = self._fit_both(source, target, share)
-        if not np.isfinite(self._raw_or_prior(row, target.X)).all():
-            row = self.learner.constant(self.prior)
-        return row, left_out
+        return self._fit_both(source, target, share), left_out
 
     def _raw_or_prior(self, row, X):
         """Raw predictions; those of the constant model where an estimator cannot predict."""
@@ -246,16 +244,25 @@ class Bank:
             return raw
         return self.raw(self.learner.constant(self.prior)[None], X)[0]
 
+    def fit_checked(self, rows, classwise=False):
+        """The row of a model of some rows that can also predict: k-NN finds out only then."""
+        row = self.fit_classwise(rows) if classwise else self.fit(rows)
+        raw = self.raw(row[None], safe_indexing(rows.X, slice(0, 1)))
+        if self.classes is None and not np.isfinite(raw).all():
+            raise ValueError(f"{type(self.learner.estimator).__name__} predicts {raw[0, 0, 0]}.")
+        return row
+
     def _fit_both(self, source, target, share):
+        """A model of a source and a target; of the source alone, or a constant, if that fails."""
+        try:
+            return self.fit_checked(self._weighed(source, target, share))
+        except (ValueError, np.linalg.LinAlgError):  # too few rows, or classes, for this estimator
+            return self._constant(target) if source is None else self.fit(source)
+
+    def _weighed(self, source, target, share):
+        """The rows of a refit, drawn where the estimator takes no weights."""
         if source is None:
-            try:
-                row = self.fit(target)
-                self.raw(row[None], safe_indexing(target.X, slice(0, 1)))
-                return row
-            except (ValueError, np.linalg.LinAlgError):  # too few rows for this estimator
-                if len(target) >= LEAST_ROWS:
-                    raise
-                return self._constant(target)
+            return target
         both = Rows.concatenate([replace(source, weight=share * source.weight), target])
         weight = both.weight
         both = replace(both, weighted=not np.all(weight == 1))
@@ -264,7 +271,7 @@ class Bank:
             n_rows = max(2, int(round(weight.sum())))
             chosen = np.sort(rng.choice(len(both), n_rows, p=weight / weight.sum()))
             both = replace(both[chosen], weighted=False)
-        return self.fit(both)
+        return both
 
     def _constant(self, target):
         if self.classes is None:
@@ -275,20 +282,21 @@ class Bank:
     def _least_squares(self, source, target, share):
         learner = self.learner
         alpha, intercept = self.penalty
-        ones = np.full((len(target), 1), float(intercept))
-        D = np.hstack([ones, target.X]).astype(np.float64)
-        A = (D * target.weight[:, None]).T @ D
-        c = D.T @ (target.weight * target.y)
+        X, y, weight = target.X, target.y, target.weight
         if source is not None:
-            S = np.hstack([np.full((len(source), 1), float(intercept)), source.X])
-            S = S.astype(np.float64) * np.sqrt(share * source.weight)[:, None]
-            A = A + S.T @ S
-            c = c + S.T @ (np.sqrt(share * source.weight) * source.y)
-        tiny = 1e-10 * max(np.trace(A), 1e-300) / len(A)
-        penalty = np.full(len(A), alpha + tiny)
+            X, y = np.concatenate([X, source.X]), np.concatenate([y, source.y])
+            weight = np.concatenate([weight, share * source.weight])
+        X = np.asarray(X, dtype=np.float64)
+        units = Scaling.of(X, weight=weight)  # columns like years leave nothing of the intercept
+        if not intercept:
+            units = Scaling(np.zeros(X.shape[1]), np.hypot(units.x_scale, units.x_mean))
+        D = np.column_stack([np.full(len(X), float(intercept)), units.features(X)])
+        tiny = 1e-10 * weight.sum()
+        penalty = alpha / np.append(1.0, units.x_scale) ** 2 + tiny
         penalty[0] = tiny if intercept else 1.0
-        inverse = np.linalg.inv(A + np.diag(penalty))
-        beta = inverse @ c
+        inverse = np.linalg.inv((D * weight[:, None]).T @ D + np.diag(penalty))
+        beta = inverse @ (D.T @ (weight * y))
+        D = D[: len(target)]
         h = np.einsum("ni,ij,nj->n", D, inverse, D) * target.weight
         r = target.y - D @ beta
         prior = self.prior if intercept else 0.0
@@ -300,7 +308,8 @@ class Bank:
             if not total:
                 row = learner.constant(self.prior)
             return row, left_out[:, None]
-        return learner.join(beta[None, 1:], beta[:1]), left_out[:, None]
+        coef, level = units.unfold(beta[1:], beta[0])
+        return learner.join(coef[None], np.atleast_1d(level)), left_out[:, None]
 
 
 def _one_task(rows):

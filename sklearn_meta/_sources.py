@@ -222,7 +222,7 @@ def _fit_chunk(bank, data, classwise):
     rows = []
     for part in data:
         try:
-            rows.append(bank.fit_classwise(part) if classwise else bank.fit(part))
+            rows.append(bank.fit_checked(part, classwise))
         except Exception as error:
             rows.append(f"{type(error).__name__}: {error}")
     return rows

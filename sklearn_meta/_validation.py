@@ -229,7 +229,32 @@ def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False,
             i, j = np.argwhere(bad)[0]
             kind = "NaN" if np.isnan(out[i, j]) else "infinity"
             raise ValueError(_not_finite(where(i), _column_name(X, j), kind))
+    _check_size(out, lambda j: f"column {_column_name(X, j)} of X", where)
     return out
+
+
+def _check_size(values, name, where):
+    """Refuse numbers whose squares overflow: variances, distances and losses would not be finite.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, n_columns)
+    name, where : callable
+        What messages call column ``j`` and row ``i``.
+    """
+    if values.dtype.kind != "f" or values.size == 0:
+        return
+    largest = np.sqrt(np.finfo(values.dtype).max)
+    if -largest <= values.min() and values.max() <= largest:
+        return
+    large = np.abs(values) > largest
+    if large.any():  # else there is a NaN that may be there
+        i, j = np.argwhere(large)[0]
+        way = "Use other units" + (", or float64" if values.dtype == np.float32 else "")
+        raise ValueError(
+            f"{where(i)}: {name(j)} holds {values[i, j]:g}, whose square is not a finite number in "
+            f"{values.dtype}. {way}, or drop the row."
+        )
 
 
 def check_finite(X, where):
@@ -242,6 +267,7 @@ def check_finite(X, where):
             raise ValueError(_not_finite(where(i), _column_name(X, j), kind))
         if column.dtype.kind == "c":
             raise addressed(ValueError("Complex data not supported"), X, where)
+        _check_size(column[:, None], lambda _, j=j: f"column {_column_name(X, j)} of X", where)
 
 
 def _not_finite(where, column, kind):
@@ -380,6 +406,8 @@ def check_target(y, *, classifier, where):
             raise ValueError(
                 f"{where(i)}: Input y contains {kind}. Drop the rows without a target."
             )
+    if not classifier:
+        _check_size(values[:, None], lambda j: "y", where)
     return values
 
 

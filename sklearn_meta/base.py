@@ -43,7 +43,7 @@ from ._validation import (
     with_address,
     with_hint,
 )
-from .learners import has_network, make_learner
+from .learners import has_network, make_learner, unrolled
 from .tasks import (
     TaskTable,
     as_tasks,
@@ -394,7 +394,7 @@ class BaseMetaEstimator(
     def _start(self):
         """Check the parameters; the estimator to wrap, seeded by ``random_state``."""
         self._validate_params()
-        estimator = clone(self._wrapped())
+        estimator = unrolled(clone(self._wrapped()))
         if not (is_classifier(estimator) or is_regressor(estimator)):
             raise ValueError(
                 f"{type(self).__name__} wraps a regressor or a classifier; got "
@@ -475,6 +475,8 @@ class BaseMetaEstimator(
         """
         check_is_fitted(self)
         table, ids = self._support_table(X, y, groups, sample_weight, descriptor)
+        if table.n_tasks == 0:  # ids, but no rows: there is no task to remember
+            return self
         params = self._adapt_table(table, {})
         if ids is None:
             self._set_current(table, params)
@@ -916,6 +918,8 @@ class BaseMetaEstimator(
         try:
             X = self.learner_.transform(table.X)
         except Exception as error:
+            if hasattr(error, "rows"):
+                raise with_address(error, where(error.rows[0])) from error
             raise addressed(error, table.X, where) from error
         return self._checked(table, X, where)
 
@@ -965,7 +969,7 @@ class BaseMetaEstimator(
             by_step = {name: {} for name, _ in estimator.steps}
             for key, value in fit_params.items():
                 name, _, param = key.rpartition("__")
-                name = name or estimator.steps[-1][0]
+                name = name.replace("__", "-") or estimator.steps[-1][0]
                 if name not in by_step:
                     raise ValueError(
                         f"{key!r} names no step of the Pipeline; its steps are {list(by_step)}."

@@ -34,7 +34,7 @@ from ._sklearn import HasMethods, Interval, StrOptions
 from ._sources import Sources, fit_sources, source_data
 from ._validation import addressed, as_table, check_features, plain, task_label, with_address
 from .base import BaseMetaEstimator, transactional
-from .learners import BlackBoxLearner, chunk_bounds
+from .learners import BlackBoxLearner, chunk_bounds, classes_of
 from .tasks import as_tasks
 
 __all__ = ["TransferMetaLearner"]
@@ -190,7 +190,9 @@ class TransferMetaLearner(BaseMetaEstimator):
     With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out included; other
     estimators are fitted once for each source, six times on all rows (five of them for the
     episodes), and a few times for each target; folds are stratified. All rows of the sources are
-    kept. A source on which the estimator cannot be fitted is left out with a warning. If sources of
+    kept. A source on which the estimator cannot be fitted is left out with a warning; where a refit
+    fails on too few rows the source stays as it is, and a constant stands for the target alone. If
+    sources of
     more than two classes differ in their labels, each is one classifier for each of its classes
     against the rest, and classes are matched by label; a class that no source has is learned from
     the target.
@@ -404,8 +406,9 @@ class TransferMetaLearner(BaseMetaEstimator):
         super().adapt(X, y, groups=groups, sample_weight=sample_weight, descriptor=descriptor)
         if is_classifier(self):
             rows = [r for r in (self._current, self._remembered) if r is not None]
-            seen = [m.classes_ for r in rows for m in r[:, 0]]
-            classes = np.unique(np.concatenate([self.meta_model_.bank.classes, *seen]))
+            known = self.meta_model_.bank.classes
+            seen = [classes_of(m, known) for r in rows for m in r[:, 0]]
+            classes = np.unique(np.concatenate([known, *seen]))
             if len(classes) != len(self.classes_):
                 self.learner_ = copy.copy(self.learner_)
                 self.learner_.classes = self.classes_ = classes

@@ -22,6 +22,7 @@ from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_meta import (
+    MAML,
     BatchMetaLearner,
     HierarchicalBayes,
     Independent,
@@ -196,6 +197,25 @@ def test_bad_value_in_X(meta, door, kind, dataframe, knows, refuses):
     tasks["store_1"] = pd.DataFrame(X, columns=NAMES) if dataframe else X, y
     column = "column 'price'" if dataframe else "column 1"
     with refuses(meta, *row_3(door), column, *words):
+        door(meta, tasks)
+
+
+@pytest.mark.parametrize("column", ["price", "y"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("door", [fit, meta_fit, adapt, adapt_many])
+@each([*LINEAR, Independent(SVR()), MAML(max_iter=1), MAML(SVR(), max_iter=1, inner_steps=1)])
+def test_a_number_whose_square_is_too_large(meta, door, dtype, column, knows, refuses):
+    meta, tasks = knows(meta)
+    X, y = tasks["store_1"]
+    X, y = X.astype(dtype), y.astype(dtype)
+    if column == "y":
+        y[3] = np.finfo(dtype).max / 2
+    else:
+        X.iloc[3, 1] = np.finfo(dtype).max / 2
+    tasks = {id_: (Z.astype(dtype), z.astype(dtype)) for id_, (Z, z) in tasks.items()}
+    tasks["store_1"] = X, y
+    what = "y holds" if column == "y" else "column 'price' of X holds"
+    with refuses(meta, *row_3(door), what, "square", "Use other units"):
         door(meta, tasks)
 
 
@@ -607,6 +627,8 @@ def test_an_empty_task(meta, knows, refuses):
         meta.fit(X[:0], y[:0])
     for zero_rows in ((X[:0], y[:0]), (X[:0], []), (X[:0], pd.Series([]))):
         assert np.isfinite(meta.adapt(*zero_rows).predict(X)).all()
+    known = meta.task_ids_
+    assert meta.adapt(X[:0], y[:0], groups=[]).task_ids_ is known  # nobody is there to adapt to
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Learners: what scikit-learn fitted, as parameter rows and back, without a difference."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification, make_regression
+from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import (
     GammaRegressor,
@@ -17,12 +20,13 @@ from sklearn.linear_model import (
     SGDRegressor,
     TweedieRegressor,
 )
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.neighbors import RadiusNeighborsRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from sklearn_meta import Independent, Pooled
+from sklearn_meta import FOMAML, BatchMetaLearner, Independent, Pooled, TransferMetaLearner
 from sklearn_meta.learners import BlackBoxLearner, LinearLearner, is_squared_linear, make_learner
 from sklearn_meta.learners.linear import LINEAR
 from sklearn_meta.tasks import TaskTable
@@ -190,6 +194,21 @@ def test_pipelines_are_taken_apart_and_put_together():
     assert not hasattr(pipeline[0], "transformers_")  # the user's own is not fitted
 
 
+def test_a_pipeline_at_the_end_of_a_pipeline():
+    X, y = regression_data()
+    nested = make_pipeline(
+        StandardScaler(), make_pipeline(PolynomialFeatures(2), make_pipeline(PCA(2), Ridge()))
+    )
+    model = Pooled(nested).fit(X, y)
+    assert isinstance(model.learner_, LinearLearner)
+    assert_allclose(model.predict(X), clone(nested).fit(X, y).predict(X))
+    assert_allclose(model.estimator_.predict(X), model.predict(X))
+    weight = np.arange(len(y)) + 1.0
+    weighted = Pooled(nested).fit(X, y, pipeline__pipeline__ridge__sample_weight=weight)
+    assert_allclose(weighted.predict(X), Pooled(nested).fit(X, y, sample_weight=weight).predict(X))
+    assert isinstance(nested[-1], Pipeline)  # the user's own stays as it is
+
+
 def test_squared_linear_estimators():
     assert is_squared_linear(make_pipeline(StandardScaler(), Ridge()))
     assert is_squared_linear(SGDRegressor())
@@ -209,6 +228,67 @@ def test_subclasses_are_black_boxes():
     model = Pooled(Clipped()).fit(X, y)
     assert isinstance(model.learner_, BlackBoxLearner)
     assert_array_equal(model.predict(X), Clipped().fit(X, y).predict(X))
+
+
+class Labels(ClassifierMixin, BaseEstimator):
+    """A classifier that has labels to give and nothing else."""
+
+    def fit(self, X, y):
+        labels, count = np.unique(y, return_counts=True)
+        self.label = labels[count.argmax()]
+        return self
+
+    def predict(self, X):
+        return [self.label] * len(X)
+
+
+class Numbers(RegressorMixin, BaseEstimator):
+    """A regressor that returns a list."""
+
+    def fit(self, X, y):
+        self.mean = np.mean(y)
+        return self
+
+    def predict(self, X):
+        return [self.mean] * len(X)
+
+
+@pytest.mark.parametrize("data", [classification_data, regression_data])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        Pooled(),
+        Independent(),
+        BatchMetaLearner(n_estimators=1, random_state=0),
+        TransferMetaLearner(),
+        FOMAML(max_iter=1, inner_steps=1, random_state=0),
+    ],
+    ids=lambda meta: type(meta).__name__,
+)
+def test_an_estimator_with_fit_and_predict_only(meta, data):
+    X, y = data(3) if data is classification_data else data()
+    wrapped = Labels() if data is classification_data else Numbers()
+    model = clone(meta).set_params(estimator=wrapped)
+    predicted = model.fit(X, y, groups=np.arange(len(X)) % 5).predict(X[:7])
+    assert predicted.shape == (7,)
+    model.adapt(X[:3], y[:3])
+    same = assert_array_equal if is_classifier(wrapped) else assert_allclose
+    same(model.predict(X[:7]), model.estimator_.predict(X[:7]))
+
+
+def test_predictions_that_are_no_numbers():
+    X, y = regression_data()
+    neighbours = RadiusNeighborsRegressor(3.0)
+    model = FOMAML(neighbours, max_iter=1, inner_steps=1, random_state=0)
+    model.fit(X, y, groups=np.arange(len(X)) % 5)
+    far = np.vstack([X[:2], X[:1] + 100])
+    with pytest.raises(ValueError, match="'new', row 2: RadiusNeighborsRegressor predicts nan"):
+        with warnings.catch_warnings(action="ignore"):
+            model.predict(far, groups=["new"] * 3)
+    model = FOMAML(RadiusNeighborsRegressor(0.01), random_state=0)
+    with pytest.raises(ValueError, match="RadiusNeighborsRegressor predicts nan for .* rows"):
+        with warnings.catch_warnings(action="ignore"):
+            model.fit(X, y, groups=np.arange(len(X)) % 5)
 
 
 # -- standardisation -------------------------------------------------------------------------------

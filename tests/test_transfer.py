@@ -5,12 +5,22 @@ import copy
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import is_classifier
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+from sklearn.linear_model import (
+    LarsCV,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import NuSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_meta import Independent, Pooled, Task, TransferDisplay, TransferMetaLearner
@@ -325,6 +335,46 @@ def test_one_source_and_tiny_targets(selection, wrapped):
     for n_shots in (0, 1, 2, 3):
         model.adapt(target.X[:n_shots], target.y[:n_shots])
         assert np.isfinite(model.predict(target.X)).all()
+
+
+PICKY = [
+    KNeighborsRegressor(8),
+    LarsCV(cv=5),
+    GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=3),
+    NuSVC(nu=0.3),
+]
+
+
+@each_selection
+@pytest.mark.filterwarnings("ignore:One or more of the test scores", "ignore:R.2 score is not")
+@pytest.mark.parametrize("wrapped", PICKY, ids=lambda e: type(e).__name__)
+def test_estimators_that_want_many_rows(selection, wrapped):
+    """Where a refit fails the source stays as it is; where the target alone does, a constant."""
+    sources, (target, *_) = sources_and_targets(6, 1, n_rows=12)
+    if is_classifier(wrapped):
+        target, *sources = labelled([target, *sources])
+    model = TransferMetaLearner(wrapped, selection=selection).meta_fit(sources)
+    for n_shots in (0, 1, 3, 12):
+        model.adapt(target.X[:n_shots], target.y[:n_shots])
+        predicted = model.predict(target.X)
+        assert np.isin(predicted, ["a", "b"]).all() or np.isfinite(predicted).all()
+
+
+def test_a_source_that_cannot_predict_is_left_out():
+    """k-NN finds out only then that it has too few rows."""
+    sources, (target, *_) = sources_and_targets(5, 1)
+    few = Task(target.X[:4], target.y[:4], id="few")
+    with pytest.warns(UserWarning, match="task 'few'.*n_neighbors"):
+        model = TransferMetaLearner(KNeighborsRegressor(5)).meta_fit([*sources, few])
+    assert list(model.refused_sources_) == ["few"]
+
+
+def test_sources_of_one_class_only():
+    sources, (target, *_) = sources_and_targets(5, 1)
+    network = MLPClassifier(hidden_layer_sizes=(3,), max_iter=2, random_state=0)
+    one = [Task(t.X, np.full(len(t.y), "a"), id=t.id) for t in sources]
+    model = TransferMetaLearner(network).meta_fit(one)
+    assert_array_equal(model.predict(target.X), "a")
 
 
 # -- picture ---------------------------------------------------------------------------------------

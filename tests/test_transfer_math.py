@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, multivariate_t
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from sklearn_meta._bank import Bank, Rows
@@ -34,20 +35,31 @@ def test_left_out_residuals_of_a_move_are_those_of_fits_without_the_row():
         assert_allclose(left_out[:, i], y[i] - step @ np.append(1.0, X[i]))
 
 
-def test_a_refit_is_ridge_on_both_and_leaves_each_row_out():
-    bank = Bank(LinearLearner(Ridge(alpha=2.0), n_features=3), 0.0, 0)
-    row, left_out = bank.refit(rows(S, t), rows(X, y), 0.3)
+@pytest.mark.parametrize(
+    "units, centre, fit_intercept",
+    [
+        ((1, 1, 1), (0, 0, 0), True),
+        ((1, 1e6, 1e-3), (2000, 5e6, 1), True),  # a year, a population
+        ((1, 1e6, 1e-3), (3, 5e6, 0), False),
+    ],
+    ids=str,
+)
+def test_a_refit_is_ridge_on_both_and_leaves_each_row_out(units, centre, fit_intercept):
+    ridge = Ridge(alpha=2.0, fit_intercept=fit_intercept)
+    bank = Bank(LinearLearner(ridge, n_features=3), 0.0, 0)
+    source, target = (np.array(centre) + np.array(units) * Z for Z in (S, X))
+    row, left_out = bank.refit(rows(source, t), rows(target, y), 0.3)
 
     def fit(kept):
         weight = np.r_[np.full(30, 0.3), np.ones(len(kept))]
-        model = Ridge(alpha=2.0)
-        return model.fit(np.vstack([S, X[kept]]), np.r_[t, y[kept]], sample_weight=weight)
+        both = np.vstack([source, target[kept]])
+        return clone(ridge).fit(both, np.r_[t, y[kept]], sample_weight=weight)
 
-    model = fit(np.arange(8))
-    assert_allclose(row, np.append(model.intercept_, model.coef_))
+    expected = fit(np.arange(8)).predict(target)
+    assert_allclose(bank.raw(row[None], target)[0, :, 0], expected, rtol=1e-6, atol=1e-6)
     for i in range(8):
-        expected = fit(np.delete(np.arange(8), i)).predict(X[[i]])
-        assert_allclose(left_out[i], expected)
+        expected = fit(np.delete(np.arange(8), i)).predict(target[[i]])
+        assert_allclose(left_out[i], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_offsets_minimise_the_penalised_loss():

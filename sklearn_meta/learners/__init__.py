@@ -13,7 +13,7 @@ from .._sklearn import get_feature_names
 from ._losses import EpsilonInsensitive, Hinge, Logistic, Loss, Multinomial, Squared
 from ._scaling import Scaling, nonzero_scale
 from .base import Learner, chunk_bounds
-from .blackbox import BlackBoxLearner
+from .blackbox import BlackBoxLearner, classes_of
 from .conditioned import ConditionedLearner, with_columns
 from .gradient import GradientLearner
 from .head import HeadLearner, body_raw, fit_out_of_fold, numeric_columns
@@ -32,6 +32,7 @@ __all__ = [
     "Scaling",
     "body_raw",
     "chunk_bounds",
+    "classes_of",
     "fit_out_of_fold",
     "has_class_outputs",
     "has_curvature",
@@ -42,6 +43,7 @@ __all__ = [
     "nonzero_scale",
     "numeric_columns",
     "register_learner",
+    "unrolled",
     "with_columns",
 ]
 
@@ -120,7 +122,17 @@ def register_learner(estimator_class, learner):
 
 def last_step(estimator):
     """The estimator at the end of a Pipeline, or the estimator itself."""
-    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def unrolled(estimator):
+    """A Pipeline at the end of a Pipeline becomes steps of it, named ``outer-inner``."""
+    while isinstance(estimator, Pipeline) and isinstance(estimator.steps[-1][1], Pipeline):
+        *steps, (name, last) = estimator.steps
+        estimator = Pipeline([*steps, *((f"{name}-{inner}", step) for inner, step in last.steps)])
+    return estimator
 
 
 def has_network(estimator, gradient):

@@ -5,10 +5,12 @@ import copy
 import numpy as np
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from .._sklearn import safe_indexing
+from .._sklearn import n_rows_of, safe_indexing
 from .base import TaskwiseLearner
 
-__all__ = ["BlackBoxLearner", "ask"]
+__all__ = ["BlackBoxLearner", "ask", "classes_of", "label_shares", "numbers"]
+
+LIKELY = 0.9  # a label says that its class is likely, not that it is certain
 
 
 class BlackBoxLearner(TaskwiseLearner):
@@ -65,17 +67,43 @@ def ask(model, method, X, classes):
     if isinstance(model, DummyClassifier) and method == "decision_function":
         scores = np.log(model.predict_proba(X))
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-    values = getattr(model, method)(X)
+    values = np.asarray(getattr(model, method)(X))
     if classes is None:
         return values
     if method == "predict":  # labels of some classes may be shorter strings
         return values.astype(classes.dtype, copy=False)
-    if len(model.classes_) == len(classes):
+    seen = classes_of(model, classes)
+    if len(seen) == len(classes):
         return values
     if values.ndim == 1:  # two classes of more: one score
         values = np.stack([-values, values], axis=1)
     absent = 0.0 if method == "predict_proba" else values.min(axis=1, keepdims=True) - 1.0
     out = np.empty((len(values), len(classes)), dtype=values.dtype)
     out[:] = absent
-    out[:, np.searchsorted(classes, model.classes_)] = values
+    out[:, np.searchsorted(classes, seen)] = values
     return out
+
+
+def numbers(model, X):
+    """Predictions of a fitted regressor as a column; an error if they are not finite numbers."""
+    values = np.asarray(model.predict(X), dtype=np.float64).reshape(n_rows_of(X), 1)
+    bad = ~np.isfinite(values[:, 0])
+    if bad.any():
+        error = ValueError(
+            f"{type(model).__name__} predicts {values[bad.argmax(), 0]} for {bad.sum()} of "
+            f"{len(bad)} rows. Wrap an estimator that predicts a number for every row."
+        )
+        error.rows = np.flatnonzero(bad)
+        raise error
+    return values
+
+
+def classes_of(model, classes):
+    """The classes of a fitted classifier; ``classes`` if it does not say which it has seen."""
+    return getattr(model, "classes_", classes)
+
+
+def label_shares(model, X, classes):
+    """Class shares, up to a factor, of a classifier that has labels to give and nothing else."""
+    labels = np.asarray(model.predict(X))[:, None]
+    return np.where(labels == classes_of(model, classes), LIKELY, 1 - LIKELY)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from .._sklearn import n_rows_of
+from .blackbox import classes_of, label_shares, numbers
 
 __all__ = ["BlendClassifier", "BlendRegressor", "ClasswiseClassifier", "blend", "raw_scores"]
 
@@ -31,12 +31,14 @@ def raw_scores(model, X, classes):
     ndarray of shape (n_rows, 1) or (n_rows, n_classes)
     """
     if classes is None:
-        return np.asarray(model.predict(X), dtype=np.float64).reshape(n_rows_of(X), 1)
+        return numbers(model, X)
     absent = np.log(LEAST_PROBABILITY)
     if isinstance(model, ClasswiseClassifier):
         own, absent = np.log(np.clip(model.posteriors(X), LEAST_PROBABILITY, None)), np.nan
     elif hasattr(model, "predict_proba") and not isinstance(model, BlendClassifier):
         own = np.log(np.clip(model.predict_proba(X), LEAST_PROBABILITY, None))
+    elif not hasattr(model, "decision_function"):
+        own = np.log(label_shares(model, X, classes))
     else:
         own = np.asarray(model.decision_function(X), dtype=np.float64)
         if own.ndim == 1:
@@ -44,7 +46,7 @@ def raw_scores(model, X, classes):
         absent += own.min(axis=1, keepdims=True)
     raw = np.empty((len(own), len(classes)))
     raw[:] = absent
-    raw[:, np.searchsorted(classes, model.classes_)] = own
+    raw[:, np.searchsorted(classes, classes_of(model, classes))] = own
     return raw
 
 

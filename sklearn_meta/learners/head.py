@@ -24,7 +24,7 @@ from .._network import Network
 from .._sklearn import safe_indexing
 from ._losses import Logistic, Multinomial, Squared
 from ._scaling import Scaling
-from .blackbox import BlackBoxLearner
+from .blackbox import BlackBoxLearner, classes_of, label_shares, numbers
 from .gradient import GradientLearner
 
 __all__ = ["BodyAndHeadClassifier", "BodyAndHeadRegressor", "HeadLearner"]
@@ -37,13 +37,13 @@ SMALLEST = 1e-3  # probabilities of a body are kept this far from 0 and 1
 def body_raw(body, X, classes):
     """Raw predictions of a fitted body: shape (n_rows, n_outputs)."""
     if classes is None:
-        return np.asarray(body.predict(X), dtype=np.float64).reshape(len(X), 1)
+        return numbers(body, X)
     if hasattr(body, "predict_proba"):
         seen = np.asarray(body.predict_proba(X))
-    else:  # a label says that its class is likely, not that it is certain
-        seen = np.where(body.predict(X)[:, None] == body.classes_, 0.9, 0.1)
+    else:
+        seen = label_shares(body, X, classes)
     p = np.zeros((len(seen), len(classes)))
-    p[:, np.searchsorted(classes, body.classes_)] = seen
+    p[:, np.searchsorted(classes, classes_of(body, classes))] = seen
     p = np.clip(p, SMALLEST, None)
     log_p = np.log(p / p.sum(axis=1, keepdims=True))
     return log_p[:, 1:] - log_p[:, :1] if len(classes) == 2 else log_p
