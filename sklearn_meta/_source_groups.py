@@ -178,7 +178,7 @@ def _strangers(groups, space, data, rng):
         if min(strange.sum(), len(others)) < LEAST_SOURCES:
             continue
         apart = _with_labels(space, strange.astype(np.intp))
-        if apart.skill[0] <= max(apart.skill[1], 0):  # else who is a stranger to whom?
+        if strange.sum() > len(others) and apart.skill[1] > 0:  # who is a stranger to whom?
             continue
         judges = rng.permutation(others)[:MOST_JUDGED]
         n_draws = -(-N_JUDGED // len(judges))  # the fewer sources, the less may chance decide

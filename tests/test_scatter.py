@@ -82,9 +82,11 @@ def test_odd_sources_leave_where_the_others_do_better_without():
     rng = np.random.default_rng(2)
     level = np.repeat(rng.standard_normal(20), N_ROWS)
     y = level + X @ [1.0, 3.0, 0.0, -2.0, 0.0] + 0.3 * rng.standard_normal(len(X))
-    odd = np.arange(20) < 11  # the majority, which agrees on nothing
+    odd = np.arange(20) < 11
     for a in np.flatnonzero(odd):
         block = slice(offsets[a], offsets[a + 1])
-        X[block] = np.roll(X[block], 1 + a % 3, axis=1)
+        X[block] = X[block][:, rng.permutation(N_FEATURES)]
     groups = worth_grouping(X, y[:, None], offsets, np.ones(len(X)), 2, np.random.default_rng(0))
-    assert_array_equal(groups.labels == groups.n_groups - 1, odd)
+    apart = groups.labels == groups.n_groups - 1
+    assert apart.sum() >= 8  # some orders are harmless
+    assert not apart[~odd].any()
