@@ -48,7 +48,7 @@ MOST_SOURCES = 200  # that choose from the grid
 
 
 class Moments:
-    """``Z'Z, Z'Y, Y'Y`` of every source.
+    """``G = Z'Z, C = Z'Y, YY = Y'Y`` of every source, and the trace of the last.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ class Moments:
         self.n = np.array([weight[b].sum() for b in blocks])
         self.G = np.stack([(Z[b] * weight[b, None]).T @ Z[b] for b in blocks])
         self.C = np.stack([(Z[b] * weight[b, None]).T @ Y[b] for b in blocks])
-        self.squares = np.array([np.sum(weight[b, None] * Y[b] ** 2) for b in blocks])
+        self.YY = np.stack([(Y[b] * weight[b, None]).T @ Y[b] for b in blocks])
+        self.squares = np.trace(self.YY, axis1=1, axis2=2)
 
     def residuals(self, coef, members):
         """Moments ``Z'Z, Z'r, r'r`` and numbers of rows of the residuals of a model, or of one

@@ -3,8 +3,9 @@ r"""Groups of sources that agree with each other.
 A source may contradict the others, and pooling then helps nobody. The tasks of group k have linear
 models around a common one, ``w_t ~ N(c_k, noise_k P_k^-1)`` in the model of :mod:`._evidence`.
 Labels of a classifier are one-hot targets here. Groups are found by Lloyd's iteration on the
-evidence; strangers (:mod:`._strangers`) are set apart as the last group. A new task of
-numbers has a noise of its own: after a few rows the noise would else say which group it is of.
+evidence; strangers (:mod:`._strangers`, :mod:`._scatter`) are set apart as the last group. A new
+task of numbers has a noise of its own: after a few rows the noise would else say which group it is
+of.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ._evidence import (
     quadratic_parts,
     some_of,
 )
+from ._scatter import find_odd
 from ._strangers import find_strangers, left_by_others
 
 __all__ = ["Groups", "group_sources", "grouped", "landmark_models", "ridge", "worth_grouping"]
@@ -166,13 +168,18 @@ def _strangers(groups, space, data, rng):
     """A mask of the strangers without whom the other sources surely do better, or None."""
     rng = rng.spawn(1)[0]  # where there are no strangers, nothing else shall change
     moments = Moments(groups.landmarks(data[0]), *data[1:])
-    trials = find_strangers(moments, groups.noise @ groups.shares)
+    masks = find_strangers(moments, groups.noise @ groups.shares)
+    trials = list(zip(masks, LEAST_GAINS, strict=False))  # there may be none
+    odd = find_odd(moments)
+    trials += [(strange | odd, least) for strange, least in trials]
     best, found = 0.0, None
-    for strange, least in zip(trials, LEAST_GAINS, strict=False):
+    for strange, least in {mask.tobytes(): (mask, least) for mask, least in trials}.values():
         others = np.flatnonzero(~strange)
-        if not LEAST_SOURCES <= strange.sum() <= len(others):  # else who is a stranger to whom?
+        if min(strange.sum(), len(others)) < LEAST_SOURCES:
             continue
         apart = _with_labels(space, strange.astype(np.intp))
+        if strange.sum() > len(others) and apart.skill[1] > 0:  # who is a stranger to whom?
+            continue
         judges = rng.permutation(others)[:MOST_JUDGED]
         n_draws = -(-N_JUDGED // len(judges))  # the fewer sources, the less may chance decide
         errors = _few_row_errors((groups, apart), data, judges, n_draws, rng)
@@ -180,8 +187,8 @@ def _strangers(groups, space, data, rng):
         gains = np.log(errors[0] / errors[1])  # a noisy source shall not outvote the others
         spread = gains.std(ddof=1) / np.sqrt(len(gains))
         sure = gains.mean() - student_t.ppf(SURE, len(gains) - 1) * spread
-        if gains.mean() > least and sure > best:
-            best, found = sure, strange
+        if sure > 0 and gains.mean() > max(least, best):
+            best, found = gains.mean(), strange
     return found
 
 

@@ -1,0 +1,130 @@
+r"""Sources whose columns hang together in another way than those of the others.
+
+After few rows, or with slopes that differ by nature, the slopes of a source may not tell that its
+columns are shuffled, where its inputs do. Around their mean, the rows ``u = [z, y]`` of a source
+have the scatter ``T_a`` of ``n_a`` degrees of freedom, Wishart around a covariance of its own,
+which is inverse-Wishart around W for one of many, and around a multiple of I for a stranger. The
+covariance is integrated out: with p columns, ``k = nu + p - 1`` and the multivariate Gamma_p,
+
+    log p_a = log Gamma_p((k + n_a) / 2) - log Gamma_p(k / 2)
+        + (k log det(nu W) - (k + n_a) log det(nu W + T_a)) / 2 + constant.
+
+The W that judges a is fitted without a: the mean of ``T_b / n_b`` over the others, weighted by
+``n_b / (n_b + nu)``. EM finds the share of strangers, the probability of each, W, and nu of both
+kinds. Means do not count: sources may lie elsewhere and yet agree.
+"""
+
+import numpy as np
+from scipy.special import expit, gammaln
+
+from ._evidence import some_of
+
+__all__ = ["find_odd", "log_evidence", "scatters"]
+
+NU = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0)
+FLOOR = 1e-3  # of a variance within sources, where that of all rows is 1
+START_NU = 4.0
+MOST_STARTS = 30
+MAX_ITER = 30
+N_CHOICES = 5  # of nu, which then stays
+
+
+def scatters(moments):
+    """Scatter of every source, in units of the variances of all rows, and degrees of freedom.
+
+    Parameters
+    ----------
+    moments : Moments
+
+    Returns
+    -------
+    T : ndarray of shape (n_sources, n_columns, n_columns)
+    n : ndarray of shape (n_sources,)
+    """
+    YY = moments.YY
+    inputs = np.concatenate([moments.G, moments.C.swapaxes(1, 2)], axis=1)
+    M = np.concatenate([inputs, np.concatenate([moments.C, YY], axis=1)], axis=2)
+    if YY.shape[1] > 1:  # indicators of classes sum to 1
+        M = M[:, :-1, :-1]
+    scale = np.sqrt(np.diag(_centred(M.sum(axis=0)[None])[0]) / M[:, 0, 0].sum())
+    scale = np.where(scale > 0, scale, 1.0)
+    return _centred(M) / (scale[:, None] * scale), np.maximum(M[:, 0, 0] - 1, 0.0)
+
+
+def _centred(M):
+    """Second moments around the mean; the first column of M is that of ones."""
+    return M[:, 1:, 1:] - M[:, 1:, :1] * M[:, :1, 1:] / np.maximum(M[:, :1, :1], 1e-300)
+
+
+def find_odd(moments):
+    """A mask of the sources of another scatter.
+
+    Parameters
+    ----------
+    moments : Moments
+
+    Returns
+    -------
+    ndarray of bool of shape (n_sources,)
+    """
+    T, n = scatters(moments)
+    n_sources, p = T.shape[:2]
+    mean = T / np.maximum(n, 1)[:, None, None] + FLOOR * np.eye(p)
+    starts = [np.ones(n_sources)]
+    if n_sources > 2:
+        starts.append(_alike(T, n, mean))
+    return max((_em(T, n, mean, start) for start in starts), key=lambda end: end[0])[1] < 0.5
+
+
+def _alike(T, n, mean):
+    """1 for the half of the sources that is nearest to one source, of the one nearest to a half."""
+    half = len(n) // 2 + 1
+    best = -np.inf
+    for a in np.unique(np.linspace(0, len(n) - 1, MOST_STARTS).astype(int)):
+        fit = log_evidence(T, n, mean[a], START_NU)
+        order = np.argsort(-fit, kind="stable")[:half]
+        if fit[order].sum() > best:
+            best, nearest = fit[order].sum(), order
+    return np.isin(np.arange(len(n)), nearest).astype(float)
+
+
+def _em(T, n, mean, chance):
+    """Log-likelihood of the sources, and the probability of each to be one of many."""
+    n_sources, p = T.shape[:2]
+    some = some_of(np.arange(n_sources))
+    plain = np.trace(mean.mean(axis=0)) / p * np.eye(p)
+    broad = np.stack([log_evidence(T[some], n[some], plain, nu) for nu in NU])
+    near = START_NU
+    for step in range(MAX_ITER):
+        weight = chance * n / (n + near)
+        terms = weight[:, None, None] * mean
+        left = np.maximum(weight.sum() - weight, 1e-300)[:, None, None]
+        W = (terms.sum(axis=0) - terms) / left + FLOOR * np.eye(p)
+        if step < N_CHOICES:
+            fits = np.stack([log_evidence(T[some], n[some], W[some], nu) for nu in NU])
+            near = NU[int(np.argmax(fits @ chance[some]))]
+            far = NU[int(np.argmax(broad @ (1 - chance[some])))]
+        share = np.clip(chance.mean(), 0.5 / n_sources, 1 - 0.5 / n_sources)
+        inside = log_evidence(T, n, W, near) + np.log(share)
+        outside = log_evidence(T, n, plain, far) + np.log(1 - share)
+        before, chance = chance, expit(inside - outside)
+        if np.abs(chance - before).max() < 1e-2:
+            break
+    return np.logaddexp(inside, outside).sum(), chance
+
+
+def log_evidence(T, n, W, nu):
+    """Log-evidence of scatters, up to a constant that W and nu do not change.
+
+    Parameters
+    ----------
+    T : ndarray of shape (n_sources, p, p)
+    n : ndarray of shape (n_sources,)
+    W : ndarray of shape (p, p) or (n_sources, p, p)
+    nu : float
+    """
+    p = T.shape[-1]
+    k, half = nu + p - 1, 0.5 * np.arange(p)
+    gammas = gammaln((k + n[:, None]) / 2 - half).sum(axis=1) - gammaln(k / 2 - half).sum()
+    prior, both = np.linalg.slogdet(nu * W)[1], np.linalg.slogdet(nu * W + T)[1]
+    return gammas + 0.5 * (k * prior - (k + n) * both)

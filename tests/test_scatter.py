@@ -1,0 +1,92 @@
+"""Sources whose columns hang together in another way."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import invwishart, wishart
+
+from sklearn_meta._evidence import Moments
+from sklearn_meta._scatter import find_odd, log_evidence, scatters
+from sklearn_meta._source_groups import worth_grouping
+
+N_FEATURES, N_ROWS = 5, 40
+
+
+def correlated(n_sources, n_odd):
+    """Rows of sources that lie apart; the columns of the first ones are shuffled."""
+    rng = np.random.default_rng(0)
+    place = np.arange(N_FEATURES)
+    root = np.linalg.cholesky(0.9 ** np.abs(place[:, None] - place)) * 2.0 ** -place[:, None]
+    parts = []
+    for a in range(n_sources):
+        X = 0.5 * rng.standard_normal(N_FEATURES)
+        X = X + rng.standard_normal((N_ROWS, N_FEATURES)) @ root.T
+        parts.append(X[:, np.roll(place, 1 + a % 3)] if a < n_odd else X)
+    return np.concatenate(parts), N_ROWS * np.arange(n_sources + 1)
+
+
+def moments_of(X, Y, offsets, weight=None):
+    Z = np.column_stack([np.ones(len(X)), X])
+    return Moments(Z, Y, offsets, np.ones(len(X)) if weight is None else weight)
+
+
+def test_the_evidence_is_that_of_a_covariance_integrated_out():
+    rng = np.random.default_rng(0)
+    A, B, T, covariance = wishart.rvs(7, np.eye(3), size=4, random_state=rng)
+    n, found, expected = 6.0, [], []
+    for W, nu in ((A, 2.0), (B, 5.0)):
+        k = nu + 2
+        found.append(log_evidence(T[None], np.array([n]), W, nu)[0])
+        prior = invwishart.logpdf(covariance, k, nu * W)
+        posterior = invwishart.logpdf(covariance, k + n, nu * W + T)
+        expected.append(wishart.logpdf(T, n, covariance) + prior - posterior)
+    assert_allclose(found[1] - found[0], expected[1] - expected[0])
+
+
+def test_scatters_are_covariances_and_weights_are_repetitions():
+    X, offsets = correlated(3, 0)
+    Y = np.random.default_rng(1).standard_normal((len(X), 1))
+    T, n = scatters(moments_of(X, Y, offsets))
+    both = np.column_stack([X, Y])
+    both /= both.std(axis=0)
+    for a in range(3):
+        assert_allclose(T[a] / n[a], np.cov(both[offsets[a] : offsets[a + 1]].T))
+    twice = np.tile(np.repeat([1.0, 2.0], N_ROWS // 2), 3)
+    repeated = np.repeat(np.arange(len(X)), twice.astype(int))
+    bounds = np.array([0, 60, 120, 180])
+    weighted = scatters(moments_of(X, Y, offsets, twice))
+    again = scatters(moments_of(X[repeated], Y[repeated], bounds))
+    for one, other in zip(weighted, again, strict=True):
+        assert_allclose(one, other)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_shuffled_columns_are_odd_whatever_the_targets_say(labels):
+    X, offsets = correlated(20, 8)
+    y = np.random.default_rng(1).standard_normal(len(X))
+    Y = np.eye(2)[(y > 0).astype(int)] if labels else y[:, None]
+    assert_array_equal(find_odd(moments_of(X, Y, offsets)), np.arange(20) < 8)
+    X, offsets = correlated(20, 0)
+    assert not find_odd(moments_of(X, Y, offsets)).any()
+
+
+@pytest.mark.parametrize("n_sources", [1, 2])
+def test_few_sources_and_constant_columns(n_sources):
+    X, offsets = correlated(n_sources, 0)
+    X[:, 0] = 1.0
+    assert not find_odd(moments_of(X, np.zeros((len(X), 1)), offsets)).any()
+
+
+def test_odd_sources_leave_where_the_others_do_better_without():
+    X, offsets = correlated(20, 0)
+    rng = np.random.default_rng(2)
+    level = np.repeat(rng.standard_normal(20), N_ROWS)
+    y = level + X @ [1.0, 3.0, 0.0, -2.0, 0.0] + 0.3 * rng.standard_normal(len(X))
+    odd = np.arange(20) < 11
+    for a in np.flatnonzero(odd):
+        block = slice(offsets[a], offsets[a + 1])
+        X[block] = X[block][:, rng.permutation(N_FEATURES)]
+    groups = worth_grouping(X, y[:, None], offsets, np.ones(len(X)), 2, np.random.default_rng(0))
+    apart = groups.labels == groups.n_groups - 1
+    assert apart.sum() >= 8  # some orders are harmless
+    assert not apart[~odd].any()
