@@ -30,7 +30,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Path", "Penalty", "implicit_meta_gradient", "inner_steps", "meta_gradient", "proximal"]
+__all__ = [
+    "Path",
+    "Penalty",
+    "implicit_meta_gradient",
+    "inner_steps",
+    "mean_curvature",
+    "meta_gradient",
+    "proximal",
+]
 
 MOST_HALVINGS = 40
 
@@ -305,6 +313,22 @@ def proximal(network, theta, support, strength, alpha, n_steps, *, penalty=None)
         both = pull.strength + penalty.strength * penalty.mask
         pull = Penalty(both, np.ones(network.n_params))
     return inner_steps(network, theta, support, alpha, n_steps, penalty=pull, keep=False).end
+
+
+def mean_curvature(network, theta, support, penalty=None, n_products=10):
+    """Mean over tasks of the largest eigenvalue, in size, of the Hessian of ``f_t`` at theta.
+
+    By power iteration for all tasks at once.
+    """
+    point = network.on(support).at(theta)
+    size = np.ones((len(support.X), 1), theta.dtype)
+    v = np.ones((len(support.X), network.n_params), theta.dtype)
+    for _ in range(n_products):
+        v = v / np.where(size > 0, size, 1)
+        Hv = point.hessian_product(v)
+        v = Hv if penalty is None else Hv + penalty.product(v)
+        size = np.linalg.norm(v, axis=1, keepdims=True)
+    return float(size.mean())
 
 
 def implicit_meta_gradient(

@@ -71,6 +71,7 @@ class Initialisation:
     loss_curve: tuple = ()
     validation_curve: tuple = ()
     steps: np.ndarray = None
+    regularization: float = None
 
 
 def _usable(value, gradient):
@@ -85,6 +86,7 @@ class GradientMetaEstimator(OwnClassesMixin):
     _incremental = True
     _gradient = True
     _keep_query = True  # of the rows of a task, at least half
+    _chooses_steps = True  # of adapt, with inner_steps="auto"
 
     _parameter_constraints: dict = {
         **OwnClassesMixin._parameter_constraints,
@@ -193,7 +195,7 @@ class GradientMetaEstimator(OwnClassesMixin):
         tasks, held_out = self._split(table.n_tasks, rng)
         if meta_model is None:
             probe = None
-            if self.inner_lr == "auto":  # without rows no rate is better than another
+            if self._searches():  # without rows no rate is better than another
                 probe = self._probe(sampler, tasks, rng, fewest=1)
             meta_model = self._first_model(theta, learner, probe)
         meta_model = replace(meta_model, steps=None)
@@ -213,13 +215,17 @@ class GradientMetaEstimator(OwnClassesMixin):
                 if self.early_stopping or (self.max_iter >= N_CHECKS and not meta_model.loss_curve):
                     probe = self._probe(sampler, judges, rng)
                 meta_model = self._descend(*settings, probe)
-        if self.inner_steps == "auto" and self.adapt_steps is None:
+        if self._chooses_steps and self.inner_steps == "auto" and self.adapt_steps is None:
             theta, alpha = meta_model.theta[None], meta_model.alpha[None]
             n_trained = self.max_iter * min(self.tasks_per_batch, len(tasks))
             n_steps = self._training_steps(learner)
             steps = choose_steps(learner, theta, alpha, sampler, judges, n_trained, n_steps, rng)
             meta_model = replace(meta_model, steps=steps)
         return meta_model
+
+    def _searches(self):
+        """Whether training begins with a search on the probe."""
+        return self.inner_lr == "auto"
 
     def _first_model(self, theta, learner, probe):
         """The meta-model that training starts from, with the rate that is best on the probe."""

@@ -7,7 +7,10 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neural_network import MLPRegressor
 
 from sklearn_meta import IMAML, Task, imaml
+from sklearn_meta._gradient import mean_curvature
+from sklearn_meta._network import Batch, Network
 from sklearn_meta.datasets import make_linear_tasks
+from sklearn_meta.learners._losses import Squared
 
 TASKS = make_linear_tasks(n_tasks=40, n_rows=(8, 20), random_state=0)
 X, Y = TASKS[0].X[:6], TASKS[0].y[:6]
@@ -47,8 +50,50 @@ def test_stronger_pull_stays_closer():
 )
 def test_loss_falls(estimator, outer_solver):
     params = dict(init="random", outer_solver=outer_solver, outer_lr=0.05, n_shots=5)
+    params |= dict(regularization=1.0, inner_lr=0.1, inner_steps=20)
     meta = make(estimator, max_iter=60, **params).meta_fit(TASKS)
     assert np.mean(meta.loss_curve_[-5:]) < 0.9 * meta.loss_curve_[0]
+
+
+def spread_tasks(spread):
+    return make_linear_tasks(60, 25, covariance=spread**2 * np.eye(3), random_state=0)
+
+
+def test_auto_pull_is_weaker_where_tasks_differ_more():
+    found = [make(max_iter=0).meta_fit(spread_tasks(s)).regularization_ for s in (0.0, 0.5, 5.0)]
+    assert found[0] > found[1] > found[2]
+    assert set(found) <= set(imaml.STRENGTHS)
+
+
+@pytest.mark.parametrize("strength", imaml.STRENGTHS)
+def test_auto_steps_reach_the_minimum(strength):
+    """With either rate: one that is chosen, and a small one for which it takes long."""
+    tasks = spread_tasks(1.0)
+    short = make(LinearRegression(), regularization=strength, max_iter=0).meta_fit(tasks)
+    settings = dict(regularization=strength, inner_lr=short.inner_lr_ / 2, adapt_steps=10_000)
+    long = make(LinearRegression(), max_iter=0, **settings).meta_fit(tasks)
+    X, y = tasks[0].X[:10], tasks[0].y[:10]
+    start, end = long.estimator_.coef_, long.adapt(X, y).estimator_.coef_
+    error = np.abs(short.adapt(X, y).estimator_.coef_ - end).max()
+    assert error < 0.05 * np.abs(end - start).max()
+
+
+def test_curvature_is_the_largest_eigenvalue():
+    rng = np.random.default_rng(0)
+    network = Network((3, 1), Squared())
+    X = rng.normal(size=(4, 6, 3))
+    support = Batch(X, np.zeros((4, 6, 1)), np.full((4, 6), 1 / 6))
+    inputs = np.concatenate([np.ones((4, 6, 1)), X], axis=2)
+    H = inputs.swapaxes(1, 2) @ inputs / 6
+    found = mean_curvature(network, np.zeros((1, 4)), support, n_products=200)
+    assert_allclose(found, np.linalg.eigvalsh(H)[:, -1].mean(), rtol=1e-6)
+
+
+def test_chosen_settings_stay_in_further_fits():
+    meta = make(warm_start=True).meta_fit(TASKS)
+    chosen = meta.regularization_, meta.inner_lr_
+    meta = meta.meta_fit(spread_tasks(0.0))
+    assert (meta.regularization_, meta.inner_lr_) == chosen
 
 
 def test_going_on():
