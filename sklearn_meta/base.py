@@ -2,8 +2,9 @@
 
 An algorithm is three functions on arrays: *learn* (tables of tasks to a meta-model), *adapt* (the
 meta-model and supports to one parameter row per task) and *predict* (parameter rows and query rows
-to predictions; mostly the learner's). :class:`BaseMetaEstimator` is everything else: reading and
-checking input, task ids, routing of metadata, callbacks, state, and the way back to scikit-learn.
+to predictions; mostly the learner's). :class:`BaseMetaEstimator` is everything else: task ids,
+routing of metadata, callbacks, state, and the way back to scikit-learn. How input is read and
+checked is in ``_reading.py``.
 """
 
 import functools
@@ -23,38 +24,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from ._ids import IdIndex, as_ids, missing_ids
+from ._ids import IdIndex, missing_ids
+from ._reading import ReadingMixin
 from ._sklearn import HasMethods, n_rows_of, set_random_states
-from ._validation import (
-    addressed,
-    as_table,
-    as_weight,
-    check_columns,
-    check_features,
-    check_finite,
-    check_target,
-    column_names,
-    concat_rows,
-    plain,
-    split_columns,
-    task_label,
-    with_address,
-    with_hint,
-)
-from .learners import has_network, make_learner, unrolled
-from .tasks import (
-    TaskTable,
-    as_tasks,
-    check_ids,
-    chunks,
-    constant_within_tasks,
-    distinct_rows,
-    fixed_support,
-    is_task_collection,
-    stack_descriptors,
-)
+from ._validation import addressed, plain, task_label, with_address
+from .learners import make_learner, unrolled
+from .tasks import TaskTable, as_tasks, distinct_rows, is_task_collection
 
 __all__ = ["BaseMetaEstimator"]
 
@@ -141,18 +118,6 @@ def _sorted_rows(params, table):
     return {step: {k: in_order(v) for k, v in own.items()} for step, own in params.items()}
 
 
-def _roles(tasks):
-    """What episodes may use each row for (``TaskTable.role``); None if every row for anything."""
-    if all(task.support is None for task in tasks):
-        return None
-    masks = [fixed_support(task) for task in tasks]
-    roles = [
-        np.zeros(n_rows_of(task.X), dtype=np.int8) if mask is None else np.where(mask, 1, 2)
-        for task, mask in zip(tasks, masks, strict=True)
-    ]
-    return np.concatenate(roles).astype(np.int8)
-
-
 def _wrapped_has(method):
     """Whether the wrapped estimator has ``method``; its own AttributeError says why not."""
 
@@ -164,7 +129,7 @@ def _wrapped_has(method):
 
 
 class BaseMetaEstimator(
-    CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta
+    ReadingMixin, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta
 ):
     """Base class of all algorithms.
 
@@ -184,9 +149,6 @@ class BaseMetaEstimator(
 
     _incremental = False  # whether _learn can go on from a meta-model, so that tasks can stream
     _standardizes = True  # whether the learner standardises where ``standardize`` is set
-    _gradient = False  # whether the learner must have gradients
-    _uses_descriptors = False  # whether side information about tasks matters
-    _own_classes = False  # whether each task has labels of its own, of a fitted object
 
     # -- what a subclass provides ------------------------------------------------------------------
 
@@ -696,253 +658,6 @@ class BaseMetaEstimator(
         """Ids of the remembered tasks, in the order in which they first appeared."""
         check_is_fitted(self)
         return self._remembered_ids.ids
-
-    # -- reading -----------------------------------------------------------------------------------
-
-    def _wrapped(self):
-        return self._default_estimator() if self.estimator is None else self.estimator
-
-    def _takes_raw_rows(self, X):
-        """Whether rows go to the wrapped estimator as they come: it does its own checks."""
-        estimator = self._wrapped()
-        return isinstance(estimator, Pipeline) or (
-            column_names(X) is not None and not has_network(estimator, self._gradient)
-        )
-
-    def _columns(self):
-        columns = {"task_column": self.task_column}
-        if self._uses_descriptors:
-            columns["descriptor_columns"] = self.descriptor_columns
-        return columns
-
-    def _feature_names(self):
-        """Names of the columns that the learner sees, where the user gave a dataframe."""
-        names = getattr(self, "feature_names_in_", None)
-        if names is None:
-            return None
-        columns = [self.task_column, *(getattr(self, "descriptor_columns", None) or ())]
-        taken = {names[c] if isinstance(c, Integral) else c for c in columns if c is not None}
-        return np.array([n for n in names if n not in taken], dtype=object)
-
-    def _read_rows(self, X, y, groups, fit_params, *, reset, min_rows=1, labelled=True):
-        """Read a long table, the rows of one task, or rows to predict.
-
-        Returns
-        -------
-        X : array or dataframe, without the id and descriptor columns
-        y : ndarray or None
-        ids : ndarray of shape (n_rows,) or None
-        side : ndarray of shape (n_rows, n_descriptors) or None
-        weight : ndarray of shape (n_rows,) or None
-        """
-        if labelled and y is None:
-            if isinstance(X, (list, tuple)) and len(X) == 0:
-                raise ValueError(f"no tasks: got an empty {type(X).__name__}.")
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None. Pairs "
-                "(X, y) go to meta_fit."
-            )
-        X = as_table(X)
-        try:
-            validate_data(self, X, reset=reset, skip_check_array=True)
-        except ValueError as error:
-            known = reset or self.task_column is None
-            hint = f" One of the columns is the task id (task_column={self.task_column!r})."
-            raise with_hint(error, "" if known else hint) from error
-        if self.task_column is None and column_names(X) is not None:
-            name = getattr(groups, "name", None)
-            if name is not None and name in column_names(X):
-                raise ValueError(
-                    f"groups is named {name!r}, and X has a column of this name: the task id would "
-                    f"be used as a feature. Drop the column from X, or pass task_column={name!r}."
-                )
-        X, ids, side = split_columns(X, **self._columns())
-        n_rows = n_rows_of(X)
-        if ids is None and groups is not None:
-            ids = as_ids(groups)
-            if len(ids) != n_rows:
-                raise ValueError(f"groups has {len(ids)} entries for {n_rows} rows of X.")
-        if ids is not None and labelled:
-            check_ids(ids, n_rows)
-
-        def where(i):
-            return f"row {i}" if ids is None else f"task {plain(ids[i])!r}, row {i}"
-
-        X = self._check_X(X, where, min_rows)
-        if side is not None:
-            side = self._check_side(side, where)
-        weight = None
-        if labelled:
-            y = check_target(y, classifier=is_classifier(self), where=where)
-            if len(y) != n_rows:
-                raise ValueError(
-                    f"Found input variables with inconsistent numbers of samples: X has {n_rows} "
-                    f"rows and y {len(y)}."
-                )
-            weight = fit_params.pop("sample_weight", None)
-            weight = as_weight(weight, n_rows, where=where, all_zero=min_rows == 0)
-        return X, y, ids, side, weight
-
-    def _check_X(self, X, where, min_rows):
-        allow_nan = get_tags(self._wrapped()).input_tags.allow_nan
-        if self._takes_raw_rows(X):
-            if not allow_nan and not isinstance(self._wrapped(), Pipeline):
-                check_finite(X, where)
-            return X
-        return check_features(X, where=where, allow_nan=allow_nan, min_rows=min_rows)
-
-    def _check_side(self, side, where):
-        """The descriptor columns of rows as an array."""
-        return check_features(side, where=where, dtype=(np.float64,), min_rows=0)
-
-    def _as_task_table(self, X, y, ids, weight, side, reset=False):
-        if not self._uses_descriptors:
-            return TaskTable.from_rows(X, y, ids, weight)
-        if reset:
-            self._descriptor_names = None
-            self.n_descriptors_in_ = 0 if side is None else side.shape[1]
-        names = None if side is None else list(self.descriptor_columns)
-        return TaskTable.from_rows(X, y, ids, weight, side, names)
-
-    def _read_tasks(self, tasks, size, *, reset, min_rows=1):
-        """Read tasks as tables of at most ``size`` tasks each (one table if None)."""
-        empty = True
-        position = 0
-        iterator = as_tasks(tasks)
-        for chunk in [list(iterator)] if size is None else chunks(iterator, size):
-            if chunk:
-                empty = False
-                yield self._read_chunk(chunk, position, reset and position == 0, min_rows)
-                position += len(chunk)
-        if empty:
-            raise ValueError(
-                f"no tasks: got an empty {type(tasks).__name__}."
-                + (
-                    " An iterator can be read only once; pass a list to use the tasks again."
-                    if isinstance(tasks, Iterator)
-                    else ""
-                )
-            )
-
-    def _read_chunk(self, tasks, position, reset, min_rows):
-        labels = [task_label(task.id, position + i) for i, task in enumerate(tasks)]
-        blocks, targets, weights, sides = [], [], [], []
-        columns, classifier = self._columns(), is_classifier(self)
-        for i, (task, label) in enumerate(zip(tasks, labels, strict=True)):
-            try:
-                X = as_table(task.X)
-                if reset and i == 0:
-                    validate_data(self, X, reset=True, skip_check_array=True)
-                names = getattr(self, "feature_names_in_", None)
-                check_columns(X, (names, self.n_features_in_), label)
-                X, _, side = split_columns(X, **columns)
-                n_rows = n_rows_of(X)
-                y = task.y
-                if y is None:
-                    raise ValueError("y is None; every task needs its targets.")
-                y = check_target(y, classifier=classifier, where=lambda r: f"row {r}")
-                if len(y) != n_rows:
-                    raise ValueError(f"X has {n_rows} rows and y {len(y)}.")
-                if n_rows < min_rows:
-                    raise ValueError("it has no rows. Leave it out of the tasks.")
-                weights.append(as_weight(task.sample_weight, n_rows, all_zero=min_rows == 0))
-            except (TypeError, ValueError) as error:
-                raise with_address(error, label) from error
-            blocks.append(X)
-            targets.append(y)
-            sides.append(side)
-        sizes = np.array([len(y) for y in targets])
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        ids = np.empty(len(tasks), dtype=object)
-        ids[:] = [task.id for task in tasks]
-        weight = None
-        if any(w is not None for w in weights):
-            pairs = zip(weights, sizes, strict=True)
-            weight = np.concatenate([np.ones(n) if w is None else w for w, n in pairs])
-        kinds = {y.dtype.kind for y in targets}
-        mixed = len(kinds) > 1 if self._own_classes else len({kind in "US" for kind in kinds}) == 2
-        if mixed:  # NumPy would make all of them text, or all numbers of one type
-            targets = [y.astype(object) for y in targets]
-        table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
-        table = replace(table, X=self._check_X(table.X, table.where, min_rows), role=_roles(tasks))
-        if self._uses_descriptors:
-            descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
-            table = replace(table, descriptors=descriptors)
-        return table
-
-    def _chunk_descriptors(self, tasks, labels, sides, table, reset):
-        if sides[0] is None:
-            descriptors = [task.descriptor for task in tasks]
-            return self._stacked_descriptors(descriptors, labels, reset)
-        side = self._check_side(concat_rows(sides), table.where)
-        self.n_descriptors_in_ = side.shape[1]
-        ids = np.arange(table.n_tasks) if table.ids is None else table.ids
-        return constant_within_tasks(side, table.codes, ids, list(self.descriptor_columns))
-
-    def _given_descriptor(self, descriptor, table):
-        """The argument of ``adapt`` as a table of descriptors."""
-        if descriptor is None and self.n_descriptors_in_ == 0:
-            return None
-        if table.n_tasks != 1:
-            raise ValueError(
-                f"descriptor= describes one task, and X holds {table.n_tasks}. Use "
-                "descriptor_columns, or adapt to one task at a time."
-            )
-        label = "this task" if table.ids is None else table.label(0)
-        return self._stacked_descriptors([descriptor], [label])
-
-    def _stacked_descriptors(self, descriptors, labels, reset=False):
-        """Descriptors as a table; checked against those of meta-training unless ``reset``."""
-        if reset:
-            stacked, names = stack_descriptors(descriptors, labels)
-            self._descriptor_names = names
-            self.n_descriptors_in_ = 0 if stacked is None else stacked.shape[1]
-            return stacked
-        stacked, names = stack_descriptors(descriptors, labels, self._descriptor_names)
-        n_found = 0 if stacked is None else stacked.shape[1]
-        if n_found != self.n_descriptors_in_ or (n_found and names != self._descriptor_names):
-            raise ValueError(
-                f"{labels[0]}: its descriptor has {n_found} entries"
-                f"{'' if names is None else f' ({names})'}, and those of the meta-train tasks had "
-                f"{self.n_descriptors_in_}"
-                f"{'' if self._descriptor_names is None else f' ({self._descriptor_names})'}. Pass "
-                "descriptor= as in meta-training."
-            )
-        return stacked
-
-    def _transformed(self, table, where=None):
-        """The table with its rows taken through the frozen transformers."""
-        if n_rows_of(table.X) == 0:
-            return replace(table, X=np.empty((0, self.learner_.n_features)))
-        where = where or table.where
-        try:
-            X = self.learner_.transform(table.X)
-        except Exception as error:
-            if hasattr(error, "rows"):
-                raise with_address(error, where(error.rows[0])) from error
-            raise addressed(error, table.X, where) from error
-        return self._checked(table, X, where)
-
-    def _checked(self, table, X, where):
-        if self.learner_.checks_rows:
-            try:
-                X = check_features(X, where=where)
-            except ValueError as error:  # in the columns before the transformers, if it is there
-                raise addressed(error, table.X, where) from error
-        return replace(table, X=X)
-
-    def _check_labels(self, table):
-        """Refuse labels that are not known; the table as learners take it."""
-        if not is_classifier(self):
-            return table
-        unknown = ~np.isin(table.y, self.classes_)
-        if unknown.any():
-            i = int(np.argmax(unknown))
-            raise ValueError(
-                f"{table.where(i)}: y is {plain(table.y[i])!r}, a class that no meta-train "
-                f"task has; known are {self.classes_.tolist()}."
-            )
-        return table
 
     # -- scikit-learn ------------------------------------------------------------------------------
 
