@@ -15,8 +15,9 @@ from ._sources import risks
 from ._transfer import deal_folds, moved, shifted
 from .learners.blend import LEAST_PROBABILITY
 
-__all__ = ["Candidates", "Settings", "alone", "candidates"]
+__all__ = ["EVERYONE", "NO_POOL", "Candidates", "Settings", "alone", "candidates"]
 
+NO_POOL, EVERYONE = -1, -2  # instead of a group
 # Strengths of a move of pooled models, in rows: level first, slopes shrunk at least as much.
 LEVELS = (NEVER, 10.0, 2.0, 0.5, 0.1, 0.01)
 SLOPES = (NEVER, 100.0, 30.0, 10.0, 3.0, 0.5, 0.05)
@@ -57,7 +58,8 @@ class Candidates:
     left_out : ndarray of shape (n_candidates, n_rows, n_outputs)
         Raw predictions of support rows, not having seen them.
     group : ndarray of shape (n_candidates,)
-        The group of sources that it comes from; -1 if from none in particular.
+        The group of sources whose pooled model it comes from; ``EVERYONE`` if that is of all
+        sources, ``NO_POOL`` if it does not come from a pooled model.
     credit : ndarray of shape (n_candidates, n_kept + 2)
         Shares of the sources, of pooled models and of the target alone.
     chance : ndarray of shape (n_groups,)
@@ -130,7 +132,7 @@ class _Builder:
         """A mixture of the sources."""
         v = np.where(v >= LEAST_VOTE * v.max(), v, 0.0)
         v = v / v.sum()
-        self._append(v[None], offset, left_out[None], -1, np.append(v, [0.0, 0.0])[None])
+        self._append(v[None], offset, left_out[None], NO_POOL, np.append(v, [0.0, 0.0])[None])
 
     def _append(self, mix, offset, left_out, group, shares):
         size, n_outputs = len(left_out), left_out.shape[2]
@@ -145,10 +147,10 @@ class _Builder:
 
     # -- kinds of candidates --
 
-    def moved_pool(self, row, k):
-        """Moves of the pooled model of a group, in closed form."""
+    def moved_pool(self, k):
+        """Moves of a pooled model, in closed form."""
         target = self.target
-        centre, whiten, n_rows = self.sources.metric[k]
+        row, (centre, whiten, n_rows) = self.sources.pools[k], self.sources.metric[k]
         coef, level = self.bank.learner.split(row)
         coef = np.concatenate([level, coef[0]]).astype(np.float64)
         levels = LEVELS if self.bank.penalty[1] else (NEVER,)
@@ -163,13 +165,17 @@ class _Builder:
         step, left_out = moved(X, r, target.weight, centre, whiten, kappa, m)
         moves = coef + step
         rows = self.bank.learner.join(moves[:, None, 1:], moves[:, :1])
-        self.add(rows, 0.0, (target.y - left_out)[:, :, None], k, -2)
+        self.add(rows, 0.0, (target.y - left_out)[:, :, None], self._group(k), -2)
 
-    def shifted_pool(self, row, k):
-        """The pooled model of a group with shrunken offsets."""
+    def shifted_pool(self, k):
+        """A pooled model with shrunken offsets."""
+        row = self.sources.pools[k]
         f = self.bank.raw(row[None], self.target.X)[0]
         offset, left_out = self._offsets(f, np.array(OFFSETS))
-        self.add(row[None], offset, left_out, k, -2)
+        self.add(row[None], offset, left_out, self._group(k), -2)
+
+    def _group(self, k):
+        return k if k < self.sources.groups.n_groups else EVERYONE
 
     def _offsets(self, f, kappa):
         """Shrunken offsets (n_kappa, n_outputs), and predictions with offsets by other folds."""
@@ -211,11 +217,11 @@ class _Builder:
             else:
                 row = self.bank.mixable(self.sources.rows[self.kept[[best]]])[0]
                 left_out = np.zeros(target.Y.shape)
-            self.add(row[None], 0.0, left_out[None], -1, best)
+            self.add(row[None], 0.0, left_out[None], NO_POOL, best)
         row, left_out = unwanted
         if wanted is None or wanted[self.size]:
             row, left_out = alone(self.bank, target, self.honest)
-        self.add(row[None], 0.0, left_out[None], -1, -1)
+        self.add(row[None], 0.0, left_out[None], NO_POOL, -1)
 
 
 def candidates(bank, sources, target, number, settings, lesson=None):
@@ -247,8 +253,8 @@ def candidates(bank, sources, target, number, settings, lesson=None):
     honest = lesson is None or np.isfinite(lesson.strength)
     wanted = None if honest or not len(lesson.v0) else chance @ lesson.v0 > LEAST_SHARE
     builder = _Builder(bank, sources, target, settings, kept, honest)
-    for k, row in enumerate(sources.pools):
-        (builder.moved_pool if bank.exact else builder.shifted_pool)(row, k)
+    for k in range(len(sources.pools)):
+        (builder.moved_pool if bank.exact else builder.shifted_pool)(k)
     builder.mixtures(raw)
     unlikely = risk
     if len(target):  # a source of a group that explains little must fit much better

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._candidates import candidates
-from ._transfer import loss_stack, squared_stack
+from ._candidates import EVERYONE, NO_POOL, candidates
+from ._transfer import least_mixture, loss_stack, squared_stack
 
 __all__ = ["Lesson", "learn_lessons", "lesson_for", "stack_weights", "untaught"]
 
@@ -26,6 +26,7 @@ LEAST_QUERY = 3
 MOST_QUERY = 100
 MOST_REPEATS = {"closed form": 6, "linear": 2, "any": 1}  # of a source
 N_FOLDS = 5
+MOST_BLIND = 1  # rows that hardly tell of which group a target is
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,21 +168,21 @@ def _episode(bank, others, sources, a, row, n, settings):
 
 
 def _lesson(n, episodes, sources, strengths):
-    group, loss = episodes[0].found.group, sources.loss
-    v0 = np.zeros((sources.groups.n_groups, len(group)))
-    repeats = len(episodes) / len({e.source for e in episodes})
-    for k in range(len(v0)):
-        own = [e for e in episodes if e.group == k] or episodes
-        strength = SHRINKAGE * repeats if n else max(SHRINKAGE, len(own))
-        v0[k] = _best_weights(own, group, k, loss, strength)
-    factor = _factor(_stacked(episodes), len(episodes)) if loss.quadratic else None
-    likely = sources.groups.source_shares[[e.source for e in episodes]]
+    likely, safe = _likely_and_safe(n, episodes, sources)
+    v0 = _best_weights(n, episodes, sources, likely, safe)
+    factor = None
+    if sources.loss.quadratic:
+        factor = _factor(_stacked(episodes), len(episodes))
     found = []
     for strength in strengths:
         lesson = Lesson(n, v0, factor, strength)
-        value = np.average([_value(lesson, e, loss) for e in episodes], weights=likely)
+        value = _mean_value(lesson, episodes, sources.loss, likely)
         found.append(Lesson(n, v0, factor, strength, float(value)))
     return min(found, key=lambda lesson: lesson.loss)
+
+
+def _mean_value(lesson, episodes, loss, likely):
+    return np.average([_value(lesson, e, loss) for e in episodes], weights=likely)
 
 
 def _value(lesson, e, loss):
@@ -205,23 +206,83 @@ def _factor(F, n_episodes):
     return np.linalg.cholesky(moment + ridge * np.eye(len(moment))).T
 
 
-def _best_weights(episodes, group, k, loss, strength):
-    """Weights of the candidates of a group that are best over episodes.
+def _likely_and_safe(n, episodes, sources):
+    """How likely the episodes are, 1 in the mean, and the weights that are safest over them.
 
-    They are shrunk to equal weights of the pooled models, which are safe.
+    An episode is as likely as the group of its source. Without rows nothing says of which group a
+    target is, so the mixture must also serve sources as they come: both losses count, each divided
+    by the least that safe weights have.
     """
-    used = (group == k) | (group < 0)
-    v = np.zeros(len(group))
-    safe = group[used] == k
-    equal = np.where(safe, 0.9 / safe.sum(), 0.1 / max((~safe).sum(), 1))
+    loss, groups = sources.loss, sources.groups
+    choices = _safe_weights(episodes[0].found.group, groups.n_groups)
+    values = np.array(
+        [[_value(Lesson(n, v0, None, np.inf), e, loss) for e in episodes] for v0 in choices]
+    )
+    likely = groups.source_shares[[e.source for e in episodes]]
+    likely = likely / likely.mean()
+    if n == 0:
+        least = [max((values @ w).min(), 1e-300) for w in (likely, np.ones(len(likely)))]
+        likely = likely / least[0] + 1 / least[1]
+        likely = likely / likely.mean()
+    return likely, choices[int(np.argmin(values @ likely))]
+
+
+def _safe_weights(group, n_groups):
+    """What weights may be shrunk to: equal weights of the pooled models, those of a group, of all
+    sources, or both, for every group: (n_choices, n_groups, n_candidates)."""
+    own, everyone = group == np.arange(n_groups)[:, None], group == EVERYONE
+    choices = [own]
+    if everyone.any():
+        choices += [np.broadcast_to(everyone, own.shape), own | everyone]
+    others = group == NO_POOL
+    return np.stack(
+        [
+            0.9 * safe / safe.sum(axis=1, keepdims=True) + 0.1 * others / others.sum()
+            for safe in choices
+        ]
+    )
+
+
+def _best_weights(n, episodes, sources, likely, safe):
+    """Weights of the candidates of every group that are best over episodes.
+
+    Where a support hardly tells the group, what counts is the loss of the whole mixture ``chance @
+    v`` of all groups: the pooled model of one may be absurd for the targets of another. Later each
+    group has what is best for its own sources. The weights are shrunk to safe ones.
+    """
+    loss, labels = sources.loss, np.array([e.group for e in episodes])
+    n_groups, group = sources.groups.n_groups, episodes[0].found.group
+    repeats = len(episodes) / len({e.source for e in episodes})
+    used = (group == np.arange(n_groups)[:, None]) | (group < 0)
+    block, place = np.nonzero(used)
+    counts = [len(e.query) for e in episodes]
+    if n <= MOST_BLIND:
+        chance = np.stack([e.found.chance for e in episodes])
+    else:  # every group by itself
+        chance, likely = np.eye(n_groups)[labels], np.ones(len(labels))
+    chance = np.repeat(chance, counts, axis=0)
+    likely_row = np.repeat(likely, counts)
+    strengths, members = np.empty(n_groups), []
+    for k in range(n_groups):
+        own = np.flatnonzero(labels == k)
+        members.append(own if len(own) else np.arange(len(labels)))
+        strength = SHRINKAGE * repeats if n else max(SHRINKAGE, len(members[k]))
+        strengths[k] = strength * likely[members[k]].mean()
     if loss.quadratic:
-        F = _stacked(episodes)[:, used]
         y = np.concatenate([e.query.Y[:, 0] * _root(e) for e in episodes])
-        factor = _factor(F, len(episodes))
-        v[used] = squared_stack(F, y, equal, factor, strength)
-        return v
-    F = np.concatenate([e.raw[used] for e in episodes], axis=1)
-    Y = np.concatenate([e.query.Y for e in episodes])
-    weight = np.concatenate([_root(e) ** 2 for e in episodes])
-    v[used] = loss_stack(F, Y, weight, loss, equal, 0.01 * strength)
-    return v
+        R = (_stacked(episodes) - y[:, None]) * np.sqrt(likely_row)[:, None]
+        A = [chance[:, block] * R[:, place]]
+        for k, own in enumerate(members):
+            F = _stacked([episodes[i] for i in own])[:, used[k]]
+            factor = np.sqrt(strengths[k]) * _factor(F, len(own))
+            A.append(np.zeros((len(factor), len(block))))
+            A[-1][:, block == k] = factor - (factor @ safe[k, used[k]])[:, None]
+        v = least_mixture(np.concatenate(A), block)
+    else:
+        F = np.concatenate([e.raw for e in episodes], axis=1)[place] * chance.T[block][:, :, None]
+        Y = np.concatenate([e.query.Y for e in episodes])
+        weight = np.concatenate([_root(e) ** 2 for e in episodes]) * likely_row
+        v = loss_stack(F, Y, weight, loss, safe[used], 0.01 * strengths[block], block)
+    v0 = np.zeros(used.shape)
+    v0[used] = v
+    return v0

@@ -87,22 +87,25 @@ def _chosen(bank, sources, lessons, target, number, settings):
     loss, Y, weight = sources.loss, target.Y, target.weight
     kept = sources.screened(number, Y, weight, settings.max_sources)
     rows = bank.mixable(sources.rows[kept])
-    pool = sources.pools[[int(np.argmax(sources.groups.chances(number, Y, weight)))]]
+    group = int(np.argmax(sources.groups.chances(number, Y, weight)))
+    n_pools = len(sources.pools)
+    which = [0] if n_pools == 1 else [group, n_pools - 1]
+    pools = sources.pools[which]
     own, own_left_out = alone(bank, target)
     if len(target):
         left_out = np.concatenate(
-            [bank.raw(rows, target.X), bank.raw(pool, target.X), own_left_out[None]]
+            [bank.raw(rows, target.X), bank.raw(pools, target.X), own_left_out[None]]
         )
         risk, error = risks(left_out, Y, weight, loss)
     else:  # what a source is worth to the other sources; the target alone is worth nothing
-        risk = np.append(sources.mutual[kept], [sources.pool_risk, np.inf])
-        error = np.append(sources.mutual_error[kept], [np.nan, np.nan])
+        risk = np.concatenate([sources.mutual[kept], sources.pool_risk[which], [np.inf]])
+        error = sources.mutual_error[kept]
     n_kept = len(kept)
     if settings.selection == "best":
-        share = (np.arange(n_kept + 2) == np.argmin(risk)).astype(float)
+        share = (np.arange(len(risk)) == np.argmin(risk)).astype(float)
     else:
         share = softmax(-risk / _temperature(settings, loss, weight.sum()))
-    rows = np.concatenate([rows, pool, own[None]])
+    rows = np.concatenate([rows, pools, own[None]])
     worth = [a for a in np.argsort(-share[:n_kept], kind="stable") if share[a] >= LEAST_WEIGHT]
     for a in worth[:MOST_REFITS] if len(target) else ():
         trials = [bank.refit(sources.data[kept[a]], target, s) for s in settings.shares]
@@ -111,7 +114,8 @@ def _chosen(bank, sources, lessons, target, number, settings):
         if len(settings.shares) == 1 or refit_risk[best] < risk[a]:
             rows[a] = trials[best][0]
     model = bank.blend(rows, share, np.zeros(Y.shape[1]))
-    return _report(model, sources, kept, risk[:n_kept], error[:n_kept], share)
+    credit = np.append(share[:n_kept], [share[n_kept:-1].sum(), share[-1]])
+    return _report(model, sources, kept, risk[:n_kept], error[:n_kept], credit)
 
 
 def _temperature(settings, loss, n_rows):

@@ -27,6 +27,7 @@ from ._evidence import (
 )
 from ._scatter import find_odd
 from ._strangers import find_strangers, left_by_others
+from .learners import Scaling
 
 __all__ = ["Groups", "group_sources", "grouped", "landmark_models", "ridge", "worth_grouping"]
 
@@ -378,13 +379,16 @@ def _sides(moments, coef, members):
 def ridge(X, Y, weight, alpha, intercept):
     """Least squares with an L2 penalty; mean and square root of the covariance of the rows."""
     total = weight.sum()
-    centre, level = np.zeros(X.shape[1]), np.zeros(Y.shape[1])
-    if intercept:
-        centre, level = weight @ X / total, weight @ Y / total
-    Z, root = X - centre, np.sqrt(weight)[:, None]
-    values, vectors = np.linalg.eigh((Z * root).T @ (Z * root))
+    units = Scaling.of(np.asarray(X, dtype=np.float64), weight=weight)
+    centre, level, unit = units.x_mean, weight @ Y / total, units.x_scale[:, None]
+    if not intercept:
+        unit = np.hypot(unit, centre[:, None])
+        centre, level = np.zeros_like(centre), np.zeros_like(level)
+    Z = (X - centre) / unit[:, 0]  # else columns like years are nothing beside those like money
+    G = (Z * weight[:, None]).T @ Z
+    penalty = np.diag(alpha / unit[:, 0] ** 2 + 1e-10 * total)
+    w = np.linalg.solve(G + penalty, (Z * weight[:, None]).T @ (Y - level)) / unit
+    values, vectors = np.linalg.eigh(G)
     kept = values > max(values[-1], 0) * 1e-10
-    values, vectors = values[kept], vectors[:, kept]
-    moment = vectors.T @ ((Z * weight[:, None]).T @ (Y - level))
-    w = vectors @ (moment / (values + alpha)[:, None])
-    return np.vstack([level - centre @ w, w]), centre, vectors * np.sqrt(total / values)
+    whiten = vectors[:, kept] * np.sqrt(total / values[kept]) / unit
+    return np.vstack([level - centre @ w, w]), centre, whiten

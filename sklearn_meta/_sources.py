@@ -34,17 +34,17 @@ class Sources:
     rows : ndarray of shape (n_sources, n_params)
         Their models.
     groups : Groups
-    pools : ndarray of shape (n_groups, n_params)
-        One model for each group.
+    pools : ndarray of shape (n_pools, n_params)
+        One model for each group, and one of all sources where there are several groups.
     metric : tuple of (centre, whiten, n_rows)
-        Of every group, for least squares; else empty.
+        Of every pool, for least squares; else empty.
     landmarks : ndarray of shape (n_sources, n_landmarks, n_outputs)
         Cheap models of the sources.
     loss : TransferLoss
     mutual, mutual_error : ndarray of shape (n_sources,)
         Risk on the rows of the other sources, and its standard error.
-    pool_risk : float
-        Of the first pooled model.
+    pool_risk : ndarray of shape (n_pools,)
+        Of the pooled models, sources being as likely as their groups.
     """
 
     data: list
@@ -57,7 +57,7 @@ class Sources:
     loss: object
     mutual: np.ndarray = None
     mutual_error: np.ndarray = None
-    pool_risk: float = np.nan
+    pool_risk: np.ndarray = None
 
     @property
     def n_sources(self):
@@ -229,12 +229,15 @@ def _fit_chunk(bank, data, classwise):
 
 
 def _pooled(bank, data, groups):
-    """One model on all rows of every group, and its metric."""
+    """One model on all rows of every group, one on all rows at all, and their metrics."""
     pools, metric = [], []
-    for k in range(groups.n_groups):
-        own = Rows.concatenate([data[a] for a in np.flatnonzero(groups.labels == k)])
+    members = [np.flatnonzero(groups.labels == k) for k in range(groups.n_groups)]
+    everyone = np.arange(len(data))
+    for own in members if len(members) == 1 else [*members, everyone]:
+        whole = len(own) == len(data)
+        own = Rows.concatenate([data[a] for a in own])
         if not bank.exact:
-            pools.append(bank.fit_all(own) if groups.n_groups == 1 else bank.fit(own))
+            pools.append(bank.fit_all(own) if whole else bank.fit(own))
             continue
         alpha, intercept = bank.penalty
         coef, centre, whiten = ridge(own.X, own.Y, own.weight, alpha, intercept)
@@ -255,7 +258,10 @@ def risks(raw, Y, weight, loss):
 
 
 def _with_mutual_risks(bank, sources, rng):
-    """The risk of every source on rows of the others, of which a sample is drawn."""
+    """The risk of every source on rows of the others, of which a sample is drawn.
+
+    The others count as far as a target may be of their kind.
+    """
     n = sources.n_sources
     each = max(1, MOST_MUTUAL_ROWS // n)
     which = np.arange(n) if n <= MOST_MUTUAL_ROWS else rng.permutation(n)[:MOST_MUTUAL_ROWS]
@@ -268,6 +274,7 @@ def _with_mutual_risks(bank, sources, rng):
         _, position = np.unique(owner, return_inverse=True)
     count = np.bincount(position)
     of_position = np.unique(owner)
+    likely = sources.groups.source_shares[of_position]
 
     def by_source(raw):
         raw = np.where(np.isnan(raw), np.log(LEAST_PROBABILITY), raw)
@@ -277,9 +284,11 @@ def _with_mutual_risks(bank, sources, rng):
     for lo in range(0, n, BLOCK_SOURCES):
         block = np.arange(lo, min(lo + BLOCK_SOURCES, n))
         table = by_source(bank.raw(sources.rows[block], sample.X))
+        others = np.broadcast_to(likely, table.shape)
         if n > 1:
-            table[of_position == block[:, None]] = np.nan
-        risk[block] = np.nanmean(table, axis=1)
-        error[block] = np.nanstd(table, axis=1) / np.sqrt(max(len(count) - 1, 1))
-    pool = by_source(bank.raw(sources.pools[:1], sample.X))
-    return replace(sources, mutual=risk, mutual_error=error, pool_risk=float(np.mean(pool)))
+            others = np.where(of_position == block[:, None], 0.0, others)
+        mean = risk[block] = np.average(table, axis=1, weights=others)
+        spread = np.average((table - mean[:, None]) ** 2, axis=1, weights=others)
+        error[block] = np.sqrt(spread / max(len(count) - 1, 1))
+    pool_risk = np.average(by_source(bank.raw(sources.pools, sample.X)), axis=1, weights=likely)
+    return replace(sources, mutual=risk, mutual_error=error, pool_risk=pool_risk)

@@ -23,6 +23,7 @@ from scipy.special import softmax
 
 __all__ = [
     "deal_folds",
+    "least_mixture",
     "loss_stack",
     "moved",
     "shifted",
@@ -106,7 +107,7 @@ def deal_folds(y, n_folds):
 
 
 def squared_stack(F, y, v0, factor, strength):
-    """Weights of candidates under squared loss, by non-negative least squares.
+    """Weights of candidates under squared loss.
 
     Parameters
     ----------
@@ -120,14 +121,28 @@ def squared_stack(F, y, v0, factor, strength):
         How many rows ``v0`` counts for.
     """
     A = np.vstack([F - y[:, None], np.sqrt(strength) * (factor - (factor @ v0)[:, None])])
+    return least_mixture(A)
+
+
+def least_mixture(A, block=None):
+    """The ``v >= 0`` of least ``|A v|``, by non-negative least squares.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n_rows, n_candidates)
+    block : ndarray of int of shape (n_candidates,), default=None
+        The weights of every block sum to 1. None: there is one.
+    """
+    block = np.zeros(A.shape[1], dtype=np.intp) if block is None else block
+    own = (block == np.arange(block[-1] + 1)[:, None]).astype(float)
     scale = max(np.sqrt(np.mean(A**2)), 1e-300)
     sum_is_1 = 1e3 * np.sqrt(len(A))
-    A = np.vstack([A / scale, np.full((1, A.shape[1]), sum_is_1)])
-    v, _ = nnls(A, np.append(np.zeros(len(A) - 1), sum_is_1), maxiter=100 * A.shape[1])
-    return v / v.sum()
+    b = np.append(np.zeros(len(A)), np.full(len(own), sum_is_1))
+    v, _ = nnls(np.vstack([A / scale, sum_is_1 * own]), b, maxiter=100 * A.shape[1])
+    return v / (own @ v)[block]
 
 
-def loss_stack(F, Y, weight, loss, v0, strength):
+def loss_stack(F, Y, weight, loss, v0, strength, block=None):
     """Weights of candidates under any loss: ``v = softmax(u)``, u shrunk to ``log v0``.
 
     Parameters
@@ -138,18 +153,26 @@ def loss_stack(F, Y, weight, loss, v0, strength):
     weight : ndarray of shape (n_rows,)
     loss : TransferLoss
     v0 : ndarray of shape (n_candidates,)
-    strength : float
+    strength : float or ndarray of shape (n_candidates,)
         In rows of unit loss.
+    block : ndarray of int of shape (n_candidates,), default=None
+        The weights of every block sum to 1. None: there is one.
     """
     if len(Y) == 0:
         return v0
     start = np.log(np.maximum(v0, 1e-6))
+    block = np.zeros(len(v0), dtype=np.intp) if block is None else block
+    blocks = [np.flatnonzero(block == k) for k in range(block[-1] + 1)]
+
+    def weights(u):
+        return np.concatenate([softmax(u[own]) for own in blocks])
 
     def objective(u):
-        v = softmax(u)
+        v, away = weights(u), u - start
         raw = np.tensordot(v, F, axes=1)
-        value = weight @ loss.value(raw, Y) / loss.scale + 0.5 * strength * np.sum((u - start) ** 2)
+        value = weight @ loss.value(raw, Y) / loss.scale + 0.5 * np.sum(strength * away**2)
         slope = np.tensordot(F, weight[:, None] * loss.gradient(raw, Y), axes=2) / loss.scale
-        return value, v * (slope - v @ slope) + strength * (u - start)
+        mean = np.array([v[own] @ slope[own] for own in blocks])
+        return value, v * (slope - mean[block]) + strength * away
 
-    return softmax(minimize(objective, start, jac=True, method="L-BFGS-B").x)
+    return weights(minimize(objective, start, jac=True, method="L-BFGS-B").x)

@@ -186,16 +186,15 @@ class TransferMetaLearner(BaseMetaEstimator):
     -----
     Sources that contradict the others, all in one way (flipped labels) or each in its own (shuffled
     columns), are found by their evidence and pooled apart, where that lowers the error on the
-    others after a few of their rows.
+    others after a few of their rows. The model pooled over all sources stays a candidate then.
     With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out included; other
     estimators are fitted once for each source, six times on all rows (five of them for the
-    episodes), and a few times for each target; folds are stratified. All rows of the sources are
-    kept. A source on which the estimator cannot be fitted is left out with a warning; where a refit
-    fails on too few rows the source stays as it is, and a constant stands for the target alone. If
-    sources of
-    more than two classes differ in their labels, each is one classifier for each of its classes
-    against the rest, and classes are matched by label; a class that no source has is learned from
-    the target.
+    episodes; as often again by group where there are groups), and a few times for each target;
+    folds are stratified. All rows of the sources are kept. A source on which the estimator cannot
+    be fitted is left out with a warning; where a refit fails on too few rows the source stays as it
+    is, and a constant stands for the target alone. If sources of more than two classes differ in
+    their labels, each is one classifier for each of its classes against the rest, and classes are
+    matched by label; a class that no source has is learned from the target.
 
     References
     ----------

@@ -120,6 +120,36 @@ def test_without_rows_the_other_sources_judge(selection):
     assert np.corrcoef(expected, target.y)[0, 1] > 0.5
 
 
+def far_and_near(seed, n_near=24, n_far=6):
+    """Tasks of the same line but for those, of another, that lie near 0: the pooled model of these
+    is absurd where the others lie."""
+    rng = np.random.default_rng(seed)
+    tasks = []
+    for t in range(n_near + n_far):
+        far = t >= n_far
+        x = (10.0 if far else 0.3) * rng.standard_normal(20)
+        slope, level = (1.0, 0.0) if far else (40.0, 10.0)
+        y = level + slope * x + 0.3 * rng.standard_normal() + 0.1 * rng.standard_normal(20)
+        tasks.append(Task(np.column_stack([x, rng.standard_normal(20)]), y, id=t))
+    order = rng.permutation(len(tasks))
+    return [tasks[i] for i in order]
+
+
+@each_selection
+def test_a_group_whose_pooled_model_is_absurd_elsewhere(selection):
+    sources, targets = far_and_near(0), far_and_near(1)
+    model = TransferMetaLearner(selection=selection).meta_fit(sources)
+    pooled = Pooled(standardize=False).meta_fit(sources)
+    pools = model.meta_model_.sources.pools
+    assert len(pools) == model.meta_model_.sources.groups.n_groups + 1 > 2
+    estimator = pooled.estimator_
+    assert_allclose(pools[-1], [estimator.intercept_, *estimator.coef_], rtol=1e-6)
+    absurd = [np.mean((t.X @ row[1:] + row[0] - t.y) ** 2) for row in pools for t in targets]
+    assert max(absurd) > 100 * error(pooled, targets, 0)
+    for n_shots in (0, 1):
+        assert error(model, targets, n_shots) < 1.1 * error(pooled, targets, n_shots)
+
+
 # -- options ---------------------------------------------------------------------------------------
 
 
@@ -141,7 +171,8 @@ def test_a_low_temperature_is_the_best_source():
     assert_allclose(model.predict(target.X), best.predict(target.X))
     flat = TransferMetaLearner(selection="weighted", temperature=1e9).meta_fit(sources)
     flat.adapt(target.X[:5], target.y[:5])
-    assert_allclose(flat.source_weights_, 1 / 14, rtol=1e-3)
+    n_candidates = 12 + 2 + 1  # the sources, the pools of a group and of all, the target alone
+    assert_allclose(flat.source_weights_, 1 / n_candidates, rtol=1e-3)
 
 
 def test_a_refit_is_the_fit_on_the_concatenation():

@@ -12,7 +12,14 @@ from sklearn_meta._bank import Bank, Rows
 from sklearn_meta._evidence import NEVER, Moments, evidence, noise_of, own_evidence, penalty_of
 from sklearn_meta._source_groups import group_sources, ridge, worth_grouping
 from sklearn_meta._strangers import find_strangers, left_by_others
-from sklearn_meta._transfer import deal_folds, moved, shifted, squared_stack
+from sklearn_meta._transfer import (
+    deal_folds,
+    least_mixture,
+    loss_stack,
+    moved,
+    shifted,
+    squared_stack,
+)
 from sklearn_meta._transfer_loss import loss_of
 from sklearn_meta.learners import LinearLearner
 
@@ -23,6 +30,53 @@ S, t = rng.standard_normal((30, 3)), rng.standard_normal(30)
 
 def rows(X, y):
     return Rows(X, y, np.ones(len(y)), y[:, None])
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_pools_are_ridge_in_any_units(alpha, intercept):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 3)) + 1, rng.standard_normal((60, 1))
+    weight = rng.uniform(0.5, 2, 60)
+    units = np.array([1e-3, 1.0, 1e8])
+    coef, centre, whiten = ridge(X * units, y, weight, alpha, intercept)
+    root = np.sqrt(weight)[:, None]
+    design = root * np.column_stack([np.full(60, float(intercept)), X])
+    penalty = np.sqrt(alpha) * np.diag(np.append(0, 1 / units))
+    target = np.vstack([root * y, np.zeros((4, 1))])
+    expected, *_ = np.linalg.lstsq(np.vstack([design, penalty]), target)
+    found = coef * np.append(1, units)[:, None]
+    assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    Z = (X * units - centre) @ whiten
+    assert_allclose((Z * weight[:, None]).T @ Z / weight.sum(), np.eye(3), atol=1e-8)
+
+
+def test_the_mixture_of_least_loss_sums_to_one_in_every_block():
+    rng = np.random.default_rng(0)
+    A, block = rng.standard_normal((50, 5)) + 1, np.array([0, 0, 1, 1, 1])
+    v = least_mixture(A, block)
+    assert_allclose(np.bincount(block, v), 1)
+    least = np.sum((A @ v) ** 2)
+    for other in rng.dirichlet(np.ones(5), 200):
+        other /= np.bincount(block, other)[block]
+        assert least <= np.sum((A @ other) ** 2) + 1e-6
+    assert_allclose(least_mixture(A[:, :2]), least_mixture(A[:, :2], block[:2]))
+
+
+def test_blocks_of_classes_are_stacked_as_if_each_were_alone():
+    rng = np.random.default_rng(0)
+    loss = loss_of(LinearLearner(LogisticRegression(), n_features=2, classes=np.arange(2)))
+    block, strength = np.array([0, 0, 1, 1, 1]), np.array([2.0, 2.0, 1.0, 1.0, 1.0])
+    v0 = np.array([0.5, 0.5, 0.2, 0.3, 0.5])
+    F, Y = rng.standard_normal((5, 40, 2)), np.eye(2)[rng.integers(0, 2, 40)]
+    rows = np.repeat([0, 1], 20)  # each block has rows of its own
+    alone = F * (block[:, None] == rows)[:, :, None]
+    both = loss_stack(alone, Y, np.ones(40), loss, v0, strength, block)
+    for k in (0, 1):
+        own, at = block == k, rows == k
+        one = loss_stack(F[own][:, at], Y[at], np.ones(20), loss, v0[own], strength[own][0])
+        assert_allclose(both[own], one, atol=1e-3)
+        assert np.abs(one - v0[own]).max() > 0.01
 
 
 def test_left_out_residuals_of_a_move_are_those_of_fits_without_the_row():
