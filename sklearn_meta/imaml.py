@@ -18,7 +18,7 @@ from .gradient_based import GradientMetaEstimator, Initialisation
 
 __all__ = ["IMAML"]
 
-STRENGTHS = 10.0 ** np.arange(-3, 2)  # of the pull, that "auto" chooses from
+STRENGTHS = 10.0 ** np.arange(-3, 3)  # of the pull, that "auto" chooses from
 
 
 @documented
@@ -30,7 +30,7 @@ class IMAML(GradientMetaEstimator):
     {estimator}
     regularization : float or "auto", default="auto"
         Strength lambda of the pull ``lambda/2 |phi - theta|²`` against the mean support loss.
-        "auto": the one, of a grid from 0.001 to 10, that leads from the start to the least mean
+        "auto": the one, of a grid from 0.001 to 100, that leads from the start to the least mean
         query loss on episodes of the meta-train tasks.
     inner_lr : float or "auto", default="auto"
         Rate of the inner steps. "auto": one over the curvature, lambda plus the mean over tasks of

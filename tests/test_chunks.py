@@ -65,7 +65,9 @@ def test_no_threads_unless_asked_for(n_jobs):
 @pytest.mark.parametrize(
     "kind, options",
     [(kind, {}) for kind in (MAML, FOMAML, MetaSGD, IMAML, Reptile)]
-    + [(kind, {"outer_solver": "lbfgs"}) for kind in (MAML, MetaSGD, IMAML)],
+    + [(kind, {"outer_solver": "lbfgs"}) for kind in (MAML, MetaSGD)]
+    # two steps are far from a minimum with a weak pull: rounding would lead the line search astray
+    + [(IMAML, {"outer_solver": "lbfgs", "regularization": 1.0})],
 )
 def test_threads_change_nothing(monkeypatch, kind, options, estimator):
     settings = dict(inner_steps=2, max_iter=5, tasks_per_batch=20, init="random", random_state=0)
