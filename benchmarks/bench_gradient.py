@@ -16,10 +16,11 @@ correctness. Meta-gradients of 16 learners after 1, 3 and 5 inner steps against 
 speed. One meta-iteration of 25 sinusoid tasks, 10 + 10 rows, perceptron 1-40-40-1 with ReLU,
     float32, Adam, one thread, one process on one core. `kernel`: meta-gradient and Adam on episodes
     drawn before, which all libraries share; `unguarded`: the same without the check that no inner
-    step raises the loss, which the others do not make either; `meta_fit`: a whole iteration as
-    meta_fit runs it, episodes drawn included (the difference of runs of 500 iterations and of none,
-    over 500). Seconds of the processor, not of the clock, so that other programs on the machine
-    count less. Rounds of all libraries take turns; the table has the median over all iterations,
+    step raises the loss, which the others do not make either, but for `jax, guarded`, which halves
+    steps in the same way; `meta_fit`: a whole iteration as meta_fit runs it, episodes drawn
+    included (the difference of runs of 500 iterations and of none, over 500). Seconds of the
+    processor, not of the clock, so that other programs on the machine count less. Rounds of all
+    libraries take turns; the table has the median over all iterations,
     and the 10th percentile, which other programs disturb less still.
 sinusoid. Finn, Abbeel, Levine (2017): amplitude U[0.1, 5], phase U[0, pi], x U[-5, 5]; perceptron
     1-40-40-1 with ReLU; inner rate 0.01 on the mean square (0.02 on its half, the loss of this
