@@ -315,22 +315,25 @@ def proximal(network, theta, support, strength, alpha, n_steps, *, penalty=None)
     return inner_steps(network, theta, support, alpha, n_steps, penalty=pull, keep=False).end
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def mean_curvature(network, theta, support, penalty=None, n_products=10):
     """Mean over tasks of the largest eigenvalue, in size, of the Hessian of ``f_t`` at theta.
 
-    By power iteration for all tasks at once.
+    By power iteration for all tasks at once. Infinite where it overflows.
     """
-    point = network.on(support).at(theta)
     size = np.ones((len(support.X), 1), theta.dtype)
     v = np.ones((len(support.X), network.n_params), theta.dtype)
+    point = network.on(support).at(theta)
     for _ in range(n_products):
         v = v / np.where(size > 0, size, 1)
         Hv = point.hessian_product(v)
         v = Hv if penalty is None else Hv + penalty.product(v)
         size = np.linalg.norm(v, axis=1, keepdims=True)
-    return float(size.mean())
+    found = float(size.mean())
+    return found if np.isfinite(found) else np.inf
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def implicit_meta_gradient(
     network, theta, support, query, strength, alpha, n_steps, *, penalty=None, cg_steps=10
 ):

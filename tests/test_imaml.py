@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neural_network import MLPRegressor
 
@@ -120,6 +121,15 @@ def test_tiny_and_constant_tasks(inner_lr):
     tasks = [Task(t.X[:n], np.full(n, t.y[0])) for n, t in enumerate(TASKS[:6], start=1)]
     meta = make(inner_lr=inner_lr).meta_fit(tasks)
     assert np.isfinite(meta.adapt(X[:1], Y[:1]).predict(X)).all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_curvature_that_overflows():
+    tasks = [Task(1e100 * t.X, t.y) for t in TASKS]
+    meta = make(LinearRegression(), standardize=False)
+    with pytest.warns(ConvergenceWarning, match="not finite"):
+        meta.meta_fit(tasks)
+    assert np.isfinite(meta.adapt(tasks[0].X, tasks[0].y).predict(tasks[0].X)).all()
 
 
 def test_interrupted(monkeypatch):
