@@ -18,15 +18,7 @@ def jax_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr, guard=
     """
     import jax
     import jax.numpy as jnp
-
-    def predict(params, x):
-        for W, b in params[:-1]:
-            x = jax.nn.relu(x @ W + b)
-        W, b = params[-1]
-        return x @ W + b
-
-    def loss(params, x, y):
-        return 0.5 * jnp.mean((predict(params, x) - y) ** 2)
+    from jax_network import adam, adam_start, loss
 
     def share(own, gradient, x, y):
         own, gradient = jax.lax.stop_gradient((own, gradient))
@@ -53,24 +45,16 @@ def jax_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr, guard=
         return jax.vmap(task_loss, in_axes=(None, 0, 0, 0, 0))(params, *episode).mean()
 
     @jax.jit
-    def update(params, m, v, t, *episode):
-        value, gradient = jax.value_and_grad(meta_loss)(params, *episode)
-        t = t + 1
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, gradient)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradient)
-        rate = outer_lr / (1 - 0.9**t)
-        params = jax.tree.map(
-            lambda p, m, v: p - rate * m / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8), params, m, v
-        )
-        return params, m, v, t, value
+    def update(state, *episode):
+        value, gradient = jax.value_and_grad(meta_loss)(state[0], *episode)
+        return adam(state, gradient, outer_lr), value
 
-    params = jax.tree.map(jnp.asarray, layers)
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    state = [params, zeros, zeros, jnp.float32(0)]
+    state = adam_start(jax.tree.map(jnp.asarray, layers))
     episodes = itertools.cycle([tuple(map(jnp.asarray, episode)) for episode in episodes])
 
     def step():
-        *state[:], value = update(*state, *next(episodes))
+        nonlocal state
+        state, value = update(state, *next(episodes))
         jax.block_until_ready((state, value))
         return value
 

@@ -17,16 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import sinusoid
+from jax_network import adam, adam_start, loss
 
 N_TEST, N_POINTS, TEST_SEED = 4000, 100, 99
 PART = 1000  # iterations in one compiled loop
-
-
-def loss(params, X, y):
-    for W, b in params[:-1]:
-        X = jax.nn.relu(X @ W + b)
-    W, b = params[-1]
-    return 0.5 * jnp.mean((X @ W + b - y) ** 2)
 
 
 def query_loss(model, second_order, X, y):
@@ -56,22 +50,13 @@ def train(method, seed, n_iterations, schedule):
         return jax.vmap(lambda X, y: query_loss(model, second_order, X, y))(X, y).mean()
 
     def step(state, batch):
-        (model, m, v, t), (X, y, rate) = state, batch
-        gradient, t = jax.grad(meta_loss)(model, X, y), t + 1
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, gradient)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradient)
-        rate = rate / (1 - 0.9**t)
-        model = jax.tree.map(
-            lambda p, m, v: p - rate * m / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8), model, m, v
-        )
-        return (model, m, v, t), None
+        X, y, rate = batch
+        return adam(state, jax.grad(meta_loss)(state[0], X, y), rate), None
 
     many = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches)[0])
     error = jax.jit(lambda model, X, y: 2 * meta_loss(model, X, y))
     held_out = sinusoid.draw(N_TEST, sinusoid.N_SHOTS + N_POINTS, test)
-    model = params, rates
-    zeros = jax.tree.map(jnp.zeros_like, model)
-    state, found = (model, zeros, zeros, jnp.float32(0)), []
+    state, found = adam_start((params, rates)), []
     n_rows = sinusoid.N_SHOTS + sinusoid.N_QUERY
     for done in range(0, n_iterations, PART):
         drawn = sinusoid.draw(PART * sinusoid.N_TASKS, n_rows, rng)

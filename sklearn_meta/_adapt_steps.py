@@ -30,7 +30,7 @@ PATIENCE = 2  # after so many numbers of steps that are no better, more are not 
 
 def training_steps(network):
     """Steps in training: 30 of linear models and heads, 10 of perceptrons, where they cost more."""
-    return 30 if len(network.sizes) == 2 else 10
+    return 30 if network.linear else 10
 
 
 def choose_steps(learner, theta, alpha, sampler, tasks, n_trained, n_steps, rng):

@@ -287,9 +287,8 @@ class Bank:
             X, y = np.concatenate([X, source.X]), np.concatenate([y, source.y])
             weight = np.concatenate([weight, share * source.weight])
         X = np.asarray(X, dtype=np.float64)
-        units = Scaling.of(X, weight=weight)  # columns like years leave nothing of the intercept
-        if not intercept:
-            units = Scaling(np.zeros(X.shape[1]), np.hypot(units.x_scale, units.x_mean))
+        # columns like years would leave nothing of the intercept
+        units = Scaling.of(X, weight=weight, centred=intercept)
         D = np.column_stack([np.full(len(X), float(intercept)), units.features(X)])
         tiny = 1e-10 * weight.sum()
         penalty = alpha / np.append(1.0, units.x_scale) ** 2 + tiny

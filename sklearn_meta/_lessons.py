@@ -176,13 +176,10 @@ def _lesson(n, episodes, sources, strengths):
     found = []
     for strength in strengths:
         lesson = Lesson(n, v0, factor, strength)
-        value = _mean_value(lesson, episodes, sources.loss, likely)
+        values = [_value(lesson, e, sources.loss) for e in episodes]
+        value = np.average(values, weights=likely)
         found.append(Lesson(n, v0, factor, strength, float(value)))
     return min(found, key=lambda lesson: lesson.loss)
-
-
-def _mean_value(lesson, episodes, loss, likely):
-    return np.average([_value(lesson, e, loss) for e in episodes], weights=likely)
 
 
 def _value(lesson, e, loss):

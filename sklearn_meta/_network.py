@@ -103,6 +103,11 @@ class Network:
     intercept: bool = True
 
     @property
+    def linear(self):
+        """Whether there is no hidden layer."""
+        return len(self.sizes) == 2
+
+    @property
     def n_params(self):
         return sum((i + 1) * o for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True))
 

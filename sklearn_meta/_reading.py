@@ -19,6 +19,7 @@ from ._validation import (
     check_columns,
     check_features,
     check_finite,
+    check_known,
     check_target,
     column_names,
     concat_rows,
@@ -283,15 +284,9 @@ class ReadingMixin:
 
     def _check_labels(self, table):
         """Refuse labels that are not known; the table as learners take it."""
-        if not is_classifier(self):
-            return table
-        unknown = ~np.isin(table.y, self.classes_)
-        if unknown.any():
-            i = int(np.argmax(unknown))
-            raise ValueError(
-                f"{table.where(i)}: y is {plain(table.y[i])!r}, a class that no meta-train "
-                f"task has; known are {self.classes_.tolist()}."
-            )
+        if is_classifier(self):
+            saying = ", a class that no meta-train task has; known are"
+            check_known(table.y, self.classes_, table.where, saying)
         return table
 
 

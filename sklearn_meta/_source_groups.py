@@ -379,14 +379,13 @@ def _sides(moments, coef, members):
 def ridge(X, Y, weight, alpha, intercept):
     """Least squares with an L2 penalty; mean and square root of the covariance of the rows."""
     total = weight.sum()
-    units = Scaling.of(np.asarray(X, dtype=np.float64), weight=weight)
-    centre, level, unit = units.x_mean, weight @ Y / total, units.x_scale[:, None]
-    if not intercept:
-        unit = np.hypot(unit, centre[:, None])
-        centre, level = np.zeros_like(centre), np.zeros_like(level)
-    Z = (X - centre) / unit[:, 0]  # else columns like years are nothing beside those like money
+    # columns like years would be nothing beside those like money
+    units = Scaling.of(np.asarray(X, dtype=np.float64), weight=weight, centred=intercept)
+    centre, unit = units.x_mean, units.x_scale[:, None]
+    level = weight @ Y / total if intercept else np.zeros(Y.shape[1])
+    Z = units.features(X)
     G = (Z * weight[:, None]).T @ Z
-    penalty = np.diag(alpha / unit[:, 0] ** 2 + 1e-10 * total)
+    penalty = np.diag(alpha / units.x_scale**2 + 1e-10 * total)
     w = np.linalg.solve(G + penalty, (Z * weight[:, None]).T @ (Y - level)) / unit
     values, vectors = np.linalg.eigh(G)
     kept = values > max(values[-1], 0) * 1e-10

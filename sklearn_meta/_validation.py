@@ -22,6 +22,7 @@ __all__ = [
     "check_columns",
     "check_features",
     "check_finite",
+    "check_known",
     "check_target",
     "column_names",
     "concat_rows",
@@ -268,6 +269,14 @@ def check_finite(X, where):
         if column.dtype.kind == "c":
             raise addressed(ValueError("Complex data not supported"), X, where)
         _check_size(column[:, None], lambda _, j=j: f"column {_column_name(X, j)} of X", where)
+
+
+def check_known(y, classes, where, saying):
+    """Refuse labels that are none of the classes; ``saying`` introduces these in the message."""
+    unknown = ~np.isin(y, classes)
+    if unknown.any():
+        i = int(np.argmax(unknown))
+        raise ValueError(f"{where(i)}: y is {plain(y[i])!r}{saying} {classes.tolist()}.")
 
 
 def _not_finite(where, column, kind):

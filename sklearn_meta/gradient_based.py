@@ -227,12 +227,17 @@ class GradientMetaEstimator(OwnClassesMixin):
         """Whether training begins with a search on the probe."""
         return self.inner_lr == "auto"
 
-    def _first_model(self, theta, learner, probe):
-        """The meta-model that training starts from, with the rate that is best on the probe."""
+    def _starts(self, theta, learner, probe):
+        """What training may start from: one meta-model for each inner rate."""
         adapting = self._adapting(learner).astype(theta.dtype)
-        if probe is None:
-            return Initialisation(theta, theta.dtype.type(self.inner_lr) * adapting)
-        starts = [Initialisation(theta, theta.dtype.type(rate) * adapting) for rate in RATES]
+        rates = RATES if self.inner_lr == "auto" else [self.inner_lr]
+        return [Initialisation(theta, theta.dtype.type(rate) * adapting) for rate in rates]
+
+    def _first_model(self, theta, learner, probe):
+        """The meta-model that training starts from: the one that is best on the probe."""
+        starts = self._starts(theta, learner, probe)
+        if len(starts) == 1:
+            return starts[0]
         losses = [self._query_loss(learner, start, probe) for start in starts]
         return starts[int(np.argmin(losses))]
 

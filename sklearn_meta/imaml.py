@@ -138,14 +138,14 @@ class IMAML(GradientMetaEstimator):
 
     def _training_steps(self, learner):
         if self.inner_steps == "auto":
-            return 100 if len(learner.network.sizes) == 2 else 20
+            return 100 if learner.network.linear else 20
         return self.inner_steps
 
     def _searches(self):
         return "auto" in (self.regularization, self.inner_lr)
 
-    def _first_model(self, theta, learner, probe):
-        """The meta-model that training starts from, with the pull that is best on the probe."""
+    def _starts(self, theta, learner, probe):
+        """What training may start from: one meta-model for each strength of the pull."""
         adapting, strengths = self._adapting(learner), [self.regularization]
         if self.regularization == "auto":
             strengths = STRENGTHS.tolist()
@@ -155,10 +155,7 @@ class IMAML(GradientMetaEstimator):
             rate = self.inner_lr if curvature is None else 1 / (curvature + strength)
             alpha = (rate * adapting).astype(theta.dtype)
             starts.append(Initialisation(theta, alpha, regularization=strength))
-        if len(starts) == 1:
-            return starts[0]
-        losses = [self._query_loss(learner, start, probe) for start in starts]
-        return starts[int(np.argmin(losses))]
+        return starts
 
     def _curvature(self, theta, learner, probe):
         found = [

@@ -23,10 +23,10 @@ from .._sklearn import n_rows_of
 from .._validation import (
     as_table,
     as_weight,
+    check_known,
     check_target,
     column_names,
     concat_rows,
-    plain,
     task_label,
     with_address,
 )
@@ -129,13 +129,7 @@ def as_described(tasks, classes=None, labels=False, side_names=None, n_side=None
         classes = np.unique(table.y)
     if table.classes is None and classes is not None:
         table = replace(table, classes=classes)
-        unknown = ~np.isin(table.y, classes)
-        if unknown.any():
-            i = int(np.argmax(unknown))
-            raise ValueError(
-                f"{table.where(i)}: y is {plain(table.y[i])!r}; known classes are "
-                f"{np.asarray(classes).tolist()}."
-            )
+        check_known(table.y, np.asarray(classes), table.where, "; known classes are")
     return table
 
 

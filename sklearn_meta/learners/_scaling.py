@@ -33,12 +33,17 @@ class Scaling:
         return cls(np.zeros(n_features), np.ones(n_features))
 
     @classmethod
-    def of(cls, X, y=None, weight=None):
-        """Weighted means and standard deviations; a constant column keeps scale 1."""
+    def of(cls, X, y=None, weight=None, centred=True):
+        """Weighted means and standard deviations; a constant column keeps scale 1.
+
+        Columns that are not ``centred`` stay where they are, in units of their root mean square.
+        """
         x_mean = np.average(X, axis=0, weights=weight)
         with np.errstate(over="ignore"):
             x_scale = np.sqrt(np.average((X - x_mean) ** 2, axis=0, weights=weight))
         x_scale = nonzero_scale(x_scale, x_mean)
+        if not centred:
+            x_mean, x_scale = np.zeros_like(x_mean), np.hypot(x_scale, x_mean)
         if y is None:
             return cls(x_mean, x_scale)
         y_mean = np.average(y, weights=weight)
