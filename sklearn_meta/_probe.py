@@ -10,8 +10,8 @@ N_EPISODES = 200
 MOST_REPEATS = 20  # most episodes of one task
 
 
-def draw_probe(sampler, tasks, n_shots, rng):
-    """About 200 episodes with the same number of shots.
+def draw_probe(sampler, tasks, n_shots, rng, most=N_EPISODES):
+    """About 200 episodes with the same number of shots, or one of each of more tasks.
 
     Parameters
     ----------
@@ -19,6 +19,8 @@ def draw_probe(sampler, tasks, n_shots, rng):
     tasks : ndarray of shape (n_tasks,)
     n_shots : int
     rng : numpy.random.Generator
+    most : int, default=200
+        Most episodes.
 
     Returns
     -------
@@ -28,7 +30,8 @@ def draw_probe(sampler, tasks, n_shots, rng):
     """
     n_repeats = min(-(-N_EPISODES // len(tasks)), MOST_REPEATS)
     drawn = np.concatenate([rng.permutation(tasks) for _ in range(n_repeats)])
-    return replace(sampler, n_shots=(n_shots, n_shots)).draw(drawn[:N_EPISODES], rng)
+    n_episodes = max(N_EPISODES, min(len(tasks), most))
+    return replace(sampler, n_shots=(n_shots, n_shots)).draw(drawn[:n_episodes], rng)
 
 
 def mean_loss(network, theta, batch):
