@@ -21,6 +21,8 @@ s and ``nu``, the number of values that it is worth, are those of greatest evide
 nu; EM for s).
 """
 
+import copy
+
 import numpy as np
 from scipy.special import gammaln
 
@@ -65,6 +67,13 @@ class Moments:
         self.C = np.stack([(Z[b] * weight[b, None]).T @ Y[b] for b in blocks])
         self.YY = np.stack([(Y[b] * weight[b, None]).T @ Y[b] for b in blocks])
         self.squares = np.trace(self.YY, axis1=1, axis2=2)
+
+    def of(self, members):
+        """Those of some sources."""
+        some = copy.copy(self)
+        for name, value in vars(self).items():
+            setattr(some, name, value[members])
+        return some
 
     def residuals(self, coef, members):
         """Moments ``Z'Z, Z'r, r'r`` and numbers of rows of the residuals of a model, or of one

@@ -21,10 +21,11 @@ MOST_EPISODES = {"closed form": 200, "linear": 60, "any": 24}  # for each number
 STRENGTHS = (np.inf, 100.0, 30.0, 10.0, 3.0)
 UNTAUGHT = 10.0  # rows that equal weights are worth where there is no lesson
 SHRINKAGE = 10.0  # sources that equal weights are worth in a lesson
+LEAST_SHARE = 0.1  # of the episodes, for each group
 LEAST_SOURCES = 4
 LEAST_QUERY = 3
 MOST_QUERY = 100
-MOST_REPEATS = {"closed form": 6, "linear": 2, "any": 1}  # of a source
+MOST_REPEATS = {"closed form": 15, "linear": 2, "any": 1}  # of a source
 N_FOLDS = 5
 MOST_BLIND = 1  # rows that hardly tell of which group a target is
 
@@ -130,31 +131,49 @@ def learn_lessons(bank, sources, settings, rng):
         fold[own] = (start + np.arange(len(own))) % N_FOLDS
         start += len(own)
     kind = "closed form" if bank.exact else "linear" if bank.linear else "any"
-    most, most_repeats = MOST_EPISODES[kind], MOST_REPEATS[kind]
     ladder = LADDER if bank.exact else SHORT_LADDER
-    chosen = {n: order[sizes[order] >= n + LEAST_QUERY][:most] for n in ladder}
-    chosen = {n: own for n, own in chosen.items() if len(own) >= LEAST_SOURCES}
-    episodes = {n: [] for n in chosen}
+    counts = {}
+    for n in ladder:
+        count = _episode_counts(n, order[sizes[order] >= n + LEAST_QUERY], sources.groups, kind)
+        if np.count_nonzero(count) >= LEAST_SOURCES:
+            counts[n] = count
+    episodes = {n: [] for n in counts}
     for f in range(N_FOLDS):
         kept, held_out = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        held_out = [a for a in held_out if any(a in own for own in chosen.values())]
+        held_out = [a for a in held_out if any(count[a] for count in counts.values())]
         if len(held_out) == 0 or len(kept) < 2:
             continue
         if len(np.unique(labels[kept])) < sources.groups.n_groups:
             return ()
         others = sources.only(bank, kept)
         for a in held_out:
-            for repeat in range(most_repeats):
+            for repeat in range(max(count[a] for count in counts.values())):
                 row = rng.permutation(sizes[a])
-                for n, own in chosen.items():
-                    wanted = 1 if n == 0 else -(-most // len(own))
-                    if a in own and repeat < wanted:
+                for n, count in counts.items():
+                    if repeat < count[a]:
                         episodes[n].append(_episode(bank, others, sources, a, row, n, settings))
     return tuple(
         _lesson(n, own, sources, STRENGTHS if bank.exact and n > 1 else STRENGTHS[:1])
         for n, own in episodes.items()
         if own
     )
+
+
+def _episode_counts(n, order, groups, kind):
+    """How many episodes each source gives.
+
+    Without rows, sources count as they come; else the more, the likelier a target of their group
+    is: strangers, of which no target is expected, leave their episodes to the others.
+    """
+    most, count = MOST_EPISODES[kind], np.zeros(len(groups.labels), dtype=np.intp)
+    if n == 0:
+        count[order[:most]] = 1
+        return count
+    for k, share in enumerate(groups.shares):
+        own = order[groups.labels[order] == k]
+        wanted = int(np.ceil(max(share, LEAST_SHARE) * most))
+        count[own[:wanted]] = min(-(-wanted // max(len(own), 1)), MOST_REPEATS[kind])
+    return count
 
 
 def _episode(bank, others, sources, a, row, n, settings):
@@ -215,7 +234,8 @@ def _likely_and_safe(n, episodes, sources):
     values = np.array(
         [[_value(Lesson(n, v0, None, np.inf), e, loss) for e in episodes] for v0 in choices]
     )
-    likely = groups.source_shares[[e.source for e in episodes]]
+    own = np.array([e.source for e in episodes])
+    likely = groups.source_shares[own] / np.bincount(own)[own]
     likely = likely / likely.mean()
     if n == 0:
         least = [max((values @ w).min(), 1e-300) for w in (likely, np.ones(len(likely)))]
@@ -249,7 +269,6 @@ def _best_weights(n, episodes, sources, likely, safe):
     """
     loss, labels = sources.loss, np.array([e.group for e in episodes])
     n_groups, group = sources.groups.n_groups, episodes[0].found.group
-    repeats = len(episodes) / len({e.source for e in episodes})
     used = (group == np.arange(n_groups)[:, None]) | (group < 0)
     block, place = np.nonzero(used)
     counts = [len(e.query) for e in episodes]
@@ -263,6 +282,7 @@ def _best_weights(n, episodes, sources, likely, safe):
     for k in range(n_groups):
         own = np.flatnonzero(labels == k)
         members.append(own if len(own) else np.arange(len(labels)))
+        repeats = len(members[k]) / len({episodes[i].source for i in members[k]})
         strength = SHRINKAGE * repeats if n else max(SHRINKAGE, len(members[k]))
         strengths[k] = strength * likely[members[k]].mean()
     if loss.quadratic:

@@ -3,8 +3,10 @@ r"""Sources whose columns hang together in another way than those of the others.
 After few rows, or with slopes that differ by nature, the slopes of a source may not tell that its
 columns are shuffled, where its inputs do. Around their mean, the rows ``u = [z, y]`` of a source
 have the scatter ``T_a`` of ``n_a`` degrees of freedom, Wishart around a covariance of its own,
-which is inverse-Wishart around W for one of many, and around a multiple of I for a stranger. The
-covariance is integrated out: with p columns, ``k = nu + p - 1`` and the multivariate Gamma_p,
+which is inverse-Wishart around W for one of many. For a stranger it is so, too, with W turned, its
+variances along the axes of ``T_a``, or has no axes: W is a multiple of I. Turning W costs
+``log(n_a) / 2`` for each of its ``p (p - 1) / 2`` angles (Schwarz 1978). The covariance is
+integrated out: with p columns, ``k = nu + p - 1`` and the multivariate Gamma_p,
 
     log p_a = log Gamma_p((k + n_a) / 2) - log Gamma_p(k / 2)
         + (k log det(nu W) - (k + n_a) log det(nu W + T_a)) / 2 + constant.
@@ -24,7 +26,9 @@ __all__ = ["find_odd", "log_evidence", "scatters"]
 NU = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0)
 FLOOR = 1e-3  # of a variance within sources, where that of all rows is 1
 START_NU = 4.0
-MOST_STARTS = 30
+CORES = (0.5, 0.25)  # shares of the sources
+MOST_CORES = 20  # of each size
+N_SHORT = 3  # iterations that choose a core
 MAX_ITER = 30
 N_CHOICES = 5  # of nu, which then stays
 
@@ -68,34 +72,41 @@ def find_odd(moments):
     ndarray of bool of shape (n_sources,)
     """
     T, n = scatters(moments)
-    n_sources, p = T.shape[:2]
-    mean = T / np.maximum(n, 1)[:, None, None] + FLOOR * np.eye(p)
+    mean = T / np.maximum(n, 1)[:, None, None] + FLOOR * np.eye(T.shape[1])
+    ends = (_em(T, n, mean, start, MAX_ITER) for start in _starts(T, n, mean))
+    return max(ends, key=lambda end: end[0])[1] < 0.5
+
+
+def _starts(T, n, mean):
+    """Probabilities to start from: all sources, and the likeliest of several cores.
+
+    A core are the sources nearest to one of them. The smaller it is, the purer it is where many are
+    strangers; the larger, the more it knows. The likeliest after a few iterations is taken
+    (Biernacki, Celeux, Govaert 2003).
+    """
+    n_sources = len(n)
     starts = [np.ones(n_sources)]
-    if n_sources > 2:
-        starts.append(_alike(T, n, mean))
-    return max((_em(T, n, mean, start) for start in starts), key=lambda end: end[0])[1] < 0.5
+    some = some_of(np.arange(n_sources))
+    cores = []
+    for a in np.unique(np.linspace(0, len(some) - 1, MOST_CORES).astype(int)):
+        order = np.argsort(-log_evidence(T[some], n[some], mean[some[a]], START_NU), kind="stable")
+        cores += [np.isin(np.arange(len(some)), order[: int(c * len(some)) + 1]) for c in CORES]
+    trials = [_em(T[some], n[some], mean[some], core.astype(float), N_SHORT) for core in cores]
+    starts.append(np.zeros(n_sources))
+    starts[1][some] = max(trials, key=lambda end: end[0])[1]
+    return starts
 
 
-def _alike(T, n, mean):
-    """1 for the half of the sources that is nearest to one source, of the one nearest to a half."""
-    half = len(n) // 2 + 1
-    best = -np.inf
-    for a in np.unique(np.linspace(0, len(n) - 1, MOST_STARTS).astype(int)):
-        fit = log_evidence(T, n, mean[a], START_NU)
-        order = np.argsort(-fit, kind="stable")[:half]
-        if fit[order].sum() > best:
-            best, nearest = fit[order].sum(), order
-    return np.isin(np.arange(len(n)), nearest).astype(float)
-
-
-def _em(T, n, mean, chance):
+def _em(T, n, mean, chance, max_iter):
     """Log-likelihood of the sources, and the probability of each to be one of many."""
     n_sources, p = T.shape[:2]
     some = some_of(np.arange(n_sources))
     plain = np.trace(mean.mean(axis=0)) / p * np.eye(p)
     broad = np.stack([log_evidence(T[some], n[some], plain, nu) for nu in NU])
     near = START_NU
-    for step in range(MAX_ITER):
+    axes = np.linalg.eigh(mean)[1]
+    cost = 0.25 * p * (p - 1) * np.log(np.maximum(n, 2))  # of p (p - 1) / 2 angles
+    for step in range(max_iter):
         weight = chance * n / (n + near)
         terms = weight[:, None, None] * mean
         left = np.maximum(weight.sum() - weight, 1e-300)[:, None, None]
@@ -105,8 +116,10 @@ def _em(T, n, mean, chance):
             near = NU[int(np.argmax(fits @ chance[some]))]
             far = NU[int(np.argmax(broad @ (1 - chance[some])))]
         share = np.clip(chance.mean(), 0.5 / n_sources, 1 - 0.5 / n_sources)
+        turned = (axes * np.linalg.eigvalsh(W)[:, None]) @ axes.swapaxes(1, 2)
         inside = log_evidence(T, n, W, near) + np.log(share)
-        outside = log_evidence(T, n, plain, far) + np.log(1 - share)
+        outside = log_evidence(T, n, turned, near) - cost
+        outside = np.logaddexp(outside, log_evidence(T, n, plain, far)) + np.log((1 - share) / 2)
         before, chance = chance, expit(inside - outside)
         if np.abs(chance - before).max() < 1e-2:
             break

@@ -8,11 +8,10 @@ task of numbers has a noise of its own: after a few rows the noise would else sa
 of.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import softmax
-from scipy.stats import t as student_t
 
 from ._evidence import (
     GRID,
@@ -25,22 +24,22 @@ from ._evidence import (
     quadratic_parts,
     some_of,
 )
-from ._scatter import find_odd
-from ._strangers import find_strangers, left_by_others
+from ._strangers import left_by_others
 from .learners import Scaling
 
-__all__ = ["Groups", "group_sources", "grouped", "landmark_models", "ridge", "worth_grouping"]
+__all__ = [
+    "LEAST_SOURCES",
+    "Groups",
+    "cuts",
+    "landmark_models",
+    "ridge",
+    "whitened",
+    "with_labels",
+]
 
 MOST_LANDMARKS = 30
 LEAST_SOURCES = 2  # of a group
 MOST_CUTS = 20  # iterations of Lloyd
-MOST_JUDGED = 200  # sources that judge whether groups help
-FEW_ROWS = 5  # of each, that say which group it is
-LEAST_GAIN = 0.05  # of groups in the squared error
-# Of the others when strangers leave (as logarithms): the start of EM has seen the rows that judge.
-LEAST_GAINS = (LEAST_GAIN, 0.01)
-SURE = 0.99  # probability, by Student's t, that they gain at all
-N_JUDGED = 1000  # draws of rows that judge strangers, of all sources together
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,107 +105,30 @@ class Groups:
                 log_chance[k] += own_evidence(*parts, self.penalty(k), *noise)[0]
         return softmax(log_chance)
 
-    def predict(self, X, Y, weight, query):
-        """What a support and the groups say of other rows."""
+    def predict(self, X, Y, weight, query, strengths=(1.0,)):
+        """What a support and the groups say of other rows, for several multiples of ``P_k``:
+        (n_strengths, n_query, n_outputs)."""
         chance = self.chances(X, Y, weight)
         Z, at = self.landmarks(X), self.landmarks(query)
-        guess = np.zeros((len(query), Y.shape[1]))
+        G = (Z * weight[:, None]).T @ Z
+        guess = 0.0
         for k in range(self.n_groups):
-            A = (Z * weight[:, None]).T @ Z + np.diag(self.penalty(k))
+            A = G + np.multiply.outer(strengths, np.diag(self.penalty(k)))
             step = np.linalg.solve(A, Z.T @ (weight[:, None] * (Y - Z @ self.coef[k])))
-            guess += chance[k] * (at @ (self.coef[k] + step))
+            guess = guess + chance[k] * (at @ (self.coef[k] + step))
         return guess
+
+    def without(self, a, moments):
+        """The groups as they are without source a."""
+        k = self.labels[a]
+        others = np.flatnonzero((self.labels == k) & (np.arange(len(self.labels)) != a))
+        coef = self.coef.copy()
+        coef[k] = _pooled_coef(moments, others)
+        return replace(self, coef=coef)
 
     def penalty(self, k):
         """The diagonal of ``P_k``."""
         return penalty_of(self.kappa[k], self.m[k], self.coef.shape[1])
-
-
-def worth_grouping(X, Y, offsets, weight, n_groups, rng):
-    """The groups of sources, as many as lower the error on a source after a few of its rows.
-
-    Strangers make a group of their own, the last one, where that lowers this error on the others by
-    more than chance would; then the others are cut anew.
-
-    Parameters
-    ----------
-    X, Y, offsets, weight, n_groups
-        See :func:`group_sources`.
-    rng : numpy.random.Generator
-        Draws the rows.
-
-    Returns
-    -------
-    Groups
-    """
-    data = X, Y, offsets, weight
-    space = _whitened(*data)
-    groups = _worth(space, data, n_groups, rng)
-    strange = _strangers(groups, space, data, rng)
-    if strange is None:
-        return groups
-    sizes = np.diff(offsets)
-    rows = np.repeat(~strange, sizes)
-    bounds = np.append(0, np.cumsum(sizes[~strange]))
-    data = X[rows], Y[rows], bounds, weight[rows]
-    rest = _worth(_whitened(*data), data, n_groups, rng)
-    labels = np.full(len(strange), rest.n_groups)
-    labels[~strange] = rest.labels
-    return _with_labels(space, labels)
-
-
-def _worth(space, data, n_groups, rng):
-    """One group, or several where they lower the error on all sources."""
-    one, several = _cut(space, 1), _cut(space, n_groups)
-    if several.n_groups == 1:
-        return one
-    judges = rng.permutation(len(several.labels))[:MOST_JUDGED]
-    errors = _few_row_errors((one, several), data, judges, 1, rng).sum(axis=1)
-    return several if errors[1] < (1 - LEAST_GAIN) * errors[0] else one
-
-
-def _strangers(groups, space, data, rng):
-    """A mask of the strangers without whom the other sources surely do better, or None."""
-    rng = rng.spawn(1)[0]  # where there are no strangers, nothing else shall change
-    moments = Moments(groups.landmarks(data[0]), *data[1:])
-    masks = find_strangers(moments, groups.noise @ groups.shares)
-    trials = list(zip(masks, LEAST_GAINS, strict=False))  # there may be none
-    odd = find_odd(moments)
-    trials += [(strange | odd, least) for strange, least in trials]
-    best, found = 0.0, None
-    for strange, least in {mask.tobytes(): (mask, least) for mask, least in trials}.values():
-        others = np.flatnonzero(~strange)
-        if min(strange.sum(), len(others)) < LEAST_SOURCES:
-            continue
-        apart = _with_labels(space, strange.astype(np.intp))
-        if strange.sum() > len(others) and apart.skill[1] > 0:  # who is a stranger to whom?
-            continue
-        judges = rng.permutation(others)[:MOST_JUDGED]
-        n_draws = -(-N_JUDGED // len(judges))  # the fewer sources, the less may chance decide
-        errors = _few_row_errors((groups, apart), data, judges, n_draws, rng)
-        errors = np.maximum(errors, max(1e-12 * errors.max(), 1e-300))
-        gains = np.log(errors[0] / errors[1])  # a noisy source shall not outvote the others
-        spread = gains.std(ddof=1) / np.sqrt(len(gains))
-        sure = gains.mean() - student_t.ppf(SURE, len(gains) - 1) * spread
-        if sure > 0 and gains.mean() > max(least, best):
-            best, found = gains.mean(), strange
-    return found
-
-
-def _few_row_errors(groupings, data, judges, n_draws, rng):
-    """Squared errors on some sources after a few of their rows: (n_groupings, n_judges)."""
-    X, Y, offsets, weight = data
-    errors = np.zeros((len(groupings), len(judges)))
-    for j, a in enumerate(judges):
-        size = offsets[a + 1] - offsets[a]
-        n = min(FEW_ROWS, size // 2)
-        for _ in range(n_draws):
-            rows = offsets[a] + rng.permutation(size)
-            support, query = rows[:n], rows[n:]
-            for g, groups in enumerate(groupings):
-                guess = groups.predict(X[support], Y[support], weight[support], X[query])
-                errors[g, j] += np.mean((Y[query] - guess) ** 2) / n_draws
-    return errors
 
 
 def landmark_models(groups, X, Y, offsets, weight):
@@ -225,36 +147,30 @@ def landmark_models(groups, X, Y, offsets, weight):
     return models
 
 
-def group_sources(X, Y, offsets, weight, n_groups):
-    """Cut sources into groups by Lloyd's iteration on their evidence.
+def cuts(space, n_groups):
+    """Cut sources into groups by Lloyd's iteration on their evidence: one, two, and so on.
 
     It starts from one group. A group is cut in two by the sign of the first principal component of
     the gradients of its sources; the cut that raises the evidence most is kept.
 
     Parameters
     ----------
-    X : ndarray of shape (n_rows, n_features)
-    Y : ndarray of shape (n_rows, n_outputs)
-    offsets : ndarray of shape (n_sources + 1,)
-        Source a has the rows ``offsets[a]:offsets[a + 1]``.
-    weight : ndarray of shape (n_rows,)
+    space : tuple
+        As of :func:`whitened`.
     n_groups : int
         Most groups.
 
     Returns
     -------
-    Groups
-        The first group has most sources.
+    list of Groups
+        Each with a group more, until the evidence rises no more. The first group of each has most
+        sources.
     """
-    return _cut(_whitened(X, Y, offsets, weight), n_groups)
-
-
-def _cut(space, n_groups):
-    """:func:`group_sources` of what :func:`_whitened` returns."""
     moments = space[-1]
     labels = np.zeros(len(moments.n), dtype=np.intp)
     found = [_fit_group(moments, np.arange(len(labels)))]
     best = _scores(moments, found).max(axis=0).sum()
+    finer = [_in_order(space, labels, found)]
     while len(found) < n_groups:
         trials = []
         for k in range(len(found)):
@@ -269,17 +185,18 @@ def _cut(space, n_groups):
         if not trials:
             break
         labels, found, best = max(trials, key=lambda t: t[2])
+        finer.append(_in_order(space, labels, found))
+    return finer
+
+
+def _in_order(space, labels, found):
+    """Groups, the largest first."""
     order = np.argsort(-np.bincount(labels, minlength=len(found)), kind="stable")
     return _groups(space, np.argsort(order)[labels], [found[k] for k in order])
 
 
-def grouped(X, Y, offsets, weight, labels):
-    """Groups of known labels; the parameters are those of :func:`group_sources`."""
-    return _with_labels(_whitened(X, Y, offsets, weight), labels)
-
-
-def _with_labels(space, labels):
-    """:func:`grouped` of what :func:`_whitened` returns."""
+def with_labels(space, labels):
+    """Groups of known labels, in the space of :func:`whitened`."""
     found = [_fit_group(space[-1], np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]
     return _groups(space, labels, found)
 
@@ -300,8 +217,23 @@ def _groups(space, labels, found):
     return Groups(centre, whiten, coef, noise, kappa, m, typical, nu, skill, labels)
 
 
-def _whitened(X, Y, offsets, weight):
-    """Where landmarks are centred, how they are whitened, and the moments of every source."""
+def whitened(X, Y, offsets, weight):
+    """Where landmarks are centred, how they are whitened, and the moments of every source.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    Y : ndarray of shape (n_rows, n_outputs)
+    offsets : ndarray of shape (n_sources + 1,)
+        Source a has the rows ``offsets[a]:offsets[a + 1]``.
+    weight : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    centre : ndarray of shape (n_features,)
+    whiten : ndarray of shape (n_features, rank)
+    moments : Moments
+    """
     with np.errstate(invalid="ignore"):
         known = (~np.isnan(X)).sum(axis=0)
         X = np.where(np.isnan(X), np.nansum(X, axis=0) / np.maximum(known, 1), X)
@@ -338,9 +270,7 @@ def _lloyd(moments, labels):
 
 def _fit_group(moments, members):
     """Pooled model of some sources, and the noise, kappa and m of greatest evidence."""
-    total = moments.G[members].sum(axis=0)
-    ridge_ = 1e-9 * np.trace(total) / len(total) * np.eye(len(total))
-    coef = np.linalg.solve(total + ridge_, moments.C[members].sum(axis=0))
+    coef = _pooled_coef(moments, members)
     G, c, squares, n = moments.residuals(coef, some_of(members))
     n_outputs, n_values = c.shape[-1], n.sum() * c.shape[-1]
     floor = max(1e-12 * moments.squares.sum() / max(moments.n.sum(), 1e-300), 1e-300)
@@ -352,6 +282,12 @@ def _fit_group(moments, members):
         if best is None or score > best[0]:
             best = score, noise, kappa, m
     return coef, *best[1:]
+
+
+def _pooled_coef(moments, members):
+    total = moments.G[members].sum(axis=0)
+    ridge_ = 1e-9 * np.trace(total) / len(total) * np.eye(len(total))
+    return np.linalg.solve(total + ridge_, moments.C[members].sum(axis=0))
 
 
 def _scores(moments, found):

@@ -7,9 +7,10 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from ._bank import Rows
-from ._source_groups import Groups, grouped, landmark_models, ridge, worth_grouping
+from ._source_groups import Groups, landmark_models, ridge, whitened, with_labels
 from ._transfer_loss import loss_of
 from ._validation import plain, task_label
+from ._worth_grouping import worth_grouping
 from .learners import chunk_bounds
 from .learners.blend import LEAST_PROBABILITY
 from .learners.head import numeric_columns
@@ -185,7 +186,8 @@ def fit_sources(bank, table, fit_params, n_jobs, rng, labels=None):
     if labels is None:
         groups = worth_grouping(number, Y, offsets, weight, MOST_GROUPS, rng)
     else:
-        groups = grouped(number, Y, offsets, weight, np.unique(labels, return_inverse=True)[1])
+        labels = np.unique(labels, return_inverse=True)[1]
+        groups = with_labels(whitened(number, Y, offsets, weight), labels)
     loss = loss_of(bank.learner).with_noise(groups.noise @ groups.shares)
     pools, metric = _pooled(bank, data, groups)
     landmarks = landmark_models(groups, number, Y, offsets, weight)

@@ -7,7 +7,7 @@ from scipy.stats import invwishart, wishart
 
 from sklearn_meta._evidence import Moments
 from sklearn_meta._scatter import find_odd, log_evidence, scatters
-from sklearn_meta._source_groups import worth_grouping
+from sklearn_meta._worth_grouping import worth_grouping
 
 N_FEATURES, N_ROWS = 5, 40
 
@@ -68,6 +68,45 @@ def test_shuffled_columns_are_odd_whatever_the_targets_say(labels):
     assert_array_equal(find_odd(moments_of(X, Y, offsets)), np.arange(20) < 8)
     X, offsets = correlated(20, 0)
     assert not find_odd(moments_of(X, Y, offsets)).any()
+
+
+def spoiled(sources):
+    """The columns of the first half of the sources shuffled, none as they were; and who it is."""
+    rng = np.random.default_rng(3)
+    odd = np.arange(len(sources)) < len(sources) // 2
+    rows = []
+    for X, bad in zip(sources, odd, strict=True):
+        order = np.arange(X.shape[1])
+        while bad and (order == np.arange(len(order))).any():
+            order = rng.permutation(order)
+        rows.append(X[:, order])
+    offsets = np.append(0, np.cumsum([len(X) for X in sources]))
+    return np.concatenate(rows), offsets, odd
+
+
+def test_half_of_sources_that_differ_by_nature():
+    rng = np.random.default_rng(0)
+    W = np.diag([4.0, 1.0, 0.5, 0.2, 0.05, 0.02]) + 0.01
+    covariances = invwishart.rvs(14, 8 * W, size=28, random_state=rng)
+    sources = [rng.multivariate_normal(np.zeros(6), covariance, 150) for covariance in covariances]
+    X, offsets, odd = spoiled(sources)
+    found = find_odd(moments_of(X, rng.standard_normal((len(X), 1)), offsets))
+    assert not found[~odd].any()
+    assert found[odd].sum() >= 13
+
+
+def test_columns_that_are_constant_in_every_source():
+    rng = np.random.default_rng(0)
+    sources = []
+    for _ in range(30):
+        X = rng.standard_normal((40, 6))
+        X[:, 3:] = X[0, 3:]
+        sources.append(X)
+    X, offsets, odd = spoiled(sources)
+    found = find_odd(moments_of(X, rng.standard_normal((len(X), 1)), offsets))
+    assert not found[~odd].any()
+    varies = X.reshape(30, 40, 6).std(axis=1) > 1e-9
+    assert_array_equal(found[odd], varies[odd][:, 3:].any(axis=1))  # else constants changed places
 
 
 @pytest.mark.parametrize("n_sources", [1, 2])

@@ -1,5 +1,7 @@
 """The mathematics of transfer, each by a second route."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,7 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from sklearn_meta._bank import Bank, Rows
 from sklearn_meta._evidence import NEVER, Moments, evidence, noise_of, own_evidence, penalty_of
-from sklearn_meta._source_groups import group_sources, ridge, worth_grouping
+from sklearn_meta._source_groups import cuts, ridge, whitened, with_labels
 from sklearn_meta._strangers import find_strangers, left_by_others
 from sklearn_meta._transfer import (
     deal_folds,
@@ -21,6 +23,7 @@ from sklearn_meta._transfer import (
     squared_stack,
 )
 from sklearn_meta._transfer_loss import loss_of
+from sklearn_meta._worth_grouping import worth_grouping
 from sklearn_meta.learners import LinearLearner
 
 rng = np.random.default_rng(0)
@@ -148,7 +151,8 @@ def test_contradicting_sources_are_told_apart():
     Z = rng.standard_normal((200, 2))
     sign = np.repeat([1.0, -1.0], 100)
     targets = sign * (Z @ [2.0, 1.0]) + 0.1 * rng.standard_normal(200)
-    groups = group_sources(Z, targets[:, None], np.arange(0, 201, 10), np.ones(200), 2)
+    space = whitened(Z, targets[:, None], np.arange(0, 201, 10), np.ones(200))
+    groups = cuts(space, 2)[-1]
     assert groups.labels.tolist() in ([0] * 10 + [1] * 10, [1] * 10 + [0] * 10)
     chance = groups.chances(Z[:3], targets[:3, None], np.ones(3))
     assert chance[groups.labels[0]] > 0.9
@@ -169,7 +173,7 @@ def test_sources_that_agree_with_nobody_are_strangers():
     turn = 2 * np.pi * np.arange(8) / 8 + 1.0
     slopes = [[2.0, 1.0]] * 12 + [[2 * np.cos(a), 2 * np.sin(a)] for a in turn[1:7]]
     data = linear_sources(slopes)
-    groups = group_sources(*data, 1)
+    (groups,) = cuts(whitened(*data), 1)
     start, end = find_strangers(Moments(groups.landmarks(data[0]), *data[1:]), groups.noise[0])
     assert not start[:12].any() and start[12:].sum() >= 3
     assert_array_equal(end, np.arange(18) >= 12)
@@ -183,6 +187,31 @@ def test_sources_that_differ_at_random_have_no_strangers():
     slopes = [2.0, 1.0] + 0.3 * np.random.default_rng(1).standard_normal((30, 2))
     groups = worth_grouping(*linear_sources(slopes), 2, np.random.default_rng(0))
     assert groups.n_groups == 1
+
+
+def test_a_source_does_not_judge_a_group_of_which_it_is_a_part():
+    slopes = [[2.0, 1.0]] * 5 + [[-2.0, -1.0]] * 5
+    X, Y, offsets, weight = linear_sources(slopes, noise=1.0)
+    labels = np.repeat([0, 1], 5)
+    groups = with_labels(whitened(X, Y, offsets, weight), labels)
+    moments = Moments(groups.landmarks(X), Y, offsets, weight)
+    left = np.arange(len(X)) >= offsets[1]  # all but the first source
+    Z = groups.landmarks(X[left & (np.arange(len(X)) < offsets[5])])
+    without = groups.without(0, moments)
+    expected = np.linalg.lstsq(Z, Y[offsets[1] : offsets[5]])[0]
+    assert_allclose(without.coef[0], expected, rtol=1e-6)
+    assert_array_equal(without.coef[1], groups.coef[1])
+
+
+def test_a_stronger_prior_moves_less():
+    X, Y, offsets, weight = linear_sources([[2.0, 1.0]] * 6, noise=1.0)
+    groups = with_labels(whitened(X, Y, offsets, weight), np.zeros(6, dtype=int))
+    groups = replace(groups, kappa=np.ones(1))
+    support = X[:5], Y[:5] + 30.0, weight[:5]
+    weak, strong = groups.predict(*support, X[5:20], (1.0, 1e9))
+    assert_allclose(weak, groups.predict(*support, X[5:20])[0])
+    assert_allclose(strong, groups.landmarks(X[5:20]) @ groups.coef[0], rtol=1e-4)
+    assert np.mean(weak - strong) > 10
 
 
 def prior_and_rows():

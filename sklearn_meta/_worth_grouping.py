@@ -1,0 +1,150 @@
+r"""Which groups of sources are worth having, by what they say after few rows.
+
+A source gives a few of its rows, and the rest judges: the squared error of what the rows and the
+groups (:mod:`._source_groups`) say, its own group pooled without it. Groups are cut further as long
+as this error surely falls, and strangers (:mod:`._strangers`, :mod:`._scatter`) leave if it falls
+on the others.
+"""
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from ._evidence import Moments
+from ._scatter import find_odd
+from ._source_groups import LEAST_SOURCES, cuts, whitened, with_labels
+from ._strangers import find_strangers
+
+__all__ = ["worth_grouping"]
+
+MOST_JUDGED = 200  # sources that judge whether groups help
+FEW_ROWS = 5  # of each, that say which group it is
+STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # multiples of a prior
+LEAST_GAIN = 0.05  # of groups in the squared error
+# In its logarithm, of the others when strangers leave: those of the end of EM, and of its start,
+# which keeps sources that are easy to judge by.
+LEAST_GAINS = (0.01, LEAST_GAIN)
+SURE = 0.95  # probability, by Student's t, that they gain at all
+N_JUDGED = 1000  # draws of rows that judge strangers, of all sources together
+
+
+def worth_grouping(X, Y, offsets, weight, n_groups, rng):
+    """The groups of sources, as many as lower the error on a source after a few of its rows.
+
+    Strangers make a group of their own, the last one, where that lowers this error on the others by
+    more than chance would; then the others are cut anew.
+
+    Parameters
+    ----------
+    X, Y, offsets, weight
+        See :func:`._source_groups.whitened`.
+    n_groups : int
+        Most groups, strangers aside.
+    rng : numpy.random.Generator
+        Draws the rows.
+
+    Returns
+    -------
+    Groups
+    """
+    data = X, Y, offsets, weight
+    space = whitened(*data)
+    groups = _worth(space, data, n_groups, rng)
+    strange = _strangers(groups, space, data, rng)
+    if strange is None:
+        return groups
+    sizes = np.diff(offsets)
+    rows = np.repeat(~strange, sizes)
+    bounds = np.append(0, np.cumsum(sizes[~strange]))
+    data = X[rows], Y[rows], bounds, weight[rows]
+    rest = _worth(whitened(*data), data, n_groups, rng)
+    labels = np.full(len(strange), rest.n_groups)
+    labels[~strange] = rest.labels
+    return with_labels(space, labels)
+
+
+def _worth(space, data, n_groups, rng):
+    """As many groups as surely lower the error on all sources."""
+    best, *finer = cuts(space, n_groups)
+    everyone = np.arange(len(best.labels))
+    for groups in finer:
+        before, after = _judged((best, groups), space, data, everyone, rng)
+        if after.sum() < (1 - LEAST_GAIN) * before.sum() and _sure(np.log(before / after)):
+            best = groups
+    return best
+
+
+def _strangers(groups, space, data, rng):
+    """A mask of the strangers without whom the other sources do better, or None.
+
+    Sources whose inputs hang together in another way leave unless the others hardly gain. Slopes,
+    compared among the rest, have seen the rows that judge: there the others must surely gain.
+    """
+    rng = rng.spawn(1)[0]  # where there are no strangers, nothing else shall change
+    moments = Moments(groups.landmarks(data[0]), *data[1:])
+    noise, n_sources = groups.noise @ groups.shares, len(groups.labels)
+    found, odd = None, find_odd(moments)
+    best = _apart(groups, odd, space, data, rng).mean()
+    if best > LEAST_GAINS[0]:
+        found = odd
+    best = max(best, 0.0)
+    for left in (np.flatnonzero(~odd), np.arange(n_sources)):
+        masks = find_strangers(moments.of(left), noise) if len(left) >= LEAST_SOURCES else []
+        for mask, least in zip(masks[::-1], LEAST_GAINS, strict=False):
+            strange = np.ones(n_sources, dtype=bool)
+            strange[left[~mask]] = False
+            gains = _apart(groups, strange, space, data, rng)
+            if _sure(gains) and gains.mean() > best + least:
+                best, found = gains.mean(), strange
+        if found is not None or not odd.any():
+            break
+    return found
+
+
+def _apart(groups, strange, space, data, rng):
+    """What each of the others gains if strangers are in a group of their own."""
+    others = np.flatnonzero(~strange)
+    nothing = np.zeros(2)
+    if min(strange.sum(), len(others)) < LEAST_SOURCES:
+        return nothing
+    apart = with_labels(space, strange.astype(np.intp))
+    if apart.skill[1] > 0.5 * apart.skill[0]:  # they agree among themselves
+        return nothing
+    before, after = _judged((groups, apart), space, data, others, rng)
+    return np.log(before / after)  # a noisy source shall not outvote the others
+
+
+def _judged(groupings, space, data, judges, rng):
+    """:func:`_few_row_errors` on some sources, the fewer the more often."""
+    judges = rng.permutation(judges)[:MOST_JUDGED]
+    n_draws = -(-N_JUDGED // len(judges))  # the fewer sources, the less may chance decide
+    return _few_row_errors(groupings, space[-1], data, judges, n_draws, rng)
+
+
+def _sure(gains):
+    """Whether the mean is surely positive, by Student's t."""
+    spread = gains.std(ddof=1) / np.sqrt(len(gains))
+    return gains.mean() > student_t.ppf(SURE, len(gains) - 1) * spread
+
+
+def _few_row_errors(groupings, moments, data, judges, n_draws, rng):
+    """Squared errors on some sources after a few of their rows: (n_groupings, n_judges).
+
+    The group of a source is pooled without it. What prior suits all rows of the sources may be too
+    weak for a few: each grouping has the multiple of its prior that suits it best.
+    """
+    X, Y, offsets, weight = data
+    errors = np.zeros((len(groupings), len(STRENGTHS), len(judges)))
+    for j, a in enumerate(judges):
+        size = offsets[a + 1] - offsets[a]
+        n = min(FEW_ROWS, size // 2)
+        others = [groups.without(a, moments) for groups in groupings]
+        for _ in range(n_draws):
+            rows = offsets[a] + rng.permutation(size)
+            support, query = rows[:n], rows[n:]
+            for g, groups in enumerate(others):
+                few = X[support], Y[support], weight[support]
+                guess = groups.predict(*few, X[query], STRENGTHS)
+                errors[g, :, j] += np.mean((Y[query] - guess) ** 2, axis=(1, 2)) / n_draws
+    errors = np.maximum(errors, max(1e-12 * errors.max(), 1e-300))
+    best = np.log(errors).mean(axis=2).argmin(axis=1)
+    return errors[np.arange(len(errors)), best]
