@@ -2,10 +2,12 @@
 
     python benchmarks/sinusoid_jax.py
     python benchmarks/sinusoid_jax.py --seeds 3 --schedule linear
+    python benchmarks/sinusoid_jax.py --start-rate 0.1
 
 The protocol is that of `bench_gradient.py sinusoid`, without the guard against rising losses. Mean
 squared error after adaptation to 10 rows, on 100 points of each of 4,000 fresh tasks, at the end
-and every 5,000 iterations from 25,000 on. Meta-SGD starts with the rates of the protocol.
+and every 5,000 iterations from 25,000 on. Meta-SGD starts with the rate of the protocol,
+unless `--start-rate` gives another.
 """
 
 import argparse
@@ -34,15 +36,16 @@ def query_loss(model, second_order, X, y):
     return loss(adapted, X[at:], y[at:])
 
 
-def train(method, seed, n_iterations, schedule):
+def train(method, seed, n_iterations, schedule, start_rate):
     """Errors during training."""
     rng, test = np.random.default_rng(seed), np.random.default_rng(TEST_SEED)
     params = []
     for i, o in zip(sinusoid.WIDTHS[:-1], sinusoid.WIDTHS[1:], strict=True):
         bound = np.sqrt(6 / (i + o))
         params.append((jnp.asarray(rng.uniform(-bound, bound, (i, o)), jnp.float32), jnp.zeros(o)))
-    rates = jax.tree.map(lambda p: jnp.full_like(p, sinusoid.INNER_LR), params)
     second_order, learn_rates = method != "FOMAML", method == "Meta-SGD"
+    rate = start_rate if learn_rates else sinusoid.INNER_LR
+    rates = jax.tree.map(lambda p: jnp.full_like(p, rate), params)
 
     def meta_loss(model, X, y):
         params, rates = model
@@ -77,11 +80,12 @@ def main():
     parser.add_argument("--iterations", type=int, default=60_000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--schedule", choices=["constant", "linear"], default="constant")
+    parser.add_argument("--start-rate", type=float, default=sinusoid.INNER_LR)
     args = parser.parse_args()
     for seed in range(args.seeds):
         found = {}
         for method in ("MAML", "FOMAML", "Meta-SGD"):
-            found[method] = train(method, seed, args.iterations, args.schedule)
+            found[method] = train(method, seed, args.iterations, args.schedule, args.start_rate)
             ratio = found[method][-1] / found["MAML"][-1]
             errors = " ".join(f"{e:.3f}" for e in found[method])
             print(f"seed {seed} {method:9} {errors}   / MAML {ratio:.2f}", flush=True)
