@@ -155,7 +155,10 @@ class _Builder:
         coef = np.concatenate([level, coef[0]]).astype(np.float64)
         levels = LEVELS if self.bank.penalty[1] else (NEVER,)
         if self.settings.source_weight == "auto":
-            grid = [(b, m) for b in levels for m in SLOPES if m >= b or len(levels) == 1]
+            # Of the model pooled over groups only the level moves: a stack of few episodes is the
+            # worse the more candidates it has.
+            slopes = SLOPES if self._group(k) != EVERYONE else SLOPES[:1]
+            grid = [(b, m) for b in levels for m in slopes if m >= b or len(levels) == 1]
         else:
             m = self.settings.source_weight * n_rows
             grid = [(NEVER, NEVER), (m if len(levels) > 1 else NEVER, m)]

@@ -63,10 +63,12 @@ def worth_grouping(X, Y, offsets, weight, n_groups, rng):
 
 
 def _worth(space, data, n_groups, rng):
-    """As many groups as surely lower the error on all sources."""
+    """As many groups as surely lower the error on all sources, and explain more of each other."""
     best, *finer = cuts(space, n_groups)
     everyone = np.arange(len(best.labels))
     for groups in finer:
+        if groups.skill[groups.labels].mean() <= best.skill[best.labels].mean():
+            continue
         before, after = _judged((best, groups), space, data, everyone, rng)
         if after.sum() < (1 - LEAST_GAIN) * before.sum() and _sure(np.log(before / after)):
             best = groups
@@ -77,40 +79,43 @@ def _strangers(groups, space, data, rng):
     """A mask of the strangers without whom the other sources do better, or None.
 
     Sources whose inputs hang together in another way leave unless the others hardly gain. Slopes,
-    compared among the rest, have seen the rows that judge: there the others must surely gain.
+    compared among the rest, have seen the rows that judge: there the others must surely gain, and
+    more than they have gained before.
     """
     rng = rng.spawn(1)[0]  # where there are no strangers, nothing else shall change
     moments = Moments(groups.landmarks(data[0]), *data[1:])
     noise, n_sources = groups.noise @ groups.shares, len(groups.labels)
     found, odd = None, find_odd(moments)
-    best = _apart(groups, odd, space, data, rng).mean()
-    if best > LEAST_GAINS[0]:
+    best, gains, _ = _apart(groups, groups, odd, space, data, rng)
+    if gains.mean() > LEAST_GAINS[0]:
         found = odd
-    best = max(best, 0.0)
+    else:
+        best = groups
     for left in (np.flatnonzero(~odd), np.arange(n_sources)):
         masks = find_strangers(moments.of(left), noise) if len(left) >= LEAST_SOURCES else []
         for mask, least in zip(masks[::-1], LEAST_GAINS, strict=False):
             strange = np.ones(n_sources, dtype=bool)
             strange[left[~mask]] = False
-            gains = _apart(groups, strange, space, data, rng)
-            if _sure(gains) and gains.mean() > best + least:
-                best, found = gains.mean(), strange
+            apart, gains, more = _apart(groups, best, strange, space, data, rng)
+            if _sure(gains) and more.mean() > least:
+                best, found = apart, strange
         if found is not None or not odd.any():
             break
     return found
 
 
-def _apart(groups, strange, space, data, rng):
-    """What each of the others gains if strangers are in a group of their own."""
+def _apart(groups, best, strange, space, data, rng):
+    """Strangers in a group of their own, and what each of the others gains over two groupings."""
     others = np.flatnonzero(~strange)
-    nothing = np.zeros(2)
+    nothing = best, np.zeros(2), np.zeros(2)
     if min(strange.sum(), len(others)) < LEAST_SOURCES:
         return nothing
     apart = with_labels(space, strange.astype(np.intp))
     if apart.skill[1] > 0.5 * apart.skill[0]:  # they agree among themselves
         return nothing
-    before, after = _judged((groups, apart), space, data, others, rng)
-    return np.log(before / after)  # a noisy source shall not outvote the others
+    # As logarithms: a noisy source shall not outvote the others.
+    *before, after = np.log(_judged((groups, best, apart), space, data, others, rng))
+    return apart, before[0] - after, before[1] - after
 
 
 def _judged(groupings, space, data, judges, rng):
