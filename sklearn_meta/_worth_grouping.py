@@ -96,6 +96,8 @@ def _strangers(groups, space, data, rng):
         for mask, least in zip(masks[::-1], LEAST_GAINS, strict=False):
             strange = np.ones(n_sources, dtype=bool)
             strange[left[~mask]] = False
+            if found is not None and (strange & ~found).sum() < LEAST_SOURCES:
+                continue  # a single one would not leave by itself either
             apart, gains, more = _apart(groups, best, strange, space, data, rng)
             if _sure(gains) and more.mean() > least:
                 best, found = apart, strange
