@@ -1,9 +1,9 @@
 r"""Sources whose columns hang together in another way than those of the others.
 
 After few rows, or with slopes that differ by nature, the slopes of a source may not tell that its
-columns are shuffled, where its inputs do. Around their mean, the rows ``u = [z, y]`` of a source
-have the scatter ``T_a`` of ``n_a`` degrees of freedom, Wishart around a covariance of its own,
-which is inverse-Wishart around W for one of many. For a stranger it is so, too, with W turned, its
+columns are shuffled, where its inputs do. Around their mean, the inputs of a source have the
+scatter ``T_a`` of ``n_a`` degrees of freedom, Wishart around a covariance of its own, which is
+inverse-Wishart around W for one of many. For a stranger it is so, too, with W turned, its
 variances along the axes of ``T_a``, or has no axes: W is a multiple of I. Turning W costs
 ``log(n_a) / 2`` for each of its ``p (p - 1) / 2`` angles (Schwarz 1978). The covariance is
 integrated out: with p columns, ``k = nu + p - 1`` and the multivariate Gamma_p,
@@ -13,7 +13,8 @@ integrated out: with p columns, ``k = nu + p - 1`` and the multivariate Gamma_p,
 
 The W that judges a is fitted without a: the mean of ``T_b / n_b`` over the others, weighted by
 ``n_b / (n_b + nu)``. EM finds the share of strangers, the probability of each, W, and nu of both
-kinds. Means do not count: sources may lie elsewhere and yet agree.
+kinds. Means do not count: sources may lie elsewhere and yet agree. Targets may count as columns,
+too; then sources that differ in their slopes by nature may seem odd.
 """
 
 import numpy as np
@@ -33,23 +34,27 @@ MAX_ITER = 30
 N_CHOICES = 5  # of nu, which then stays
 
 
-def scatters(moments):
+def scatters(moments, targets=False):
     """Scatter of every source, in units of the variances of all rows, and degrees of freedom.
 
     Parameters
     ----------
     moments : Moments
+    targets : bool, default=False
+        Whether they count as columns, too.
 
     Returns
     -------
     T : ndarray of shape (n_sources, n_columns, n_columns)
     n : ndarray of shape (n_sources,)
     """
-    YY = moments.YY
-    inputs = np.concatenate([moments.G, moments.C.swapaxes(1, 2)], axis=1)
-    M = np.concatenate([inputs, np.concatenate([moments.C, YY], axis=1)], axis=2)
-    if YY.shape[1] > 1:  # indicators of classes sum to 1
-        M = M[:, :-1, :-1]
+    M = moments.G
+    if targets:
+        CT, YY = moments.C.swapaxes(1, 2), moments.YY
+        M = np.concatenate([M, CT], axis=1)
+        M = np.concatenate([M, np.concatenate([moments.C, YY], axis=1)], axis=2)
+        if YY.shape[1] > 1:  # indicators of classes sum to 1
+            M = M[:, :-1, :-1]
     scale = np.sqrt(np.diag(_centred(M.sum(axis=0)[None])[0]) / M[:, 0, 0].sum())
     scale = np.where(scale > 0, scale, 1.0)
     return _centred(M) / (scale[:, None] * scale), np.maximum(M[:, 0, 0] - 1, 0.0)
@@ -60,18 +65,22 @@ def _centred(M):
     return M[:, 1:, 1:] - M[:, 1:, :1] * M[:, :1, 1:] / np.maximum(M[:, :1, :1], 1e-300)
 
 
-def find_odd(moments):
+def find_odd(moments, targets=False):
     """A mask of the sources of another scatter.
 
     Parameters
     ----------
     moments : Moments
+    targets : bool, default=False
+        Whether they count as columns, too.
 
     Returns
     -------
     ndarray of bool of shape (n_sources,)
     """
-    T, n = scatters(moments)
+    T, n = scatters(moments, targets)
+    if T.shape[1] == 0:  # no column varies
+        return np.zeros(len(n), dtype=bool)
     mean = T / np.maximum(n, 1)[:, None, None] + FLOOR * np.eye(T.shape[1])
     ends = (_em(T, n, mean, start, MAX_ITER) for start in _starts(T, n, mean))
     return max(ends, key=lambda end: end[0])[1] < 0.5

@@ -78,19 +78,21 @@ def _worth(space, data, n_groups, rng):
 def _strangers(groups, space, data, rng):
     """A mask of the strangers without whom the other sources do better, or None.
 
-    Sources whose inputs hang together in another way leave unless the others hardly gain. Slopes,
-    compared among the rest, have seen the rows that judge: there the others must surely gain, and
-    more than they have gained before.
+    Sources whose columns hang together in another way leave if the others surely gain; if it is so
+    of their inputs alone, and they are no majority, it is enough that the others gain. Slopes are
+    compared among the rest: the others must surely gain, and more than they have gained before.
     """
     rng = rng.spawn(1)[0]  # where there are no strangers, nothing else shall change
     moments = Moments(groups.landmarks(data[0]), *data[1:])
     noise, n_sources = groups.noise @ groups.shares, len(groups.labels)
-    found, odd = None, find_odd(moments)
-    best, gains, _ = _apart(groups, groups, odd, space, data, rng)
-    if gains.mean() > LEAST_GAINS[0]:
-        found = odd
-    else:
-        best = groups
+    best, found = groups, None
+    for targets in (True, False):
+        odd = find_odd(moments, targets)
+        apart, gains, _ = _apart(groups, groups, odd, space, data, rng)
+        blind = not targets and odd.sum() <= n_sources / 2
+        if gains.mean() > LEAST_GAINS[0] and (blind or _sure(gains)):
+            best, found = apart, odd
+            break
     for left in (np.flatnonzero(~odd), np.arange(n_sources)):
         masks = find_strangers(moments.of(left), noise) if len(left) >= LEAST_SOURCES else []
         for mask, least in zip(masks[::-1], LEAST_GAINS, strict=False):
@@ -99,6 +101,8 @@ def _strangers(groups, space, data, rng):
             if found is not None and (strange & ~found).sum() < LEAST_SOURCES:
                 continue  # a single one would not leave by itself either
             apart, gains, more = _apart(groups, best, strange, space, data, rng)
+            if apart.skill[-1] > 0.5 * apart.skill[0]:
+                continue  # they agree among themselves
             if _sure(gains) and more.mean() > least:
                 best, found = apart, strange
         if found is not None or not odd.any():
@@ -113,8 +117,6 @@ def _apart(groups, best, strange, space, data, rng):
     if min(strange.sum(), len(others)) < LEAST_SOURCES:
         return nothing
     apart = with_labels(space, strange.astype(np.intp))
-    if apart.skill[1] > 0.5 * apart.skill[0]:  # they agree among themselves
-        return nothing
     # As logarithms: a noisy source shall not outvote the others.
     *before, after = np.log(_judged((groups, best, apart), space, data, others, rng))
     return apart, before[0] - after, before[1] - after

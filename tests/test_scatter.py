@@ -47,10 +47,12 @@ def test_scatters_are_covariances_and_weights_are_repetitions():
     X, offsets = correlated(3, 0)
     Y = np.random.default_rng(1).standard_normal((len(X), 1))
     T, n = scatters(moments_of(X, Y, offsets))
-    both = np.column_stack([X, Y])
-    both /= both.std(axis=0)
+    scaled = X / X.std(axis=0)
+    both = np.column_stack([scaled, Y / Y.std()])
+    with_targets, _ = scatters(moments_of(X, Y, offsets), targets=True)
     for a in range(3):
-        assert_allclose(T[a] / n[a], np.cov(both[offsets[a] : offsets[a + 1]].T))
+        assert_allclose(T[a] / n[a], np.cov(scaled[offsets[a] : offsets[a + 1]].T))
+        assert_allclose(with_targets[a] / n[a], np.cov(both[offsets[a] : offsets[a + 1]].T))
     twice = np.tile(np.repeat([1.0, 2.0], N_ROWS // 2), 3)
     repeated = np.repeat(np.arange(len(X)), twice.astype(int))
     bounds = np.array([0, 60, 120, 180])
@@ -90,7 +92,7 @@ def test_half_of_sources_that_differ_by_nature():
     covariances = invwishart.rvs(14, 8 * W, size=28, random_state=rng)
     sources = [rng.multivariate_normal(np.zeros(6), covariance, 150) for covariance in covariances]
     X, offsets, odd = spoiled(sources)
-    found = find_odd(moments_of(X, rng.standard_normal((len(X), 1)), offsets))
+    found = find_odd(moments_of(X, rng.standard_normal((len(X), 1)), offsets), targets=True)
     assert not found[~odd].any()
     assert found[odd].sum() >= 13
 
@@ -113,7 +115,9 @@ def test_columns_that_are_constant_in_every_source():
 def test_few_sources_and_constant_columns(n_sources):
     X, offsets = correlated(n_sources, 0)
     X[:, 0] = 1.0
-    assert not find_odd(moments_of(X, np.zeros((len(X), 1)), offsets)).any()
+    Y = np.zeros((len(X), 1))
+    assert not find_odd(moments_of(X, Y, offsets)).any()
+    assert not find_odd(moments_of(X[:, :0], Y, offsets)).any()
 
 
 def test_odd_sources_leave_where_the_others_do_better_without():
