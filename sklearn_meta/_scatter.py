@@ -17,6 +17,8 @@ kinds. Means do not count: sources may lie elsewhere and yet agree. Targets may 
 too; then sources that differ in their slopes by nature may seem odd.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import expit, gammaln
 
@@ -79,41 +81,67 @@ def find_odd(moments, targets=False):
     ndarray of bool of shape (n_sources,)
     """
     T, n = scatters(moments, targets)
-    if T.shape[1] == 0:  # no column varies
+    if not T.any():  # no column varies
         return np.zeros(len(n), dtype=bool)
-    mean = T / np.maximum(n, 1)[:, None, None] + FLOOR * np.eye(T.shape[1])
-    ends = (_em(T, n, mean, start, MAX_ITER) for start in _starts(T, n, mean))
+    p = T.shape[1]
+    mean = T / np.maximum(n, 1)[:, None, None] + FLOOR * np.eye(p)
+    axes = np.linalg.eigh(mean)[1]
+    round_ = np.trace(mean.mean(axis=0)) / p * np.eye(p)
+    apart = np.stack([log_evidence(T, n, round_, nu) for nu in NU], axis=1)
+    sources = _Sources(T, n, mean, axes, apart)
+    ends = (_em(sources, start, MAX_ITER) for start in _starts(sources))
     return max(ends, key=lambda end: end[0])[1] < 0.5
 
 
-def _starts(T, n, mean):
+@dataclass(frozen=True, eq=False)
+class _Sources:
+    """What EM knows of sources.
+
+    Parameters
+    ----------
+    T, mean, axes : ndarray of shape (n_sources, p, p)
+        Scatters, covariances, and the axes of these.
+    n : ndarray of shape (n_sources,)
+    apart : ndarray of shape (n_sources, n_nu)
+        Log-evidence of a stranger without axes.
+    """
+
+    T: np.ndarray
+    n: np.ndarray
+    mean: np.ndarray
+    axes: np.ndarray
+    apart: np.ndarray
+
+    def of(self, some):
+        return _Sources(*(part[some] for part in vars(self).values()))
+
+
+def _starts(sources):
     """Probabilities to start from: all sources, and the likeliest of several cores.
 
     A core are the sources nearest to one of them. The smaller it is, the purer it is where many are
     strangers; the larger, the more it knows. The likeliest after a few iterations is taken
     (Biernacki, Celeux, Govaert 2003).
     """
-    n_sources = len(n)
-    starts = [np.ones(n_sources)]
+    n_sources = len(sources.n)
     some = some_of(np.arange(n_sources))
-    cores = []
+    few, trials = sources.of(some), []
     for a in np.unique(np.linspace(0, len(some) - 1, MOST_CORES).astype(int)):
-        order = np.argsort(-log_evidence(T[some], n[some], mean[some[a]], START_NU), kind="stable")
-        cores += [np.isin(np.arange(len(some)), order[: int(c * len(some)) + 1]) for c in CORES]
-    trials = [_em(T[some], n[some], mean[some], core.astype(float), N_SHORT) for core in cores]
-    starts.append(np.zeros(n_sources))
-    starts[1][some] = max(trials, key=lambda end: end[0])[1]
-    return starts
+        order = np.argsort(-log_evidence(few.T, few.n, few.mean[a], START_NU), kind="stable")
+        for share in CORES:
+            core = np.isin(np.arange(len(some)), order[: int(share * len(some)) + 1])
+            trials.append(_em(few, core.astype(float), N_SHORT))
+    core = np.zeros(n_sources)
+    core[some] = max(trials, key=lambda end: end[0])[1]
+    return np.ones(n_sources), core
 
 
-def _em(T, n, mean, chance, max_iter):
+def _em(sources, chance, max_iter):
     """Log-likelihood of the sources, and the probability of each to be one of many."""
+    T, n, mean, axes = sources.T, sources.n, sources.mean, sources.axes
     n_sources, p = T.shape[:2]
     some = some_of(np.arange(n_sources))
-    plain = np.trace(mean.mean(axis=0)) / p * np.eye(p)
-    broad = np.stack([log_evidence(T[some], n[some], plain, nu) for nu in NU])
     near = START_NU
-    axes = np.linalg.eigh(mean)[1]
     cost = 0.25 * p * (p - 1) * np.log(np.maximum(n, 2))  # of p (p - 1) / 2 angles
     for step in range(max_iter):
         weight = chance * n / (n + near)
@@ -123,12 +151,12 @@ def _em(T, n, mean, chance, max_iter):
         if step < N_CHOICES:
             fits = np.stack([log_evidence(T[some], n[some], W[some], nu) for nu in NU])
             near = NU[int(np.argmax(fits @ chance[some]))]
-            far = NU[int(np.argmax(broad @ (1 - chance[some])))]
+            far = int(np.argmax((1 - chance[some]) @ sources.apart[some]))
         share = np.clip(chance.mean(), 0.5 / n_sources, 1 - 0.5 / n_sources)
         turned = (axes * np.linalg.eigvalsh(W)[:, None]) @ axes.swapaxes(1, 2)
         inside = log_evidence(T, n, W, near) + np.log(share)
         outside = log_evidence(T, n, turned, near) - cost
-        outside = np.logaddexp(outside, log_evidence(T, n, plain, far)) + np.log((1 - share) / 2)
+        outside = np.logaddexp(outside, sources.apart[:, far]) + np.log((1 - share) / 2)
         before, chance = chance, expit(inside - outside)
         if np.abs(chance - before).max() < 1e-2:
             break

@@ -105,7 +105,7 @@ class Groups:
                 log_chance[k] += own_evidence(*parts, self.penalty(k), *noise)[0]
         return softmax(log_chance)
 
-    def predict(self, X, Y, weight, query, strengths=(1.0,)):
+    def predict(self, X, Y, weight, query, strengths):
         """What a support and the groups say of other rows, for several multiples of ``P_k``:
         (n_strengths, n_query, n_outputs)."""
         chance = self.chances(X, Y, weight)

@@ -9,7 +9,6 @@ on the others.
 import numpy as np
 from scipy.stats import t as student_t
 
-from ._evidence import Moments
 from ._scatter import find_odd
 from ._source_groups import LEAST_SOURCES, cuts, whitened, with_labels
 from ._strangers import find_strangers
@@ -24,7 +23,7 @@ LEAST_GAIN = 0.05  # of groups in the squared error
 # which keeps sources that are easy to judge by.
 LEAST_GAINS = (0.01, LEAST_GAIN)
 SURE = 0.95  # probability, by Student's t, that they gain at all
-N_JUDGED = 1000  # draws of rows that judge strangers, of all sources together
+N_JUDGED = 1000  # draws of rows that judge, of all sources together
 
 
 def worth_grouping(X, Y, offsets, weight, n_groups, rng):
@@ -83,7 +82,7 @@ def _strangers(groups, space, data, rng):
     compared among the rest: the others must surely gain, and more than they have gained before.
     """
     rng = rng.spawn(1)[0]  # where there are no strangers, nothing else shall change
-    moments = Moments(groups.landmarks(data[0]), *data[1:])
+    moments = space[-1]
     noise, n_sources = groups.noise @ groups.shares, len(groups.labels)
     best, found = groups, None
     for targets in (True, False):
@@ -117,9 +116,10 @@ def _apart(groups, best, strange, space, data, rng):
     if min(strange.sum(), len(others)) < LEAST_SOURCES:
         return nothing
     apart = with_labels(space, strange.astype(np.intp))
+    groupings = (groups, apart) if best is groups else (groups, best, apart)
     # As logarithms: a noisy source shall not outvote the others.
-    *before, after = np.log(_judged((groups, best, apart), space, data, others, rng))
-    return apart, before[0] - after, before[1] - after
+    *before, after = np.log(_judged(groupings, space, data, others, rng))
+    return apart, before[0] - after, before[-1] - after
 
 
 def _judged(groupings, space, data, judges, rng):
@@ -150,8 +150,8 @@ def _few_row_errors(groupings, moments, data, judges, n_draws, rng):
         for _ in range(n_draws):
             rows = offsets[a] + rng.permutation(size)
             support, query = rows[:n], rows[n:]
+            few = X[support], Y[support], weight[support]
             for g, groups in enumerate(others):
-                few = X[support], Y[support], weight[support]
                 guess = groups.predict(*few, X[query], STRENGTHS)
                 errors[g, :, j] += np.mean((Y[query] - guess) ** 2, axis=(1, 2)) / n_draws
     errors = np.maximum(errors, max(1e-12 * errors.max(), 1e-300))

@@ -62,14 +62,15 @@ def test_scatters_are_covariances_and_weights_are_repetitions():
         assert_allclose(one, other)
 
 
+@pytest.mark.parametrize("targets", [False, True])
 @pytest.mark.parametrize("labels", [False, True])
-def test_shuffled_columns_are_odd_whatever_the_targets_say(labels):
+def test_shuffled_columns_are_odd_whatever_the_targets_say(labels, targets):
     X, offsets = correlated(20, 8)
     y = np.random.default_rng(1).standard_normal(len(X))
     Y = np.eye(2)[(y > 0).astype(int)] if labels else y[:, None]
-    assert_array_equal(find_odd(moments_of(X, Y, offsets)), np.arange(20) < 8)
+    assert_array_equal(find_odd(moments_of(X, Y, offsets), targets), np.arange(20) < 8)
     X, offsets = correlated(20, 0)
-    assert not find_odd(moments_of(X, Y, offsets)).any()
+    assert not find_odd(moments_of(X, Y, offsets), targets).any()
 
 
 def spoiled(sources):
@@ -111,13 +112,14 @@ def test_columns_that_are_constant_in_every_source():
     assert_array_equal(found[odd], varies[odd][:, 3:].any(axis=1))  # else constants changed places
 
 
+@pytest.mark.parametrize("targets", [False, True])
 @pytest.mark.parametrize("n_sources", [1, 2])
-def test_few_sources_and_constant_columns(n_sources):
+def test_few_sources_and_constant_columns(n_sources, targets):
     X, offsets = correlated(n_sources, 0)
     X[:, 0] = 1.0
     Y = np.zeros((len(X), 1))
-    assert not find_odd(moments_of(X, Y, offsets)).any()
-    assert not find_odd(moments_of(X[:, :0], Y, offsets)).any()
+    assert not find_odd(moments_of(X, Y, offsets), targets).any()
+    assert not find_odd(moments_of(X[:, :0], Y, offsets), targets).any()
 
 
 def test_odd_sources_leave_where_the_others_do_better_without():
