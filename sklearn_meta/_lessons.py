@@ -25,7 +25,7 @@ LEAST_SHARE = 0.1  # of the episodes, for each group
 LEAST_SOURCES = 4
 LEAST_QUERY = 3
 MOST_QUERY = 100
-MOST_REPEATS = {"closed form": 15, "linear": 2, "any": 1}  # of a source
+MOST_REPEATS = {"closed form": 6, "linear": 2, "any": 1}  # of a source
 N_FOLDS = 5
 MOST_BLIND = 1  # rows that hardly tell of which group a target is
 

@@ -74,16 +74,15 @@ def test_the_source_that_is_the_target_is_found(selection):
     assert_allclose(shares, 1)
 
 
-@pytest.mark.parametrize("covariance", [0.01, 1.0])
-def test_the_stack_is_no_worse_than_pooled_and_independent(covariance):
-    """Where tasks hardly differ, and where they do; the mean over three sets of them."""
-    errors = np.zeros((3, 3))
-    for seed in range(3):
-        sources, targets = sources_and_targets(20, 20, seed, covariance=covariance * np.eye(4))
-        for i, meta in enumerate((TransferMetaLearner(), Pooled(), Independent())):
-            meta.meta_fit(sources)
-            errors[i] += [error(meta, targets, n_shots) for n_shots in (5, 10, 20)]
-    assert (errors[0] < 1.03 * errors[1:].min(axis=0)).all()
+@pytest.mark.parametrize("n_shots", [5, 10, 20])
+def test_the_stack_is_no_worse_than_pooled_and_independent(n_shots):
+    for covariance in (0.01, 1.0):  # tasks that hardly differ, and that do
+        sources, targets = sources_and_targets(20, 20, covariance=covariance * np.eye(4))
+        errors = [
+            error(meta.meta_fit(sources), targets, n_shots)
+            for meta in (TransferMetaLearner(), Pooled(), Independent())
+        ]
+        assert errors[0] < 1.03 * min(errors[1:])
 
 
 def test_harmful_sources_do_not_harm():
@@ -172,7 +171,7 @@ def test_a_low_temperature_is_the_best_source():
     assert_allclose(model.predict(target.X), best.predict(target.X))
     flat = TransferMetaLearner(selection="weighted", temperature=1e9).meta_fit(sources)
     flat.adapt(target.X[:5], target.y[:5])
-    n_candidates = 12 + len(flat.meta_model_.sources.pools) + 1  # and the target alone
+    n_candidates = 12 + 1 + 1  # the sources, the pool of their one group, the target alone
     assert_allclose(flat.source_weights_, 1 / n_candidates, rtol=1e-3)
 
 
