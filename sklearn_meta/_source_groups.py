@@ -39,6 +39,7 @@ __all__ = [
 
 MOST_LANDMARKS = 30
 LEAST_SOURCES = 2  # of a group
+LEAST_VARIANCE = 1e-6  # of a group, by that of all sources
 MOST_CUTS = 20  # iterations of Lloyd
 
 
@@ -247,7 +248,8 @@ def _skill(moments, members):
     """Share of the variance of a source that the others of a group explain."""
     inside = np.isin(np.arange(len(moments.n)), members).astype(float)
     left, total = left_by_others(moments, inside)
-    return 1 - left[members].sum() / max(total[members].sum(), 1e-300)
+    floor = max(LEAST_VARIANCE * total.sum(), 1e-300)  # sources that do not vary show no skill
+    return 1 - (left[members].sum() + floor) / (total[members].sum() + floor)
 
 
 def _lloyd(moments, labels):

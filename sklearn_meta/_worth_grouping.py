@@ -22,6 +22,9 @@ LEAST_GAIN = 0.05  # of groups in the squared error
 # In its logarithm, of the others when strangers leave: those of the end of EM, and of its start,
 # which keeps sources that are easy to judge by.
 LEAST_GAINS = (0.01, LEAST_GAIN)
+# Strangers explain each other less than the others do, by this factor: those of another scatter,
+# and those of other slopes, who are explained less by choice.
+LEAST_RATIOS = (1, 2)
 SURE = 0.95  # probability, by Student's t, that they gain at all
 N_JUDGED = 1000  # draws of rows that judge, of all sources together
 
@@ -87,7 +90,7 @@ def _strangers(groups, space, data, rng):
     best, found = groups, None
     for targets in (True, False):
         odd = find_odd(moments, targets)
-        apart, gains, _ = _apart(groups, groups, odd, space, data, rng)
+        apart, gains, _ = _apart(groups, groups, odd, LEAST_RATIOS[0], space, data, rng)
         blind = not targets and odd.sum() <= n_sources / 2
         if gains.mean() > LEAST_GAINS[0] and (blind or _sure(gains)):
             best, found = apart, odd
@@ -99,9 +102,7 @@ def _strangers(groups, space, data, rng):
             strange[left[~mask]] = False
             if found is not None and (strange & ~found).sum() < LEAST_SOURCES:
                 continue  # a single one would not leave by itself either
-            apart, gains, more = _apart(groups, best, strange, space, data, rng)
-            if apart.skill[-1] > 0.5 * apart.skill[0]:
-                continue  # they agree among themselves
+            apart, gains, more = _apart(groups, best, strange, LEAST_RATIOS[1], space, data, rng)
             if _sure(gains) and more.mean() > least:
                 best, found = apart, strange
         if found is not None or not odd.any():
@@ -109,13 +110,18 @@ def _strangers(groups, space, data, rng):
     return found
 
 
-def _apart(groups, best, strange, space, data, rng):
-    """Strangers in a group of their own, and what each of the others gains over two groupings."""
+def _apart(groups, best, strange, least_ratio, space, data, rng):
+    """Strangers in a group of their own, and what each of the others gains over two groupings.
+
+    Nothing, unless the others explain each other, and so much better than strangers do.
+    """
     others = np.flatnonzero(~strange)
     nothing = best, np.zeros(2), np.zeros(2)
     if min(strange.sum(), len(others)) < LEAST_SOURCES:
         return nothing
     apart = with_labels(space, strange.astype(np.intp))
+    if apart.skill[0] <= least_ratio * max(apart.skill[1], 0):
+        return nothing
     groupings = (groups, apart) if best is groups else (groups, best, apart)
     # As logarithms: a noisy source shall not outvote the others.
     *before, after = np.log(_judged(groupings, space, data, others, rng))
