@@ -7,6 +7,7 @@ from scipy.stats import invwishart, wishart
 
 from sklearn_meta._evidence import Moments
 from sklearn_meta._scatter import find_odd, log_evidence, scatters
+from sklearn_meta._source_groups import whitened, with_labels
 from sklearn_meta._worth_grouping import worth_grouping
 
 N_FEATURES, N_ROWS = 5, 40
@@ -135,3 +136,33 @@ def test_odd_sources_leave_where_the_others_do_better_without():
     apart = groups.labels == groups.n_groups - 1
     assert apart.sum() >= 8  # some orders are harmless
     assert not apart[~odd].any()
+
+
+def test_odd_sources_stay_where_they_explain_each_other_better():
+    """Shops of two kinds: in the odd ones prices matter, in the others habits decide."""
+    rng = np.random.default_rng(0)
+    odd, slopes = np.arange(60) % 2 == 0, rng.standard_normal((6, 3))
+    rows, labels = [], []
+    for strange in odd:
+        base = rng.standard_normal((20, 2))
+        X = np.tile(base, (1, 3)) if strange else np.repeat(base, 3, axis=1)
+        X = X + 0.5 * rng.standard_normal(X.shape)
+        level, slope = (1.0, 2.0) if strange else (4.0, 0.3)
+        utility = level * rng.standard_normal(3) + slope * X @ slopes + rng.gumbel(size=(20, 3))
+        rows.append(X)
+        labels.append(utility.argmax(axis=1))
+    X, Y, offsets = np.concatenate(rows), np.eye(3)[np.concatenate(labels)], 20 * np.arange(61)
+    groups = worth_grouping(X, Y, offsets, np.ones(len(X)), 2, np.random.default_rng(0))
+    assert_array_equal(groups.labels, np.where(odd, 0, 1))
+    assert groups.shares[0] > 0.8
+
+
+def test_sources_that_do_not_vary_show_no_skill():
+    X, offsets = correlated(12, 0)
+    y = X @ [1.0, 3.0, 0.0, -2.0, 0.0] + np.random.default_rng(1).standard_normal(len(X))
+    constant = np.arange(12) < 4
+    y[np.repeat(constant, N_ROWS)] = 2.0
+    space = whitened(X, y[:, None], offsets, np.ones(len(X)))
+    skill = with_labels(space, constant.astype(int)).skill
+    assert skill[0] > 0.5
+    assert abs(skill[1]) < 0.02
