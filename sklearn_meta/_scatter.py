@@ -29,6 +29,7 @@ __all__ = ["find_odd", "log_evidence", "scatters"]
 NU = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0)
 FLOOR = 1e-3  # of a variance within sources, where that of all rows is 1
 START_NU = 4.0
+LEAST_CHANCE = 1e-6  # where but one is left, W is fitted to the others all the same
 CORES = (0.5, 0.25)  # shares of the sources
 MOST_CORES = 20  # of each size
 N_SHORT = 3  # iterations that choose a core
@@ -144,7 +145,7 @@ def _em(sources, chance, max_iter):
     near = START_NU
     cost = 0.25 * p * (p - 1) * np.log(np.maximum(n, 2))  # of p (p - 1) / 2 angles
     for step in range(max_iter):
-        weight = chance * n / (n + near)
+        weight = np.maximum(chance, LEAST_CHANCE) * n / (n + near)
         terms = weight[:, None, None] * mean
         left = np.maximum(weight.sum() - weight, 1e-300)[:, None, None]
         W = (terms.sum(axis=0) - terms) / left + FLOOR * np.eye(p)

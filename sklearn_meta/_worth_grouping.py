@@ -33,7 +33,8 @@ def worth_grouping(X, Y, offsets, weight, n_groups, rng):
     """The groups of sources, as many as lower the error on a source after a few of its rows.
 
     Strangers make a group of their own, the last one, where that lowers this error on the others by
-    more than chance would; then the others are cut anew.
+    more than chance would. Then the others are cut anew, in units of their own, in which those may
+    be seen who were hidden by the first: columns in other units make all else look alike.
 
     Parameters
     ----------
@@ -49,19 +50,21 @@ def worth_grouping(X, Y, offsets, weight, n_groups, rng):
     Groups
     """
     data = X, Y, offsets, weight
-    space = whitened(*data)
+    whole = space = whitened(*data)
     groups = _worth(space, data, n_groups, rng)
-    strange = _strangers(groups, space, data, rng)
-    if strange is None:
-        return groups
     sizes = np.diff(offsets)
-    rows = np.repeat(~strange, sizes)
-    bounds = np.append(0, np.cumsum(sizes[~strange]))
-    data = X[rows], Y[rows], bounds, weight[rows]
-    rest = _worth(whitened(*data), data, n_groups, rng)
-    labels = np.full(len(strange), rest.n_groups)
-    labels[~strange] = rest.labels
-    return with_labels(space, labels)
+    left = np.arange(len(sizes))
+    while (strange := _strangers(groups, space, data, rng)) is not None:
+        left = left[~strange]
+        rows = np.repeat(np.isin(np.arange(len(sizes)), left), sizes)
+        data = X[rows], Y[rows], np.append(0, np.cumsum(sizes[left])), weight[rows]
+        space = whitened(*data)
+        groups = _worth(space, data, n_groups, rng)
+    if len(left) == len(sizes):
+        return groups
+    labels = np.full(len(sizes), groups.n_groups)
+    labels[left] = groups.labels
+    return with_labels(whole, labels)
 
 
 def _worth(space, data, n_groups, rng):

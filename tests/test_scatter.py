@@ -166,3 +166,34 @@ def test_sources_that_do_not_vary_show_no_skill():
     skill = with_labels(space, constant.astype(int)).skill
     assert skill[0] > 0.5
     assert abs(skill[1]) < 0.02
+
+
+def test_strangers_hidden_by_others_are_found_after_them():
+    """Where thousands stand among small numbers, swaps of the small ones show only later."""
+    rng = np.random.default_rng(0)
+    place, unit = np.array([40.0, 1000.0, 0.5, 7.0]), np.array([10.0, 300.0, 0.5, 2.0])
+    large = ([1, 0, 2, 3], [0, 2, 1, 3], [3, 2, 0, 1], [2, 3, 1, 0], [1, 3, 2, 0])
+    small = ([3, 1, 2, 0], [2, 1, 0, 3], [0, 1, 3, 2], [3, 1, 0, 2], [2, 1, 3, 0])
+    strange = np.arange(40) < 20
+    rows, targets = [], []
+    for a in range(40):
+        Z = 0.3 * rng.standard_normal(4) + rng.standard_normal((30, 4))
+        slopes = [1.0, -0.7, 0.5, 0.3] + 0.2 * rng.standard_normal(4)
+        order = (large[a % 5] if a < 10 else small[a % 5]) if strange[a] else [0, 1, 2, 3]
+        rows.append((place + unit * Z)[:, order])
+        targets.append(rng.standard_normal() + Z @ slopes + 0.5 * rng.standard_normal(30))
+    X, Y, offsets = np.concatenate(rows), np.concatenate(targets)[:, None], 30 * np.arange(41)
+    groups = worth_grouping(X, Y, offsets, np.ones(len(X)), 2, np.random.default_rng(0))
+    assert_array_equal(groups.labels == groups.n_groups - 1, strange)
+
+
+@pytest.mark.parametrize("seed", [0, 4, 31, 35])
+def test_em_that_leaves_but_one_source(seed):
+    """Columns that are mostly 0 may make every source odd."""
+    rng = np.random.default_rng(seed)
+    n_sources, p, n = rng.integers(3, 12), rng.integers(3, 13), rng.integers(6, 25)
+    X = rng.standard_normal((n_sources * n, p))
+    X = X * (rng.random(X.shape) < rng.uniform(0.05, 0.5))
+    moments = moments_of(X, rng.standard_normal((len(X), 1)), n * np.arange(n_sources + 1))
+    with np.errstate(invalid="raise", over="raise"):
+        assert find_odd(moments, targets=bool(seed % 2)).shape == (n_sources,)
