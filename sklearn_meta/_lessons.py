@@ -38,8 +38,9 @@ class Lesson:
     ----------
     n_rows : int
     v0 : ndarray of shape (n_groups, n_candidates)
-    factor : ndarray of shape (n_candidates, n_candidates), or None
-        ``|factor @ (v - v0)|²`` is the mean squared change of a prediction (squared loss).
+    moments : ndarray of shape (n_groups, n_candidates, n_candidates), or None
+        ``(v - v0) @ moments[k] @ (v - v0)`` is the mean squared change of a prediction in group k
+        (squared loss).
     strength : float
         In rows; infinite where the support is not to be asked.
     loss : float
@@ -48,7 +49,7 @@ class Lesson:
 
     n_rows: int
     v0: np.ndarray
-    factor: object
+    moments: object
     strength: float
     loss: float = np.nan
 
@@ -88,7 +89,7 @@ def lesson_for(lessons, n_rows):
     strength = near.strength
     if n_rows > 2 * max(lessons[-1].n_rows, 1):  # far beyond what was tried: let the rows speak
         strength = min(strength, STRENGTHS[1])
-    return Lesson(n_rows, (1 - share) * low.v0 + share * high.v0, near.factor, strength)
+    return Lesson(n_rows, (1 - share) * low.v0 + share * high.v0, near.moments, strength)
 
 
 def stack_weights(lesson, found, target, loss):
@@ -99,9 +100,10 @@ def stack_weights(lesson, found, target, loss):
         return v0
     if loss.quadratic:
         root = np.sqrt(target.weight)
-        factor = lesson.factor
-        if factor is None:
+        if lesson.moments is None:
             factor = np.sqrt(loss.scale) * np.eye(len(v0))
+        else:
+            factor = _factor(np.tensordot(found.chance, lesson.moments, axes=1))
         F = found.left_out[:, :, 0].T * root[:, None]
         return squared_stack(F, target.Y[:, 0] * root, v0, factor, lesson.strength)
     return loss_stack(found.left_out, target.Y, target.weight, loss, v0, lesson.strength)
@@ -189,15 +191,16 @@ def _episode(bank, others, sources, a, row, n, settings):
 def _lesson(n, episodes, sources, strengths):
     likely, safe = _likely_and_safe(n, episodes, sources)
     v0 = _best_weights(n, episodes, sources, likely, safe)
-    factor = None
+    moments = None
     if sources.loss.quadratic:
-        factor = _factor(_stacked(episodes), len(episodes))
+        members = _members(episodes, sources.groups.n_groups)
+        moments = np.stack([_moment([episodes[i] for i in own]) for own in members])
     found = []
     for strength in strengths:
-        lesson = Lesson(n, v0, factor, strength)
+        lesson = Lesson(n, v0, moments, strength)
         values = [_value(lesson, e, sources.loss) for e in episodes]
         value = np.average(values, weights=likely)
-        found.append(Lesson(n, v0, factor, strength, float(value)))
+        found.append(Lesson(n, v0, moments, strength, float(value)))
     return min(found, key=lambda lesson: lesson.loss)
 
 
@@ -215,9 +218,22 @@ def _root(e):
     return np.sqrt(e.query.weight / max(e.query.weight.sum(), 1e-300))
 
 
-def _factor(F, n_episodes):
+def _members(episodes, n_groups):
+    """The episodes of every group; all of them where it has none."""
+    labels = np.array([e.group for e in episodes])
+    own = [np.flatnonzero(labels == k) for k in range(n_groups)]
+    return [some if len(some) else np.arange(len(labels)) for some in own]
+
+
+def _moment(episodes, used=slice(None)):
+    """Mean products of the predictions of some candidates, around the mean of all of these."""
+    F = _stacked(episodes)[:, used]
     deviation = F - F.mean(axis=1, keepdims=True)
-    moment = deviation.T @ deviation / n_episodes
+    return deviation.T @ deviation / len(episodes)
+
+
+def _factor(moment):
+    """A factor R with ``R'R`` the moment, nearly."""
     ridge = 1e-9 * np.trace(moment) + 1e-300
     return np.linalg.cholesky(moment + ridge * np.eye(len(moment))).T
 
@@ -278,20 +294,18 @@ def _best_weights(n, episodes, sources, likely, safe):
         chance, likely = np.eye(n_groups)[labels], np.ones(len(labels))
     chance = np.repeat(chance, counts, axis=0)
     likely_row = np.repeat(likely, counts)
-    strengths, members = np.empty(n_groups), []
-    for k in range(n_groups):
-        own = np.flatnonzero(labels == k)
-        members.append(own if len(own) else np.arange(len(labels)))
-        repeats = len(members[k]) / len({episodes[i].source for i in members[k]})
-        strength = SHRINKAGE * repeats if n else max(SHRINKAGE, len(members[k]))
-        strengths[k] = strength * likely[members[k]].mean()
+    strengths, members = np.empty(n_groups), _members(episodes, n_groups)
+    for k, own in enumerate(members):
+        repeats = len(own) / len({episodes[i].source for i in own})
+        strength = SHRINKAGE * repeats if n else max(SHRINKAGE, len(own))
+        strengths[k] = strength * likely[own].mean()
     if loss.quadratic:
         y = np.concatenate([e.query.Y[:, 0] * _root(e) for e in episodes])
         R = (_stacked(episodes) - y[:, None]) * np.sqrt(likely_row)[:, None]
         A = [chance[:, block] * R[:, place]]
         for k, own in enumerate(members):
-            F = _stacked([episodes[i] for i in own])[:, used[k]]
-            factor = np.sqrt(strengths[k]) * _factor(F, len(own))
+            moment = _moment([episodes[i] for i in own], used[k])
+            factor = np.sqrt(strengths[k]) * _factor(moment)
             A.append(np.zeros((len(factor), len(block))))
             A[-1][:, block == k] = factor - (factor @ safe[k, used[k]])[:, None]
         v = least_mixture(np.concatenate(A), block)
