@@ -97,6 +97,23 @@ def test_harmful_sources_do_not_harm():
     assert harmed.source_weights_[:20].sum() < 0.01
 
 
+def test_negated_sources_far_away_do_not_bind_the_stack():
+    """What candidates differ by where the targets lie is nothing beside what they do over there."""
+    order, ratios = np.random.default_rng(0).permutation(9), []
+    for seed in range(3):
+        rng, tasks = np.random.default_rng(seed), []
+        for _ in range(36):
+            x = np.linspace(-1, 1, 9)
+            level, slope, bend = [150, 6.5, 0] + rng.standard_normal(3) * [8, 1.7, 0.6]
+            y = level + slope * x + bend * x**2 + 0.6 * rng.standard_normal(9)
+            tasks.append(Task(x[order, None], y[order]))
+        sources, targets = tasks[:16], tasks[16:]
+        clean = TransferMetaLearner().meta_fit(sources[8:])
+        harmed = TransferMetaLearner().meta_fit(negated(sources, 8))
+        ratios.append(error(harmed, targets, 5) / error(clean, targets, 5))
+    assert np.mean(ratios) < 1.1
+
+
 def test_sources_with_shuffled_columns_are_set_apart():
     mean, covariance = [1, 4, -2, 1, 3, -1], 0.1 * np.eye(6)
     sources, targets = sources_and_targets(30, 20, n_features=5, mean=mean, covariance=covariance)
