@@ -19,7 +19,8 @@ Protocol:
    the targets of every method.
 4. With `--harm`, half of the sources, drawn with seed 0, get their targets negated (classes
    reversed) or the columns of their rows shuffled, each source in its own way; the reference is
-   the run without these sources ("dropped").
+   the run without these sources ("dropped"). With `--told`, the learner need not find out which
+   sources these are: they are a group of their own.
 5. With `--speed`, 300 sources of 50 rows and 10 columns (regression, and classification), and 1,000
    sources of 1,000 rows: seconds to meta-train, median milliseconds to adapt to 10 rows, both of
    processor time.
@@ -29,6 +30,7 @@ import argparse
 import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -38,7 +40,9 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_squared_error
 from tables import SPEC, episode, make_split
 
+import sklearn_meta._sources
 from sklearn_meta import Independent, Pooled, Task, TransferMetaLearner
+from sklearn_meta._source_groups import whitened, with_labels
 from sklearn_meta.datasets import make_linear_tasks
 
 PEERS = Path(__file__).with_name("peer_results.csv")
@@ -46,10 +50,23 @@ REGULAR = ["adapt_RegularTransferLR", "adapt_RegularTransferLC"]
 HARM = ("negated", "permuted")
 
 
+def harmful(n_sources, rng):
+    """Which half of the sources is spoiled."""
+    return set(rng.permutation(n_sources)[: n_sources // 2].tolist())
+
+
+def told(X, Y, offsets, weight, n_groups, rng):
+    """The groups of sources as they are, instead of those found."""
+    n_sources = len(offsets) - 1
+    bad = harmful(n_sources, np.random.default_rng(0))
+    labels = np.array([int(t in bad) for t in range(n_sources)])
+    return with_labels(whitened(X, Y, offsets, weight), labels)
+
+
 def harmed(tasks, how):
     """The sources with half of them spoiled, or left out."""
     rng = np.random.default_rng(0)
-    bad = set(rng.permutation(len(tasks))[: len(tasks) // 2].tolist())
+    bad = harmful(len(tasks), rng)
     greatest = max(task.y.max() for task in tasks)
     out = []
     for t, task in enumerate(tasks):
@@ -102,7 +119,11 @@ def run(name, seed, args, harm=None):
     rows = []
     for method, meta in methods.items():
         start = time.perf_counter()
-        meta.meta_fit(sources)
+        if args.told and harm in HARM:
+            with mock.patch.object(sklearn_meta._sources, "worth_grouping", told):
+                meta.meta_fit(sources)
+        else:
+            meta.meta_fit(sources)
         fitted = time.perf_counter() - start
         start = time.perf_counter()
         scores = few_shot_errors(meta, tasks, kind)
@@ -191,6 +212,7 @@ def main():
     parser.add_argument(
         "--harm", nargs="+", choices=HARM, default=[], help="spoil half the sources"
     )
+    parser.add_argument("--told", action="store_true", help="which half that is")
     parser.add_argument("--speed", action="store_true", help="only time generated sources")
     parser.add_argument("--most-targets", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=-1, help="processes, each with one thread")
