@@ -19,9 +19,11 @@ MOST_JUDGED = 200  # sources that judge whether groups help
 FEW_ROWS = 5  # of each, that say which group it is
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # multiples of a prior
 LEAST_GAIN = 0.05  # of groups in the squared error
+SMALL_GAIN = 0.01  # of groups that contradict each other
+MOST_TOGETHER = 0.5  # of what such groups explain, that they explain together
 # In its logarithm, of the others when strangers leave: those of the end of EM, and of its start,
 # which keeps sources that are easy to judge by.
-LEAST_GAINS = (0.01, LEAST_GAIN)
+LEAST_GAINS = (SMALL_GAIN, LEAST_GAIN)
 # Strangers explain each other less than the others do, by this factor: those of another scatter,
 # and those of other slopes, who are explained less by choice.
 LEAST_RATIOS = (1, 2)
@@ -68,14 +70,20 @@ def worth_grouping(X, Y, offsets, weight, n_groups, rng):
 
 
 def _worth(space, data, n_groups, rng):
-    """As many groups as surely lower the error on all sources, and explain more of each other."""
+    """As many groups as surely lower the error on all sources, and explain more of each other.
+
+    A small gain is enough where groups contradict each other: together they explain less than half
+    of what they do apart. Where little can be explained, there is little to gain.
+    """
     best, *finer = cuts(space, n_groups)
     everyone = np.arange(len(best.labels))
     for groups in finer:
-        if groups.skill[groups.labels].mean() <= best.skill[best.labels].mean():
+        together, apart = (g.skill[g.labels].mean() for g in (best, groups))
+        if apart <= together:
             continue
+        least = LEAST_GAIN if together > MOST_TOGETHER * apart else SMALL_GAIN
         before, after = _judged((best, groups), space, data, everyone, rng)
-        if after.sum() < (1 - LEAST_GAIN) * before.sum() and _sure(np.log(before / after)):
+        if after.sum() < (1 - least) * before.sum() and _sure(np.log(before / after)):
             best = groups
     return best
 
@@ -95,7 +103,7 @@ def _strangers(groups, space, data, rng):
         odd = find_odd(moments, targets)
         apart, gains, _ = _apart(groups, groups, odd, LEAST_RATIOS[0], space, data, rng)
         blind = not targets and odd.sum() <= n_sources / 2
-        if gains.mean() > LEAST_GAINS[0] and (blind or _sure(gains)):
+        if gains.mean() > SMALL_GAIN and (blind or _sure(gains)):
             best, found = apart, odd
             break
     for left in (np.flatnonzero(~odd), np.arange(n_sources)):

@@ -197,3 +197,18 @@ def test_em_that_leaves_but_one_source(seed):
     moments = moments_of(X, rng.standard_normal((len(X), 1)), n * np.arange(n_sources + 1))
     with np.errstate(invalid="raise", over="raise"):
         assert find_odd(moments, targets=bool(seed % 2)).shape == (n_sources,)
+
+
+@pytest.mark.parametrize("contradict", [False, True])
+def test_groups_that_contradict_each_other_where_little_can_be_explained(contradict):
+    rng = np.random.default_rng(0)
+    swapped = np.arange(30) % 2 == 0
+    X = rng.standard_normal((30 * 80, 2))
+    y = X @ [0.25, -0.25] + rng.standard_normal(len(X))
+    if contradict:
+        y = np.where(np.repeat(swapped, 80), -y, y)
+    offsets = 80 * np.arange(31)
+    groups = worth_grouping(X, y[:, None], offsets, np.ones(len(X)), 2, np.random.default_rng(0))
+    assert groups.n_groups == 1 + contradict
+    if contradict:
+        assert np.mean(groups.labels == swapped) in (0, 1)
