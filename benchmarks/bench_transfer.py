@@ -1,7 +1,7 @@
 """Transfer from many sources to one small target, on eight real tables, against ADAPT.
 
     python benchmarks/bench_transfer.py
-    python benchmarks/bench_transfer.py --tables exam oxboys --seeds 0 1 --adapt --most-targets 10
+    python benchmarks/bench_transfer.py --adapt TrAdaBoostR2 --tables exam oxboys
     python benchmarks/bench_transfer.py --harm negated permuted
     python benchmarks/bench_transfer.py --speed
 
@@ -14,9 +14,9 @@ Protocol:
    `regular` is ADAPT's RegularTransferLR or RegularTransferLC as `peer_results.csv` has it, which
    was measured once on the same splits, with all five seeds.
 3. With `--adapt` and the package `adapt` installed (it needs TensorFlow to be imported),
-   TrAdaBoostR2 and TwoStageTrAdaBoostR2 are fitted on all source rows and the support of one target
+   TrAdaBoostR2 or TwoStageTrAdaBoostR2 are fitted on all source rows and the support of one target
    at a time, 10 boosting rounds, in regression; their time is per target. `--most-targets` limits
-   the targets of every method.
+   the targets of every method: the second may need 16 s for one.
 4. With `--harm`, half of the sources, drawn with seed 0, get their targets negated (classes
    reversed) or the columns of their rows shuffled, each source in its own way; the reference is
    the run without these sources ("dropped"). With `--told`, the learner need not find out which
@@ -48,6 +48,7 @@ from sklearn_meta.datasets import make_linear_tasks
 PEERS = Path(__file__).with_name("peer_results.csv")
 REGULAR = ["adapt_RegularTransferLR", "adapt_RegularTransferLC"]
 HARM = ("negated", "permuted")
+ADAPT = ("TrAdaBoostR2", "TwoStageTrAdaBoostR2")
 
 
 def harmful(n_sources, rng):
@@ -81,14 +82,15 @@ def harmed(tasks, how):
     return out
 
 
-def adapt_errors(tasks, sources, shots):
+def adapt_errors(tasks, sources, shots, names):
     """Mean errors and seconds per target of ADAPT's boosting methods."""
-    from adapt.instance_based import TrAdaBoostR2, TwoStageTrAdaBoostR2
+    import adapt.instance_based
 
     X = np.concatenate([task.X for task in sources])
     y = np.concatenate([task.y for task in sources])
     rows = []
-    for kind in (TrAdaBoostR2, TwoStageTrAdaBoostR2):
+    for name in names:
+        kind = getattr(adapt.instance_based, name)
         for k in shots:
             errors, seconds = [], []
             for task in tasks:
@@ -102,7 +104,7 @@ def adapt_errors(tasks, sources, shots):
                 seconds.append(time.perf_counter() - start)
                 errors.append(mean_squared_error(query.y, np.ravel(model.predict(query.X))))
             if errors:
-                rows.append((kind.__name__, k, np.mean(errors), np.mean(seconds)))
+                rows.append((name, k, np.mean(errors), np.mean(seconds)))
     return rows
 
 
@@ -132,7 +134,7 @@ def run(name, seed, args, harm=None):
         rows += [(method, k, score, seconds, fitted) for k, score in scores.items()]
     if args.adapt and kind == "regression" and harm is None:
         shots = [k for k in (5, 10) if k in scores]
-        rows += [(*row, 0.0) for row in adapt_errors(tasks, sources, shots)]
+        rows += [(*row, 0.0) for row in adapt_errors(tasks, sources, shots, args.adapt)]
     return [(name, seed, harm or "clean", *row) for row in rows]
 
 
@@ -163,7 +165,7 @@ def report(results):
             f"meta-train {own['fit_seconds'].mean():.1f} s, "
             f"adapt {1e3 * own['seconds'].mean():.1f} ms"
         )
-        for method in ("TrAdaBoostR2", "TwoStageTrAdaBoostR2"):
+        for method in ADAPT:
             part = clean[(clean["table"] == name) & (clean["method"] == method)]
             if len(part):
                 print(f"{method}: {1e3 * part['seconds'].mean():.0f} ms for each target")
@@ -208,7 +210,9 @@ def main():
     )
     parser.add_argument("--tables", nargs="+", choices=SPEC, default=list(SPEC), metavar="TABLE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--adapt", action="store_true", help="run ADAPT's boosting methods, too")
+    parser.add_argument(
+        "--adapt", nargs="+", choices=ADAPT, default=[], help="run ADAPT's boosting methods, too"
+    )
     parser.add_argument(
         "--harm", nargs="+", choices=HARM, default=[], help="spoil half the sources"
     )
