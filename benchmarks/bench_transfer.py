@@ -27,6 +27,7 @@ Protocol:
 """
 
 import argparse
+import contextlib
 import time
 import warnings
 from pathlib import Path
@@ -118,13 +119,13 @@ def run(name, seed, args, harm=None):
     methods = {"transfer": TransferMetaLearner(LINEAR[kind], random_state=0)}
     if harm is None:
         methods |= {"pooled": Pooled(LINEAR[kind]), "independent": Independent(LINEAR[kind])}
+    grouping = contextlib.nullcontext()
+    if args.told and harm in HARM:
+        grouping = mock.patch.object(sklearn_meta._sources, "worth_grouping", told)
     rows = []
     for method, meta in methods.items():
         start = time.perf_counter()
-        if args.told and harm in HARM:
-            with mock.patch.object(sklearn_meta._sources, "worth_grouping", told):
-                meta.meta_fit(sources)
-        else:
+        with grouping:
             meta.meta_fit(sources)
         fitted = time.perf_counter() - start
         start = time.perf_counter()
@@ -216,7 +217,7 @@ def main():
     parser.add_argument(
         "--harm", nargs="+", choices=HARM, default=[], help="spoil half the sources"
     )
-    parser.add_argument("--told", action="store_true", help="which half that is")
+    parser.add_argument("--told", action="store_true", help="with --harm: say which half")
     parser.add_argument("--speed", action="store_true", help="only time generated sources")
     parser.add_argument("--most-targets", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=-1, help="processes, each with one thread")

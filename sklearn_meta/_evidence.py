@@ -28,6 +28,7 @@ from scipy.special import gammaln
 
 __all__ = [
     "GRID",
+    "LEAST_CHANCE",
     "NEVER",
     "NU",
     "Moments",
@@ -47,6 +48,7 @@ GRID = tuple((kappa, m) for kappa in KAPPA for m in M)
 NU = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1e6)  # to one noise for all
 MOST_STEPS = 100
 MOST_SOURCES = 200  # that choose from the grid
+LEAST_CHANCE = 1e-6  # in EM: where but one source is left, the others judge it all the same
 
 
 class Moments:

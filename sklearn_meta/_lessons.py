@@ -38,9 +38,9 @@ class Lesson:
     ----------
     n_rows : int
     v0 : ndarray of shape (n_groups, n_candidates)
-    moments : ndarray of shape (n_groups, n_candidates, n_candidates), or None
-        ``(v - v0) @ moments[k] @ (v - v0)`` is the mean squared change of a prediction in group k
-        (squared loss).
+    factors : ndarray of shape (n_groups, n_candidates, n_candidates), or None
+        ``|factors[k] @ (v - v0)|²`` is the mean squared change of a prediction in group k (squared
+        loss).
     strength : float
         In rows; infinite where the support is not to be asked.
     loss : float
@@ -49,7 +49,7 @@ class Lesson:
 
     n_rows: int
     v0: np.ndarray
-    moments: object
+    factors: object
     strength: float
     loss: float = np.nan
 
@@ -89,7 +89,7 @@ def lesson_for(lessons, n_rows):
     strength = near.strength
     if n_rows > 2 * max(lessons[-1].n_rows, 1):  # far beyond what was tried: let the rows speak
         strength = min(strength, STRENGTHS[1])
-    return Lesson(n_rows, (1 - share) * low.v0 + share * high.v0, near.moments, strength)
+    return Lesson(n_rows, (1 - share) * low.v0 + share * high.v0, near.factors, strength)
 
 
 def stack_weights(lesson, found, target, loss):
@@ -100,10 +100,10 @@ def stack_weights(lesson, found, target, loss):
         return v0
     if loss.quadratic:
         root = np.sqrt(target.weight)
-        if lesson.moments is None:
+        if lesson.factors is None:
             factor = np.sqrt(loss.scale) * np.eye(len(v0))
         else:
-            factor = _factor(np.tensordot(found.chance, lesson.moments, axes=1))
+            factor = np.concatenate(np.sqrt(found.chance)[:, None, None] * lesson.factors)
         F = found.left_out[:, :, 0].T * root[:, None]
         return squared_stack(F, target.Y[:, 0] * root, v0, factor, lesson.strength)
     return loss_stack(found.left_out, target.Y, target.weight, loss, v0, lesson.strength)
@@ -191,16 +191,16 @@ def _episode(bank, others, sources, a, row, n, settings):
 def _lesson(n, episodes, sources, strengths):
     likely, safe = _likely_and_safe(n, episodes, sources)
     v0 = _best_weights(n, episodes, sources, likely, safe)
-    moments = None
+    factors = None
     if sources.loss.quadratic:
         members = _members(episodes, sources.groups.n_groups)
-        moments = np.stack([_moment([episodes[i] for i in own]) for own in members])
+        factors = np.stack([_factor([episodes[i] for i in own]) for own in members])
     found = []
     for strength in strengths:
-        lesson = Lesson(n, v0, moments, strength)
+        lesson = Lesson(n, v0, factors, strength)
         values = [_value(lesson, e, sources.loss) for e in episodes]
         value = np.average(values, weights=likely)
-        found.append(Lesson(n, v0, moments, strength, float(value)))
+        found.append(Lesson(n, v0, factors, strength, float(value)))
     return min(found, key=lambda lesson: lesson.loss)
 
 
@@ -225,15 +225,12 @@ def _members(episodes, n_groups):
     return [some if len(some) else np.arange(len(labels)) for some in own]
 
 
-def _moment(episodes, used=slice(None)):
-    """Mean products of the predictions of some candidates, around the mean of all of these."""
+def _factor(episodes, used=slice(None)):
+    """``|factor @ u|²`` is the mean squared change of a prediction by changes u of the weights of
+    some candidates that sum to 0."""
     F = _stacked(episodes)[:, used]
     deviation = F - F.mean(axis=1, keepdims=True)
-    return deviation.T @ deviation / len(episodes)
-
-
-def _factor(moment):
-    """A factor R with ``R'R`` the moment, nearly."""
+    moment = deviation.T @ deviation / len(episodes)
     ridge = 1e-9 * np.trace(moment) + 1e-300
     return np.linalg.cholesky(moment + ridge * np.eye(len(moment))).T
 
@@ -304,8 +301,7 @@ def _best_weights(n, episodes, sources, likely, safe):
         R = (_stacked(episodes) - y[:, None]) * np.sqrt(likely_row)[:, None]
         A = [chance[:, block] * R[:, place]]
         for k, own in enumerate(members):
-            moment = _moment([episodes[i] for i in own], used[k])
-            factor = np.sqrt(strengths[k]) * _factor(moment)
+            factor = np.sqrt(strengths[k]) * _factor([episodes[i] for i in own], used[k])
             A.append(np.zeros((len(factor), len(block))))
             A[-1][:, block == k] = factor - (factor @ safe[k, used[k]])[:, None]
         v = least_mixture(np.concatenate(A), block)

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, gammaln
 
-from ._evidence import some_of
+from ._evidence import LEAST_CHANCE, some_of
 
 __all__ = ["find_odd", "log_evidence", "scatters"]
 
 NU = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0)
 FLOOR = 1e-3  # of a variance within sources, where that of all rows is 1
 START_NU = 4.0
-LEAST_CHANCE = 1e-6  # where but one is left, W is fitted to the others all the same
 CORES = (0.5, 0.25)  # shares of the sources
 MOST_CORES = 20  # of each size
 N_SHORT = 3  # iterations that choose a core

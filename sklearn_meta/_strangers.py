@@ -17,7 +17,7 @@ broad, too, and the start may tell strangers better than the end: both are worth
 import numpy as np
 from scipy.special import expit
 
-from ._evidence import GRID, NEVER, penalty_of, quadratic_parts, some_of, student
+from ._evidence import GRID, LEAST_CHANCE, NEVER, penalty_of, quadratic_parts, some_of, student
 
 __all__ = ["find_strangers", "left_by_others"]
 
@@ -104,7 +104,7 @@ def _centres(moments, chance, noise, penalty):
     """Means of the models, one without each source: (n_sources, n_landmarks, n_outputs)."""
     P = np.diag(penalty)
     shrink = np.linalg.solve(moments.G + P, np.broadcast_to(P, moments.G.shape))
-    weight = (np.maximum(chance, 1e-6) / noise)[:, None, None]
+    weight = (np.maximum(chance, LEAST_CHANCE) / noise)[:, None, None]
     A = weight * (moments.G @ shrink)
     b = weight * (shrink.swapaxes(1, 2) @ moments.C)
     total = A.sum(axis=0)

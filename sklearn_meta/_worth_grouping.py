@@ -26,7 +26,7 @@ MOST_TOGETHER = 0.5  # of what such groups explain, that they explain together
 LEAST_GAINS = (SMALL_GAIN, LEAST_GAIN)
 # Strangers explain each other less than the others do, by this factor: those of another scatter,
 # and those of other slopes, who are explained less by choice.
-LEAST_RATIOS = (1, 2)
+ODD_RATIO, SLOPES_RATIO = 1, 2
 SURE = 0.95  # probability, by Student's t, that they gain at all
 N_JUDGED = 1000  # draws of rows that judge, of all sources together
 
@@ -55,14 +55,14 @@ def worth_grouping(X, Y, offsets, weight, n_groups, rng):
     whole = space = whitened(*data)
     groups = _worth(space, data, n_groups, rng)
     sizes = np.diff(offsets)
-    left = np.arange(len(sizes))
+    left = np.ones(len(sizes), dtype=bool)
     while (strange := _strangers(groups, space, data, rng)) is not None:
-        left = left[~strange]
-        rows = np.repeat(np.isin(np.arange(len(sizes)), left), sizes)
+        left[left] = ~strange
+        rows = np.repeat(left, sizes)
         data = X[rows], Y[rows], np.append(0, np.cumsum(sizes[left])), weight[rows]
         space = whitened(*data)
         groups = _worth(space, data, n_groups, rng)
-    if len(left) == len(sizes):
+    if left.all():
         return groups
     labels = np.full(len(sizes), groups.n_groups)
     labels[left] = groups.labels
@@ -101,7 +101,7 @@ def _strangers(groups, space, data, rng):
     best, found = groups, None
     for targets in (True, False):
         odd = find_odd(moments, targets)
-        apart, gains, _ = _apart(groups, groups, odd, LEAST_RATIOS[0], space, data, rng)
+        apart, gains, _ = _apart(groups, groups, odd, ODD_RATIO, space, data, rng)
         blind = not targets and odd.sum() <= n_sources / 2
         if gains.mean() > SMALL_GAIN and (blind or _sure(gains)):
             best, found = apart, odd
@@ -113,7 +113,7 @@ def _strangers(groups, space, data, rng):
             strange[left[~mask]] = False
             if found is not None and (strange & ~found).sum() < LEAST_SOURCES:
                 continue  # a single one would not leave by itself either
-            apart, gains, more = _apart(groups, best, strange, LEAST_RATIOS[1], space, data, rng)
+            apart, gains, more = _apart(groups, best, strange, SLOPES_RATIO, space, data, rng)
             if _sure(gains) and more.mean() > least:
                 best, found = apart, strange
         if found is not None or not odd.any():

@@ -208,6 +208,7 @@ def test_a_stronger_prior_moves_less():
     groups = replace(groups, kappa=np.ones(1))
     support = X[:5], Y[:5] + 30.0, weight[:5]
     weak, strong = groups.predict(*support, X[5:20], (1.0, 1e9))
+    assert_allclose(weak, groups.predict(*support, X[5:20], (1.0,))[0])
     assert_allclose(strong, groups.landmarks(X[5:20]) @ groups.coef[0], rtol=1e-4)
     assert np.mean(weak - strong) > 10
 
