@@ -45,10 +45,10 @@ import numpy as np
 import sinusoid
 
 from sklearn_meta import FOMAML, MAML, MetaSGD
-from sklearn_meta._gradient import meta_gradient
-from sklearn_meta._network import Batch, Network
-from sklearn_meta.learners._losses import Squared
-from sklearn_meta.optimizers import adam
+from sklearn_meta.kernels.gradient import meta_gradient
+from sklearn_meta.kernels.losses import Squared
+from sklearn_meta.kernels.network import Batch, Network
+from sklearn_meta.kernels.optimizers import adam
 
 CASES = {"FOMAML, 1 step": (1, False), "MAML, 1 step": (1, True)}
 CASES |= {"FOMAML, 5 steps": (5, False), "MAML, 5 steps": (5, True)}

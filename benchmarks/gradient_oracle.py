@@ -20,8 +20,8 @@ from sklearn.linear_model import (
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.svm import LinearSVC
 
-from sklearn_meta._gradient import Penalty, implicit_meta_gradient, meta_gradient, proximal
-from sklearn_meta._network import Batch
+from sklearn_meta.kernels.gradient import Penalty, implicit_meta_gradient, meta_gradient, proximal
+from sklearn_meta.kernels.network import Batch
 from sklearn_meta.learners import make_learner
 
 jax.config.update("jax_enable_x64", True)

@@ -5,8 +5,13 @@ from .baselines import Independent, Pooled
 from .batch import BatchMetaLearner
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
-from .importance import descriptor_importance
-from .inspection import AdaptationCurveDisplay, MetaLossDisplay, TaskMapDisplay, TransferDisplay
+from .inspection import (
+    AdaptationCurveDisplay,
+    MetaLossDisplay,
+    TaskMapDisplay,
+    TransferDisplay,
+    descriptor_importance,
+)
 from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .model_selection import cross_validate_tasks, few_shot_scorer
 from .reptile import Reptile

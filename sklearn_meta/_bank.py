@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
-from ._sklearn import n_rows_of, safe_indexing
 from ._transfer import deal_folds
-from ._validation import concat_rows
-from .learners import BlackBoxLearner, LinearLearner, Scaling
+from .kernels.scaling import Scaling
+from .learners import BlackBoxLearner, LinearLearner
 from .learners.blend import LEAST_PROBABILITY, ClasswiseClassifier, blend, raw_scores
-from .tasks import TaskTable
+from .tasks.rows import n_rows_of, safe_indexing
+from .tasks.table import TaskTable
+from .tasks.validation import concat_rows
 
 __all__ = ["Bank", "Rows"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from ._validation import column_names, plain, task_label, with_address
+from .tasks.validation import column_names, plain, task_label, with_address
 
 __all__ = [
     "View",

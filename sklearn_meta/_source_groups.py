@@ -25,7 +25,7 @@ from ._evidence import (
     some_of,
 )
 from ._strangers import left_by_others
-from .learners import Scaling
+from .kernels.scaling import Scaling
 
 __all__ = [
     "LEAST_SOURCES",

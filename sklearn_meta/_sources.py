@@ -9,11 +9,11 @@ from joblib import Parallel, delayed
 from ._bank import Rows
 from ._source_groups import Groups, landmark_models, ridge, whitened, with_labels
 from ._transfer_loss import loss_of
-from ._validation import plain, task_label
 from ._worth_grouping import worth_grouping
 from .learners import chunk_bounds
 from .learners.blend import LEAST_PROBABILITY
 from .learners.head import numeric_columns
+from .tasks.validation import plain, task_label
 
 __all__ = ["Sources", "fit_sources", "one_hot", "risks", "source_data"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .learners import _losses as losses
+from .kernels import losses
 
 __all__ = ["TransferLoss", "loss_of"]
 

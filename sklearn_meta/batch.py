@@ -13,7 +13,7 @@ With ``conditioning="prior"`` the learner is linear, and s says where its coeffi
     theta_t ~ N(b + M s_t, Sigma).
 
 They then adapt to the support: in closed form for squared loss (``hierarchical.py``), by Newton's
-method for other losses (``_conditional_prior.py``).
+method for other losses (``priors/conditional.py``).
 
 References
 ----------
@@ -34,32 +34,26 @@ from sklearn.pipeline import make_union
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._conditional import Conditional, MetaModel, learn_conditional
-from ._conditional_prior import ConditionalPrior, fit_prior, posterior_modes
-from ._described import (
+from .base import BaseMetaEstimator
+from .base.described import (
     DescriptorMixin,
     check_descriptor,
     describe,
     descriptor_names,
     fit_descriptor,
 )
-from ._episodes import all_rows
-from ._ids import as_ids
-from ._sklearn import HasMethods, Interval, StrOptions
-from ._supports import check_shots
-from ._validation import column_names
-from .base import BaseMetaEstimator
+from .base.episodes import all_rows
 from .descriptors import LandmarkDescriptor, SideInformation
 from .hierarchical import HierarchicalBayes, warn_of_one_task
-from .learners import (
-    ConditionedLearner,
-    has_curvature,
-    has_network,
-    is_squared_linear,
-    last_step,
-    nonzero_scale,
-)
-from .tasks import padded_batches
+from .kernels.scaling import nonzero_scale
+from .learners import ConditionedLearner, has_curvature, has_network, is_squared_linear, last_step
+from .learners.conditional import Conditional, MetaModel, learn_conditional
+from .learners.privates import HasMethods, Interval, StrOptions
+from .priors.conditional import ConditionalPrior, fit_prior, posterior_modes
+from .tasks.ids import as_ids
+from .tasks.supports import check_shots
+from .tasks.table import padded_batches
+from .tasks.validation import column_names
 
 __all__ = ["BatchMetaLearner"]
 

@@ -4,7 +4,7 @@
 
 The prior of the coefficients is learned from the meta-train tasks by (restricted) maximum
 likelihood; adaptation is the posterior of ``w_t`` given the support rows. The mathematics is in
-``_mixed_model.py``; this file turns estimators into it and back.
+``kernels/mixed_model.py``; this file turns estimators into it and back.
 """
 
 import warnings
@@ -15,12 +15,13 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
-from ._described import DescriptorMixin, describe
-from ._mixed_model import MixedModel, Moments, fit_mixed_model, posterior
-from ._sklearn import HasMethods, Interval, StrOptions
 from .base import BaseMetaEstimator
-from .learners import Scaling, is_squared_linear, last_step, nonzero_scale
-from .tasks import padded_batches
+from .base.described import DescriptorMixin, describe
+from .kernels.mixed_model import MixedModel, Moments, fit_mixed_model, posterior
+from .kernels.scaling import Scaling, nonzero_scale
+from .learners import is_squared_linear, last_step
+from .learners.privates import HasMethods, Interval, StrOptions
+from .tasks.table import padded_batches
 
 __all__ = ["HierarchicalBayes"]
 

@@ -4,17 +4,17 @@ r"""MAML with implicit gradients (iMAML): adapt to convergence, differentiate th
     d q_t(phi_t)/d theta = (I + H_t/lambda)^{-1} grad q_t(phi_t)
 
 The meta-gradient depends on the solution, not on the path to it; the linear systems of all tasks
-are solved at once by conjugate gradients. See ``_gradient.py``.
+are solved at once by conjugate gradients. See ``kernels/gradient.py``.
 """
 
 from numbers import Integral, Real
 
 import numpy as np
 
-from ._gradient import implicit_meta_gradient, mean_curvature, proximal
-from ._gradient_docs import documented
-from ._sklearn import Interval, StrOptions
-from .gradient_based import GradientMetaEstimator, Initialisation
+from .base.gradient_docs import documented
+from .base.gradient_family import GradientMetaEstimator, Initialisation
+from .kernels.gradient import implicit_meta_gradient, mean_curvature, proximal
+from .learners.privates import Interval, StrOptions
 
 __all__ = ["IMAML"]
 

@@ -7,16 +7,16 @@ loss on its query (Finn, Abbeel, Levine 2017):
 
 MAML follows the exact gradient of this, FOMAML leaves its second derivatives out, ANIL moves only
 the last layer in the inner steps, Meta-SGD learns alpha, too, one rate for each parameter.
-The mathematics is in ``_gradient.py``.
+The mathematics is in ``kernels/gradient.py``.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from ._gradient import meta_gradient
-from ._gradient_docs import documented
-from .gradient_based import GradientMetaEstimator
+from .base.gradient_docs import documented
+from .base.gradient_family import GradientMetaEstimator
+from .kernels.gradient import meta_gradient
 
 __all__ = ["ANIL", "FOMAML", "MAML", "MetaSGD"]
 

@@ -16,17 +16,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from ._ids import as_ids
-from ._sklearn import n_rows_of
-from ._validation import as_table, concat_rows, split_columns
 from .base import BaseMetaEstimator
-from .tasks import (
-    as_tasks,
-    is_task_collection,
-    split_support,
-    split_support_per_class,
-    tasks_from_table,
-)
+from .tasks.ids import as_ids
+from .tasks.rows import n_rows_of
+from .tasks.table import tasks_from_table
+from .tasks.task import as_tasks, is_task_collection, split_support, split_support_per_class
+from .tasks.validation import as_table, concat_rows, split_columns
 
 __all__ = ["cross_validate_tasks", "few_shot_scorer"]
 

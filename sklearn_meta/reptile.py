@@ -15,10 +15,10 @@ from numbers import Integral
 
 import numpy as np
 
-from ._gradient import inner_steps
-from ._gradient_docs import documented
-from ._sklearn import Interval, StrOptions
-from .gradient_based import GradientMetaEstimator
+from .base.gradient_docs import documented
+from .base.gradient_family import GradientMetaEstimator
+from .kernels.gradient import inner_steps
+from .learners.privates import Interval, StrOptions
 
 __all__ = ["Reptile"]
 

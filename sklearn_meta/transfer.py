@@ -30,12 +30,12 @@ from ._columns import (
 )
 from ._lessons import learn_lessons
 from ._selection import adapted
-from ._sklearn import HasMethods, Interval, StrOptions
 from ._sources import Sources, fit_sources, source_data
-from ._validation import addressed, as_table, check_features, plain, task_label, with_address
 from .base import BaseMetaEstimator, transactional
 from .learners import BlackBoxLearner, chunk_bounds, classes_of
-from .tasks import as_tasks
+from .learners.privates import HasMethods, Interval, StrOptions
+from .tasks.task import as_tasks
+from .tasks.validation import addressed, as_table, check_features, plain, task_label, with_address
 
 __all__ = ["TransferMetaLearner"]
 

@@ -7,8 +7,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from sklearn_meta import ANIL, FOMAML, IMAML, MAML, MetaSGD, Reptile, Task, gradient_based
-from sklearn_meta._adapt_steps import LEVELS, STEPS, _argmin, steps_for
+from sklearn_meta import ANIL, FOMAML, IMAML, MAML, MetaSGD, Reptile, Task
+from sklearn_meta.base import gradient_family
+from sklearn_meta.base.adapt_steps import LEVELS, STEPS, _argmin, steps_for
 from sklearn_meta.datasets import make_digits_tasks
 
 each_class = pytest.mark.parametrize("kind", [MAML, FOMAML, ANIL, MetaSGD, Reptile])
@@ -158,13 +159,13 @@ def test_reptile_takes_fewer_steps_in_training():
 
 def test_held_out_tasks_choose(monkeypatch):
     """Where there are such tasks, those that were trained on are not looked at."""
-    asked, choose = [], gradient_based.choose_steps
+    asked, choose = [], gradient_family.choose_steps
 
     def listening(learner, theta, alpha, sampler, tasks, *settings):
         asked.append(len(tasks))
         return choose(learner, theta, alpha, sampler, tasks, *settings)
 
-    monkeypatch.setattr(gradient_based, "choose_steps", listening)
+    monkeypatch.setattr(gradient_family, "choose_steps", listening)
     params = dict(early_stopping=True, validation_fraction=0.4)
     assert list(make(**params).meta_fit(noisy_lines()).adapt_steps_) == [1, 2, 5, 10, 20]
     assert asked == [16]

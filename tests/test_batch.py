@@ -31,9 +31,6 @@ from sklearn.svm import LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_meta import BatchMetaLearner, HierarchicalBayes, Pooled, Task
-from sklearn_meta._conditional_prior import ConditionalPrior, fit_prior, posterior_modes
-from sklearn_meta._network import Batch, Network
-from sklearn_meta._supports import draw_episodes
 from sklearn_meta.descriptors import (
     FunctionDescriptor,
     LandmarkDescriptor,
@@ -41,8 +38,11 @@ from sklearn_meta.descriptors import (
     RidgeDescriptor,
     SideInformation,
 )
-from sklearn_meta.learners._losses import Logistic, Squared
+from sklearn_meta.kernels.losses import Logistic, Squared
+from sklearn_meta.kernels.network import Batch, Network
+from sklearn_meta.priors.conditional import ConditionalPrior, fit_prior, posterior_modes
 from sklearn_meta.tasks import TaskTable
+from sklearn_meta.tasks.supports import draw_episodes
 
 TREES = DecisionTreeRegressor(min_samples_leaf=10, random_state=0)
 

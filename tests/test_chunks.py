@@ -6,11 +6,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
 from sklearn.neural_network import MLPRegressor
 
-from sklearn_meta import FOMAML, IMAML, MAML, MetaSGD, Reptile, _chunks
-from sklearn_meta._chunks import mean_over_chunks, thread_pool
-from sklearn_meta._network import Batch, Network
+from sklearn_meta import FOMAML, IMAML, MAML, MetaSGD, Reptile
 from sklearn_meta.datasets import make_linear_tasks
-from sklearn_meta.learners._losses import Squared
+from sklearn_meta.kernels import chunks
+from sklearn_meta.kernels.chunks import mean_over_chunks, thread_pool
+from sklearn_meta.kernels.losses import Squared
+from sklearn_meta.kernels.network import Batch, Network
 
 TASKS = make_linear_tasks(n_tasks=23, n_rows=(4, 12), random_state=0)
 NETWORK = Network((2, 1), Squared())
@@ -38,7 +39,7 @@ def test_mean_over_chunks_is_that_of_all(monkeypatch, numbers):
         seen.append(len(part[0].X))
         return mean_loss(part)
 
-    monkeypatch.setattr(_chunks, "CHUNK_NUMBERS", numbers)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS", numbers)
     value, gradient = mean_over_chunks(counted, NETWORK, episode())
     assert len(seen) > 1 and sum(seen) == 23 and max(seen) - min(seen) <= 1
     assert max(seen) <= max(1, numbers // (3 + 5 * 3))
@@ -73,7 +74,7 @@ def test_threads_change_nothing(monkeypatch, kind, options, estimator):
     settings = dict(inner_steps=2, max_iter=5, tasks_per_batch=20, init="random", random_state=0)
     settings |= options
     whole = kind(estimator, **settings).meta_fit(TASKS).meta_model_
-    monkeypatch.setattr(_chunks, "CHUNK_NUMBERS", 300)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS", 300)
     one, two, all_cores = (
         kind(estimator, n_jobs=n_jobs, **settings).meta_fit(TASKS).meta_model_
         for n_jobs in (1, 2, -1)
@@ -88,6 +89,6 @@ def test_an_error_in_a_thread_is_an_error(monkeypatch):
     def broken(part):
         raise FloatingPointError("no")
 
-    monkeypatch.setattr(_chunks, "CHUNK_NUMBERS", 1)
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS", 1)
     with thread_pool(2) as pool, pytest.raises(FloatingPointError, match="no"):
         mean_over_chunks(broken, NETWORK, episode(), pool)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_meta._episodes import EpisodeSampler, all_rows
-from sklearn_meta._network import Batch
+from sklearn_meta.base.episodes import EpisodeSampler, all_rows
+from sklearn_meta.kernels.network import Batch
 from sklearn_meta.tasks import TaskTable, padded_batches
 
 SIZES = np.array([9, 1, 4, 12])

@@ -10,15 +10,14 @@ from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import label_binarize
 
-from sklearn_meta._gradient import (
+from sklearn_meta.kernels.gradient import (
     Penalty,
     implicit_meta_gradient,
     inner_steps,
     meta_gradient,
     proximal,
 )
-from sklearn_meta._network import Batch, Network
-from sklearn_meta.learners._losses import (
+from sklearn_meta.kernels.losses import (
     EpsilonInsensitive,
     Gamma,
     Hinge,
@@ -30,6 +29,7 @@ from sklearn_meta.learners._losses import (
     Squared,
     Tweedie,
 )
+from sklearn_meta.kernels.network import Batch, Network
 
 LOSSES = [
     Squared(),

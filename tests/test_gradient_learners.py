@@ -13,7 +13,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sklearn_meta import MAML, Task
-from sklearn_meta._network import Batch
+from sklearn_meta.kernels.network import Batch
 from sklearn_meta.learners import HeadLearner, make_learner
 from sklearn_meta.learners.head import body_raw
 from sklearn_meta.learners.mlp import MLPLearner

@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
-import sklearn_meta.base
+import sklearn_meta.base.meta_estimator
 from sklearn_meta import HierarchicalBayes, Task, tasks_from_table
 from sklearn_meta.datasets import make_linear_tasks
 
@@ -340,7 +340,7 @@ def test_partial_meta_fit_leaves_a_variance_of_zero():
 
 def test_stream_is_a_list(tasks, monkeypatch):
     data = with_descriptors(tasks)
-    monkeypatch.setattr(sklearn_meta.base, "STREAM_TASKS", 7)
+    monkeypatch.setattr(sklearn_meta.base.meta_estimator, "STREAM_TASKS", 7)
     stream = HierarchicalBayes().meta_fit(iter(data))
     assert_same_prior(stream, HierarchicalBayes().meta_fit(data))
     assert stream.n_tasks_ == len(tasks)
@@ -348,7 +348,7 @@ def test_stream_is_a_list(tasks, monkeypatch):
 
 def test_stream_far_from_zero(tasks, monkeypatch):
     """Sums of squares are kept around the first tasks, so a large mean costs no digits."""
-    monkeypatch.setattr(sklearn_meta.base, "STREAM_TASKS", 7)
+    monkeypatch.setattr(sklearn_meta.base.meta_estimator, "STREAM_TASKS", 7)
     far = in_units(tasks, x_shift=1e6, y_shift=1e6)
     stream, expected = HierarchicalBayes(), HierarchicalBayes().meta_fit(tasks)
     stream.meta_fit(iter(far))
@@ -373,7 +373,7 @@ def test_blocks_of_adaptation_change_nothing(tasks, monkeypatch):
     data = with_descriptors(tasks)
     model = HierarchicalBayes().meta_fit(data)
     expected = model._adapt_table(next(model._read_tasks(data, None, reset=False)), {})
-    monkeypatch.setattr(sklearn_meta.base, "BLOCK_TASKS", 4)
+    monkeypatch.setattr(sklearn_meta.base.meta_estimator, "BLOCK_TASKS", 4)
     for n_jobs in (None, 2):
         model.set_params(n_jobs=n_jobs)
         params = model._adapt_table(next(model._read_tasks(data, None, reset=False)), {})

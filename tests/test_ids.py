@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_meta._ids import IdIndex, as_ids, factorize_ids, missing_ids
+from sklearn_meta.tasks.ids import IdIndex, as_ids, factorize_ids, missing_ids
 
 KINDS = {
     "int": [30, 10, 20],

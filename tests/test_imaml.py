@@ -8,10 +8,10 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neural_network import MLPRegressor
 
 from sklearn_meta import IMAML, Task, imaml
-from sklearn_meta._gradient import mean_curvature
-from sklearn_meta._network import Batch, Network
 from sklearn_meta.datasets import make_linear_tasks
-from sklearn_meta.learners._losses import Squared
+from sklearn_meta.kernels.gradient import mean_curvature
+from sklearn_meta.kernels.losses import Squared
+from sklearn_meta.kernels.network import Batch, Network
 
 TASKS = make_linear_tasks(n_tasks=40, n_rows=(8, 20), random_state=0)
 X, Y = TASKS[0].X[:6], TASKS[0].y[:6]

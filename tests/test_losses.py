@@ -7,7 +7,7 @@ from scipy.special import expit, huber, softmax
 from sklearn import metrics
 from sklearn.linear_model import _sgd_fast
 
-from sklearn_meta.learners._losses import (
+from sklearn_meta.kernels.losses import (
     EpsilonInsensitive,
     Gamma,
     Hinge,

@@ -10,8 +10,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRe
 from sklearn.neural_network import MLPRegressor
 
 from sklearn_meta import ANIL, FOMAML, MAML, MetaSGD, Task, few_shot_scorer, maml
+from sklearn_meta.base.gradient_family import RATES
 from sklearn_meta.datasets import make_linear_tasks
-from sklearn_meta.gradient_based import RATES
 
 CLASSES = [MAML, FOMAML, ANIL, MetaSGD]
 TASKS = make_linear_tasks(n_tasks=40, n_rows=(8, 20), random_state=0)

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
-from sklearn_meta._mixed_model import (
+from sklearn_meta.kernels.mixed_model import (
     Moments,
     _Correlated,
     _Profile,
@@ -18,7 +18,7 @@ from sklearn_meta._mixed_model import (
     fit_mixed_model,
     posterior,
 )
-from sklearn_meta._stacked import SMALL
+from sklearn_meta.kernels.stacked import SMALL
 from sklearn_meta.tasks import TaskTable, padded_batches
 
 COVARIANCES = ["full", "diag", "spherical"]

@@ -7,8 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.neural_network import MLPRegressor
 
-from sklearn_meta._network import ACTIVATIONS, Batch, Network
-from sklearn_meta.learners._losses import (
+from sklearn_meta.kernels.losses import (
     EpsilonInsensitive,
     Gamma,
     Hinge,
@@ -20,6 +19,7 @@ from sklearn_meta.learners._losses import (
     Squared,
     Tweedie,
 )
+from sklearn_meta.kernels.network import ACTIVATIONS, Batch, Network
 
 LOSSES = [
     Squared(),

@@ -34,11 +34,13 @@ from sklearn_meta import (
     cross_validate_tasks,
     few_shot_scorer,
 )
-from sklearn_meta._episodes import EpisodeSampler
-from sklearn_meta._network import Batch
-from sklearn_meta._nway import permuted, shots_per_class, task_classes
+from sklearn_meta.base.episodes import EpisodeSampler
 from sklearn_meta.datasets import make_digits_tasks
-from sklearn_meta.tasks import TaskTable, split_support_per_class
+from sklearn_meta.kernels.episodes import permuted, shots_per_class
+from sklearn_meta.kernels.network import Batch
+from sklearn_meta.tasks import TaskTable
+from sklearn_meta.tasks.classes import task_classes
+from sklearn_meta.tasks.task import split_support_per_class
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

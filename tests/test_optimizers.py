@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_meta.optimizers import OPTIMIZERS, adam, clip_norm, sgd
+from sklearn_meta.kernels.optimizers import OPTIMIZERS, adam, clip_norm, sgd
 
 A = np.array([1.0, 4.0])  # the quadratic x'diag(A)x / 2
 

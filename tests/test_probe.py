@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sklearn_meta._probe import MOST_REPEATS, N_EPISODES, draw_probe
+from sklearn_meta.base.probe import MOST_REPEATS, N_EPISODES, draw_probe
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from sklearn.neural_network import MLPRegressor
 
 from sklearn_meta import MAML, HierarchicalBayes, Independent, Pooled
 from sklearn_meta.datasets import make_linear_tasks
+from sklearn_meta.kernels.losses import Squared
 from sklearn_meta.learners import LEARNERS, LINEAR, LinearKind, make_learner, register_learner
-from sklearn_meta.learners._losses import Squared
 from sklearn_meta.learners.mlp import MLPLearner
 
 TASKS = make_linear_tasks(n_tasks=12, n_rows=15, n_features=2, random_state=0)

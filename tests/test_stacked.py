@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_meta._stacked import SMALL, cholesky, matmul, solve_lower, stack, transpose
+from sklearn_meta.kernels.stacked import SMALL, cholesky, matmul, solve_lower, stack, transpose
 
 SIZES = range(1, 10)
 N_TASKS = 7

@@ -107,7 +107,7 @@ def test_a_failure_changes_nothing(meta, make_table, unchanged):
 
 
 def test_a_failure_late_in_a_stream_changes_nothing(make_table, unchanged, monkeypatch):
-    monkeypatch.setattr(sklearn_meta.base, "STREAM_TASKS", 2)
+    monkeypatch.setattr(sklearn_meta.base.meta_estimator, "STREAM_TASKS", 2)
     table, new = make_table(), make_table(seed=1)
     meta = HierarchicalBayes().fit(table.X, table.y, groups=table.ids)
     for call in (meta.meta_fit, meta.partial_meta_fit):
@@ -224,7 +224,7 @@ def test_results_do_not_depend_on_workers(estimator, backend, make_table):
 def test_results_do_not_depend_on_blocks_of_tasks(cls, make_table, monkeypatch):
     table = make_table()
     whole = cls().fit(table.X, table.y, groups=table.ids).predict(table.X, groups=table.ids)
-    monkeypatch.setattr(sklearn_meta.base, "BLOCK_TASKS", 2)
+    monkeypatch.setattr(sklearn_meta.base.meta_estimator, "BLOCK_TASKS", 2)
     for n_jobs in (None, 2):
         meta = cls(n_jobs=n_jobs).fit(table.X, table.y, groups=table.ids)
         assert_allclose(meta.predict(table.X, groups=table.ids), whole)
@@ -233,7 +233,7 @@ def test_results_do_not_depend_on_blocks_of_tasks(cls, make_table, monkeypatch):
 def test_streams_are_read_in_parts_and_give_the_same_model(make_table, monkeypatch):
     tasks = make_table(n_tasks=20).tasks
     whole = HierarchicalBayes().meta_fit(tasks)
-    monkeypatch.setattr(sklearn_meta.base, "STREAM_TASKS", 3)
+    monkeypatch.setattr(sklearn_meta.base.meta_estimator, "STREAM_TASKS", 3)
     stream = HierarchicalBayes().meta_fit(iter(tasks))
     parts = HierarchicalBayes().partial_meta_fit(tasks[:8]).partial_meta_fit(iter(tasks[8:]))
     for meta in (stream, parts):

@@ -18,9 +18,9 @@ from sklearn_meta import (
     TaskMapDisplay,
     descriptor_importance,
 )
-from sklearn_meta._task_map import map_positions
 from sklearn_meta.datasets import make_linear_tasks
 from sklearn_meta.descriptors import MomentsDescriptor, RidgeDescriptor
+from sklearn_meta.inspection.task_map import map_positions
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from sklearn_meta.tasks import (
     is_task_collection,
     padded_batches,
     split_support,
-    stack_descriptors,
 )
+from sklearn_meta.tasks.side import stack_descriptors
 
 X, Y = np.arange(8.0).reshape(4, 2), np.arange(4.0)
 

@@ -5,7 +5,7 @@ from math import pi
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..tasks import Task
+from ..tasks.task import Task
 
 __all__ = ["make_circle_tasks", "make_cluster_tasks"]
 

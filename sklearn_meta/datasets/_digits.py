@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.utils import check_random_state
 
-from ..tasks import Task
+from ..tasks.task import Task
 
 __all__ = ["make_digits_tasks"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..tasks import Task
+from ..tasks.task import Task
 
 __all__ = ["make_linear_tasks"]
 

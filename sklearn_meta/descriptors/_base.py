@@ -19,8 +19,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .._sklearn import n_rows_of
-from .._validation import (
+from ..learners import numeric_columns
+from ..tasks.rows import n_rows_of
+from ..tasks.side import stack_side
+from ..tasks.table import TaskTable
+from ..tasks.task import Task, as_tasks
+from ..tasks.validation import (
     as_table,
     as_weight,
     check_known,
@@ -30,9 +34,6 @@ from .._validation import (
     task_label,
     with_address,
 )
-from ..learners import numeric_columns
-from ..tasks import Task, TaskTable, as_tasks
-from ._stack import stack_side
 
 __all__ = ["DescribedTable", "TaskDescriptor", "as_described", "looks_at", "sums"]
 

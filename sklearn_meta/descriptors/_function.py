@@ -7,8 +7,8 @@ from numbers import Integral
 import numpy as np
 from joblib import Parallel, delayed
 
-from .._sklearn import Interval, StrOptions
 from ..learners import chunk_bounds
+from ..learners.privates import Interval, StrOptions
 from ._base import TaskDescriptor
 
 __all__ = ["FunctionDescriptor"]

@@ -26,8 +26,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .._sklearn import HasMethods, Interval, StrOptions, n_rows_of, set_random_states
 from ..learners import body_raw, fit_out_of_fold
+from ..learners.privates import HasMethods, Interval, StrOptions, set_random_states
+from ..tasks.rows import n_rows_of
 from ._base import TaskDescriptor, sums
 
 __all__ = ["LandmarkDescriptor"]

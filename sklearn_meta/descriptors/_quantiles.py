@@ -9,7 +9,7 @@ from numbers import Real
 
 import numpy as np
 
-from .._sklearn import Interval
+from ..learners.privates import Interval
 from ._base import TaskDescriptor
 
 __all__ = ["QuantileDescriptor"]

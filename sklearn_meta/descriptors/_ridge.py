@@ -12,9 +12,9 @@ from numbers import Real
 
 import numpy as np
 
-from .._sklearn import Interval
-from ..learners import Scaling
-from ..tasks import TaskTable, padded_batches
+from ..kernels.scaling import Scaling
+from ..learners.privates import Interval
+from ..tasks.table import TaskTable, padded_batches
 from ._base import TaskDescriptor
 
 __all__ = ["RidgeDescriptor"]

@@ -9,9 +9,9 @@ from sklearn.base import clone, is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 
-from .._sklearn import get_feature_names
-from ._losses import EpsilonInsensitive, Hinge, Logistic, Loss, Multinomial, Squared
-from ._scaling import Scaling, nonzero_scale
+from ..kernels.losses import EpsilonInsensitive, Hinge, Logistic, Loss, Multinomial, Squared
+from ..kernels.scaling import Scaling, nonzero_scale
+from ..tasks.rows import get_feature_names
 from .base import Learner, chunk_bounds
 from .blackbox import BlackBoxLearner, classes_of
 from .conditioned import ConditionedLearner, with_columns

@@ -13,8 +13,8 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from .._sklearn import safe_indexing
-from .._validation import addressed, with_address
+from ..tasks.rows import safe_indexing
+from ..tasks.validation import addressed, with_address
 
 __all__ = ["Learner", "TaskwiseLearner", "chunk_bounds"]
 

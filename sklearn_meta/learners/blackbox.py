@@ -5,7 +5,7 @@ import copy
 import numpy as np
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from .._sklearn import n_rows_of, safe_indexing
+from ..tasks.rows import n_rows_of, safe_indexing
 from .base import TaskwiseLearner
 
 __all__ = ["BlackBoxLearner", "ask", "classes_of", "label_shares", "numbers"]

@@ -8,10 +8,10 @@ from abc import abstractmethod
 
 import numpy as np
 
-from .._gradient import Penalty
-from .._network import Batch, mean_weight
-from .._validation import plain
-from ._scaling import Scaling
+from ..kernels.gradient import Penalty
+from ..kernels.network import Batch, mean_weight
+from ..kernels.scaling import Scaling
+from ..tasks.validation import plain
 from .base import Learner
 
 __all__ = ["GradientLearner"]

@@ -20,10 +20,10 @@ from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
-from .._network import Network
-from .._sklearn import safe_indexing
-from ._losses import Logistic, Multinomial, Squared
-from ._scaling import Scaling
+from ..kernels.losses import Logistic, Multinomial, Squared
+from ..kernels.network import Network
+from ..kernels.scaling import Scaling
+from ..tasks.rows import safe_indexing
 from .blackbox import BlackBoxLearner, classes_of, label_shares, numbers
 from .gradient import GradientLearner
 

@@ -14,9 +14,7 @@ from sklearn import linear_model, svm
 from sklearn.base import clone
 from sklearn.preprocessing import LabelBinarizer
 
-from .._network import Network
-from ..tasks import padded_batches
-from ._losses import (
+from ..kernels.losses import (
     EpsilonInsensitive,
     Gamma,
     Hinge,
@@ -28,6 +26,8 @@ from ._losses import (
     Squared,
     Tweedie,
 )
+from ..kernels.network import Network
+from ..tasks.table import padded_batches
 from .base import TaskwiseLearner
 from .gradient import GradientLearner
 

@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.preprocessing import LabelBinarizer
 
-from .._network import Batch, Network
-from ..tasks import TaskTable, padded_batches
-from ._losses import Logistic, Multinomial, Poisson, Squared
+from ..kernels.losses import Logistic, Multinomial, Poisson, Squared
+from ..kernels.network import Batch, Network
+from ..tasks.table import TaskTable, padded_batches
 from .gradient import GradientLearner
 
 __all__ = ["MLPLearner"]

@@ -2,7 +2,8 @@
 
 Learners and algorithms below see places 0 to N-1 of labels instead of labels. This is where one
 becomes the other: labels of the meta-train tasks are forgotten, those of the current task are
-``classes_``, those of remembered tasks are kept by their side. The arrays are in ``_nway.py``.
+``classes_``, those of remembered tasks are kept by their side. What learners make of places is in
+``learners/narrow.py``.
 """
 
 from dataclasses import replace
@@ -11,20 +12,15 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from ._ids import missing_ids
-from ._nway import (
-    TaskClasses,
-    make_narrow,
-    of_one_type,
-    predict_narrow,
-    predict_places,
-    task_classes,
-)
-from ._sklearn import StrOptions, n_rows_of
-from ._validation import plain
-from .base import BaseMetaEstimator
-from .learners import has_class_outputs, last_step
-from .tasks import as_tasks, is_task_collection
+from ..learners import has_class_outputs, last_step
+from ..learners.narrow import make_narrow, predict_narrow, predict_places
+from ..learners.privates import StrOptions
+from ..tasks.classes import TaskClasses, of_one_type, task_classes
+from ..tasks.ids import missing_ids
+from ..tasks.rows import n_rows_of
+from ..tasks.task import as_tasks, is_task_collection
+from ..tasks.validation import plain
+from .meta_estimator import BaseMetaEstimator
 
 __all__ = ["OwnClassesMixin"]
 

@@ -5,10 +5,10 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from ._sklearn import safe_indexing
-from ._validation import column_names
-from .batch import BatchMetaLearner
-from .tasks import as_tasks, split_support
+from ..batch import BatchMetaLearner
+from ..tasks.rows import safe_indexing
+from ..tasks.task import as_tasks, split_support
+from ..tasks.validation import column_names
 
 __all__ = ["descriptor_importance"]
 

@@ -4,9 +4,9 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from ._axes import axes_of
-from ._task_map import TaskMapDisplay
-from .model_selection import cross_validate_tasks
+from ..model_selection import cross_validate_tasks
+from .axes import axes_of
+from .task_map import TaskMapDisplay
 
 __all__ = ["AdaptationCurveDisplay", "MetaLossDisplay", "TaskMapDisplay", "TransferDisplay"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._axes import axes_of
+from .axes import axes_of
 
 __all__ = ["TaskMapDisplay", "map_positions"]
 

@@ -13,10 +13,10 @@ from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline, make_union
 from sklearn.utils import check_random_state
 
-from ._supports import draw_episodes, take_rows
-from ._validation import with_hint
-from .descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, looks_at
-from .descriptors._stack import stack_side, without_missing
+from ..descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, looks_at
+from ..tasks.side import stack_side, without_missing
+from ..tasks.supports import draw_episodes, take_rows
+from ..tasks.validation import with_hint
 
 __all__ = [
     "DescriptorMixin",

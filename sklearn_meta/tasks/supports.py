@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ._sklearn import safe_indexing
-from .tasks import TaskTable
+from .rows import safe_indexing
+from .table import TaskTable
 
 EMPTY = 1 / 3  # share of supports without rows, where the range begins with 0
 

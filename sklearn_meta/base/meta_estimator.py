@@ -4,7 +4,7 @@ An algorithm is three functions on arrays: *learn* (tables of tasks to a meta-mo
 meta-model and supports to one parameter row per task) and *predict* (parameter rows and query rows
 to predictions; mostly the learner's). :class:`BaseMetaEstimator` is everything else: task ids,
 routing of metadata, callbacks, state, and the way back to scikit-learn. How input is read and
-checked is in ``_reading.py``.
+checked is in ``reading.py``.
 """
 
 import functools
@@ -26,12 +26,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from ._ids import IdIndex, missing_ids
-from ._reading import ReadingMixin
-from ._sklearn import HasMethods, n_rows_of, set_random_states
-from ._validation import addressed, plain, task_label, with_address
-from .learners import make_learner, unrolled
-from .tasks import TaskTable, as_tasks, distinct_rows, is_task_collection
+from ..learners import make_learner, unrolled
+from ..learners.privates import HasMethods, set_random_states
+from ..tasks.ids import IdIndex, missing_ids
+from ..tasks.rows import n_rows_of
+from ..tasks.table import TaskTable, distinct_rows
+from ..tasks.task import as_tasks, is_task_collection
+from ..tasks.validation import addressed, plain, task_label, with_address
+from .reading import ReadingMixin
 
 __all__ = ["BaseMetaEstimator"]
 

@@ -1,7 +1,7 @@
 """Learners that are trained on rows ``[x, s]``, s the vector of a support of the task.
 
 Every draw of episodes deals each row to one query and gives it the vector of a support that does
-not hold it (``_supports.py``). One learner is trained on each draw; the predictions of all are
+not hold it (``tasks/supports.py``). One learner is trained on each draw; the predictions of all are
 averaged (``learners/conditioned.py``).
 """
 
@@ -13,9 +13,10 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from ._sklearn import safe_indexing
-from ._supports import draw_episodes, take_rows
-from .learners import nonzero_scale, with_columns
+from ..kernels.scaling import nonzero_scale
+from ..learners import with_columns
+from ..tasks.rows import safe_indexing
+from ..tasks.supports import draw_episodes, take_rows
 
 __all__ = ["Conditional", "MetaModel", "learn_conditional"]
 

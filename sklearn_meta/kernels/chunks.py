@@ -8,19 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
-from joblib import effective_n_jobs
 
-from ._network import Batch
+from .network import Batch
 
 __all__ = ["keep_freed_memory", "mean_over_chunks", "thread_pool"]
 
 CHUNK_NUMBERS = 2**19
 
 
-def thread_pool(n_jobs):
+def thread_pool(n_threads):
     """A context that gives a pool of threads, or None for a single one."""
-    # joblib itself looks for results only every few milliseconds, as long as a meta-iteration takes
-    n_threads = effective_n_jobs(n_jobs) if n_jobs is not None else 1
     return ThreadPoolExecutor(n_threads) if n_threads > 1 else nullcontext()
 
 

@@ -2,7 +2,8 @@
 
 An algorithm of the family says how a batch of episodes becomes a meta-gradient
 (:meth:`GradientMetaEstimator._meta_gradient`) and, unless it is by inner steps, how a support
-becomes parameters (:meth:`GradientMetaEstimator._adapted`); the mathematics is in ``_gradient.py``.
+becomes parameters (:meth:`GradientMetaEstimator._adapted`); the mathematics is in
+``kernels/gradient.py``.
 
 Three things are decided by the query loss of a sample of episodes of the meta-train tasks (the
 *probe*): the inner rate alpha, by a line search at the start,
@@ -10,7 +11,7 @@ Three things are decided by the query loss of a sample of episodes of the meta-t
     alpha = argmin over RATES of mean_t q_t(theta_K(alpha)),
 
 whether training has diverged, in which case its best parameters are kept, and, at the end, the
-number of steps of an adaptation to n rows (``_adapt_steps.py``).
+number of steps of an adaptation to n rows (``adapt_steps.py``).
 """
 
 import warnings
@@ -21,20 +22,21 @@ from numbers import Integral, Real
 
 import numpy as np
 import scipy.optimize
+from joblib import effective_n_jobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 
-from ._adapt_steps import choose_steps, steps_for, training_steps
-from ._chunks import keep_freed_memory, mean_over_chunks, thread_pool
-from ._episodes import EpisodeSampler, all_rows
-from ._gradient import inner_steps
-from ._own_classes import OwnClassesMixin
-from ._probe import draw_probe, mean_loss
-from ._sklearn import Interval, StrOptions
-from ._supports import check_shots
-from .optimizers import OPTIMIZERS, clip_norm
-from .tasks import padded_batches
+from ..kernels.chunks import keep_freed_memory, mean_over_chunks, thread_pool
+from ..kernels.gradient import inner_steps
+from ..kernels.optimizers import OPTIMIZERS, clip_norm
+from ..learners.privates import Interval, StrOptions
+from ..tasks.supports import check_shots
+from ..tasks.table import padded_batches
+from .adapt_steps import choose_steps, steps_for, training_steps
+from .episodes import EpisodeSampler, all_rows
+from .own_classes import OwnClassesMixin
+from .probe import draw_probe, mean_loss
 
 __all__ = ["GradientMetaEstimator", "Initialisation"]
 
@@ -200,7 +202,9 @@ class GradientMetaEstimator(OwnClassesMixin):
             meta_model = self._first_model(theta, learner, probe)
         meta_model = replace(meta_model, steps=None)
         keep_freed_memory()
-        with thread_pool(self.n_jobs) as pool:
+        # joblib itself looks for results only every few milliseconds, as long as an iteration takes
+        n_threads = 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+        with thread_pool(n_threads) as pool:
 
             def meta_gradient(meta_model, episode):
                 function = partial(self._meta_gradient, learner, meta_model)

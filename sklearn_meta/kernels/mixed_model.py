@@ -48,7 +48,7 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from ._stacked import cholesky, matmul, solve_lower, stack, transpose
+from .stacked import cholesky, matmul, solve_lower, stack, transpose
 
 __all__ = ["MixedModel", "Moments", "fit_mixed_model", "posterior"]
 

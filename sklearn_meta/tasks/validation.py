@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_array
 
-from ._ids import as_ids, is_missing
-from ._sklearn import get_feature_names, num_features, safe_indexing
+from .ids import as_ids, is_missing
+from .rows import get_feature_names, num_features, safe_indexing
 
 __all__ = [
     "addressed",

@@ -17,8 +17,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ._gradient import inner_steps
-from ._probe import N_EPISODES, draw_probe, mean_loss
+from ..kernels.gradient import inner_steps
+from .probe import N_EPISODES, draw_probe, mean_loss
 
 __all__ = ["choose_steps", "steps_for", "training_steps"]
 

@@ -5,8 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ._network import Batch, mean_weight
-from ._nway import permuted, shots_per_class
+from ..kernels.episodes import permuted, shots_per_class
+from ..kernels.network import Batch, mean_weight
 
 __all__ = ["EpisodeSampler", "all_rows"]
 
@@ -32,7 +32,7 @@ class EpisodeSampler:
     codes : ndarray of shape (n_rows,), default=None
         Which of the classes of its task a row is of, where each task has its own classes. Supports
         then have ``n_shots`` rows of each class (not without ``keep_query``: minibatches are drawn
-        from all rows), and the outputs of each episode are permuted, see ``_nway.py``.
+        from all rows), and the outputs of each episode are permuted, see ``kernels/episodes.py``.
     each : bool, default=False
         Whether every task draws its own number of shots. A batch that shares one needs no padding.
     """

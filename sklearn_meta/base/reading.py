@@ -10,9 +10,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
-from ._ids import as_ids
-from ._sklearn import n_rows_of
-from ._validation import (
+from ..learners import has_network
+from ..tasks.ids import as_ids
+from ..tasks.rows import n_rows_of
+from ..tasks.side import stack_descriptors
+from ..tasks.table import TaskTable, check_ids, constant_within_tasks
+from ..tasks.task import as_tasks, chunks, fixed_support
+from ..tasks.validation import (
     addressed,
     as_table,
     as_weight,
@@ -28,16 +32,6 @@ from ._validation import (
     task_label,
     with_address,
     with_hint,
-)
-from .learners import has_network
-from .tasks import (
-    TaskTable,
-    as_tasks,
-    check_ids,
-    chunks,
-    constant_within_tasks,
-    fixed_support,
-    stack_descriptors,
 )
 
 __all__ = ["ReadingMixin"]

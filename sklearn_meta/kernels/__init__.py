@@ -1,0 +1,1 @@
+"""The mathematics, from arrays to arrays: NumPy and SciPy only."""

@@ -1,0 +1,9 @@
+"""The private helpers of scikit-learn for parameters of estimators, in one place.
+
+Those for rows and columns are in ``tasks/rows.py``.
+"""
+
+from sklearn.ensemble._base import _set_random_states as set_random_states
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+__all__ = ["HasMethods", "Interval", "StrOptions", "set_random_states"]

@@ -1,0 +1,149 @@
+"""Side information of tasks as one table: of objects, None where it is missing, or of numbers."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .ids import is_missing
+
+__all__ = ["stack_descriptors", "stack_side", "without_missing"]
+
+
+def without_missing(values):
+    """An object array with None in place of everything that means missing."""
+    out = np.empty(np.shape(values), dtype=object)
+    out.ravel()[:] = [
+        None if is_missing(v) else v.item() if isinstance(v, np.generic) else v
+        for v in np.asarray(values, dtype=object).ravel()
+    ]
+    return out
+
+
+def stack_side(descriptors, labels, names=None, n_side=None):
+    """Stack the side information of tasks.
+
+    Parameters
+    ----------
+    descriptors : list of array-like, mapping or None
+        One for each task. A mapping may lack keys, and None knows nothing: both are missing.
+    labels : list of str
+        How messages call the tasks.
+    names : list, default=None
+        The keys in the order of the columns; all that occur if None.
+    n_side : int, default=None
+        The number of columns; that of the first descriptor if None.
+
+    Returns
+    -------
+    table : ndarray of shape (n_tasks, n_side), dtype object, or None
+        None where no task has any.
+    names : list or None
+        The keys, where descriptors are mappings.
+    """
+    given = [s for s in descriptors if s is not None]
+    if not given and n_side is None:
+        return None, None
+    if n_side is None and isinstance(given[0], Mapping):
+        names = list(dict.fromkeys(key for s in given if isinstance(s, Mapping) for key in s))
+    rows = []
+    for s, label in zip(descriptors, labels, strict=True):
+        row = None if s is None else _row(s, names, label)
+        if row is not None and n_side is None:
+            n_side = len(row)
+        if row is not None and len(row) != n_side:
+            raise ValueError(
+                f"{label}: its descriptor has {len(row)} entries, expected {n_side}. Put None "
+                "where an entry is not known, or use a mapping, which may lack keys."
+            )
+        rows.append(row)
+    table = np.full((len(rows), n_side), None, dtype=object)
+    for t, row in enumerate(rows):
+        if row is not None:
+            table[t] = row
+    return table, names
+
+
+def _row(descriptor, names, label):
+    if isinstance(descriptor, Mapping) != (names is not None):
+        raise ValueError(f"{label}: descriptors must be all mappings or all arrays.")
+    if names is not None:
+        unknown = [key for key in descriptor if key not in names]
+        if unknown:
+            raise ValueError(
+                f"{label}: its descriptor has the key {unknown[0]!r}, which no meta-train task "
+                f"has; known are {sorted(map(str, names))}."
+            )
+        return without_missing([descriptor.get(name) for name in names])
+    row = without_missing(np.atleast_1d(np.asarray(descriptor, dtype=object)))
+    if row.ndim != 1:
+        raise ValueError(f"{label}: its descriptor has shape {row.shape}, expected a vector.")
+    return row
+
+
+def stack_descriptors(descriptors, labels, names=None):
+    """Stack the side information of tasks to one table.
+
+    Parameters
+    ----------
+    descriptors : list of array-like, mapping or None
+        One for each task.
+    labels : list of str
+        How messages call the tasks.
+    names : list, default=None
+        The keys in the order of the columns; those of the first mapping if None.
+
+    Returns
+    -------
+    table : ndarray of shape (n_tasks, n_descriptors), dtype float64, or None
+        None where no task has a descriptor.
+    names : list or None
+        The keys, where the descriptors are mappings.
+    """
+    given = [descriptor is not None for descriptor in descriptors]
+    if not any(given):
+        return None, None
+    if not all(given):
+        raise ValueError(
+            f"{labels[given.index(False)]} has no descriptor, but others have. Give every task "
+            "one, Task(..., descriptor=...), or none."
+        )
+    if names is None and isinstance(descriptors[0], Mapping):
+        names = list(descriptors[0])
+    rows = [_descriptor_row(s, names, lab) for s, lab in zip(descriptors, labels, strict=True)]
+    lengths = {len(row) for row in rows}
+    if len(lengths) > 1:
+        bad = next(i for i, row in enumerate(rows) if len(row) != len(rows[0]))
+        raise ValueError(
+            f"{labels[bad]}: its descriptor has {len(rows[bad])} entries, expected {len(rows[0])}."
+        )
+    return np.array(rows, dtype=np.float64), names
+
+
+def _descriptor_row(descriptor, names, label):
+    if isinstance(descriptor, Mapping) != (names is not None):
+        raise ValueError(f"{label}: descriptors must be all mappings or all arrays.")
+    if names is not None:
+        if set(descriptor) != set(names):
+            raise ValueError(
+                f"{label}: its descriptor has the keys {sorted(map(str, descriptor))}, expected "
+                f"{sorted(map(str, names))}."
+            )
+        descriptor = [descriptor[name] for name in names]
+    try:
+        row = np.asarray(descriptor, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{label}: its descriptor is not numeric ({descriptor!r}). Encode categories as "
+            "numbers, for example 0 and 1."
+        ) from error
+    row = np.atleast_1d(row)
+    if row.ndim != 1:
+        raise ValueError(f"{label}: its descriptor has shape {row.shape}, expected a vector.")
+    if not np.isfinite(row).all():
+        j = int(np.argmax(~np.isfinite(row)))
+        name = repr(names[j]) if names is not None else j
+        raise ValueError(
+            f"{label}: entry {name} of its descriptor is {row[j]}. Impute it before, for example "
+            "by the mean over tasks."
+        )
+    return row

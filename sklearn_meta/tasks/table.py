@@ -1,0 +1,299 @@
+"""Rows of many tasks as one table, and as padded batches.
+
+Everything below the border works on one form, :class:`TaskTable`: all rows stacked, task after
+task, with offsets; and computes on :class:`PaddedBatch`: tasks of similar size as one array
+``(n_tasks, n_rows, n_features)`` with row weights, where weight 0 marks padding.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .ids import as_ids, factorize_ids, missing_ids
+from .rows import n_rows_of, safe_indexing
+from .task import Task
+from .validation import as_table, plain, split_columns, task_label
+
+__all__ = [
+    "PaddedBatch",
+    "TaskTable",
+    "check_ids",
+    "constant_within_tasks",
+    "distinct_rows",
+    "padded_batches",
+    "tasks_from_table",
+]
+
+
+def tasks_from_table(X, y, *, groups=None, task_column=None, descriptor_columns=None):
+    """Split a long table into a list of tasks.
+
+    Parameters
+    ----------
+    X : array-like or dataframe of shape (n_rows, n_columns)
+    y : array-like of shape (n_rows,)
+    groups : array-like of shape (n_rows,), default=None
+        The task id of every row.
+    task_column : str or int, default=None
+        Or the column of ``X`` that holds it; it is taken out of ``X``.
+    descriptor_columns : list of str or int, default=None
+        Columns that are constant within a task; they become its ``descriptor``.
+
+    Returns
+    -------
+    list of Task
+        In the order in which the ids first appear.
+
+    Examples
+    --------
+    >>> from sklearn_meta import tasks_from_table
+    >>> X = [[1.0, 7], [2.0, 7], [3.0, 8]]
+    >>> tasks_from_table(X, [0.1, 0.2, 0.3], task_column=1)
+    [Task(id=7.0, n_rows=2), Task(id=8.0, n_rows=1)]
+    """
+    X, ids, side = split_columns(as_table(X), task_column, descriptor_columns)
+    if ids is None:
+        if groups is None:
+            raise ValueError("Pass the task ids: groups= (an array) or task_column= (a column).")
+        ids = as_ids(groups)
+    check_ids(ids, n_rows_of(X))
+    y = np.asarray(y)
+    unique, codes = factorize_ids(ids)
+    rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    descriptors = [None] * len(unique)
+    if side is not None:
+        names = getattr(side, "columns", descriptor_columns)
+        table = constant_within_tasks(np.asarray(side), codes, unique, list(names))
+        descriptors = [dict(zip(names, row, strict=True)) for row in table]
+    return [
+        Task(safe_indexing(X, index), y[index], id=plain(id_), descriptor=s)
+        for id_, index, s in zip(unique, rows, descriptors, strict=True)
+    ]
+
+
+def check_ids(ids, n_rows):
+    """Check that every row has a task id."""
+    if len(ids) != n_rows:
+        raise ValueError(f"there are {len(ids)} task ids for {n_rows} rows of X.")
+    missing = np.flatnonzero(missing_ids(ids))
+    if len(missing):
+        some = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+        raise ValueError(
+            f"the task id of {len(missing)} row(s) is missing (row numbers {some}). Give these "
+            "rows an id or drop them; a missing id is allowed only in predict, where the "
+            "meta-model answers."
+        )
+
+
+def constant_within_tasks(values, codes, ids, names):
+    """The descriptor columns of a long table as one row per task; an error where they vary."""
+    first = np.unique(codes, return_index=True)[1]
+    table = values[first]
+    varies = table[codes] != values
+    if values.dtype.kind == "f":
+        varies &= ~(np.isnan(table[codes]) & np.isnan(values))
+    if np.any(varies):
+        i, j = np.argwhere(varies)[0]
+        raise ValueError(
+            f"{task_label(ids[codes[i]], codes[i])}: descriptor column {names[j]!r} is not "
+            f"constant: {table[codes[i], j]} and {values[i, j]}. A descriptor describes the task "
+            "as a whole; use the column as a feature instead."
+        )
+    return table
+
+
+def distinct_rows(table):
+    """The distinct rows of an array, and which of them each row is."""
+    if table.dtype != object:
+        distinct, index = np.unique(table, axis=0, return_inverse=True)
+        return distinct, index.ravel()
+    keys = np.empty(len(table), dtype=object)
+    keys[:] = [tuple(row) for row in table]
+    _, index = factorize_ids(keys)
+    return table[np.unique(index, return_index=True)[1]], index
+
+
+@dataclass(frozen=True, eq=False)
+class TaskTable:
+    """Rows of many tasks, stored task after task.
+
+    Parameters
+    ----------
+    X : array or dataframe of shape (n_rows, n_features)
+    y : ndarray of shape (n_rows,)
+    offsets : ndarray of shape (n_tasks + 1,)
+        Task t is ``X[offsets[t]:offsets[t + 1]]``.
+    ids : ndarray of shape (n_tasks,), default=None
+    sample_weight : ndarray of shape (n_rows,), default=None
+    descriptors : ndarray of shape (n_tasks, n_descriptors), default=None
+    row_numbers : ndarray of shape (n_rows,), default=None
+        The place of every row in the user's table; None where the user gave single tasks.
+    role : ndarray of shape (n_rows,), dtype int8, default=None
+        What episodes may use a row for: 0 anything, 1 support only, 2 query only.
+    own_classes : TaskClasses, default=None
+        The labels of every task, where each has its own and y holds their places among these.
+    """
+
+    X: Any
+    y: Any
+    offsets: Any
+    ids: Any = None
+    sample_weight: Any = None
+    descriptors: Any = None
+    row_numbers: Any = None
+    role: Any = None
+    own_classes: Any = None
+
+    @classmethod
+    def from_rows(cls, X, y, ids=None, sample_weight=None, side=None, side_names=None):
+        """Sort the rows of a long table by task (the order of rows within a task stays)."""
+        n_rows = n_rows_of(X)
+        if ids is None:
+            descriptors = None
+            if side is not None and n_rows:
+                codes = np.zeros(n_rows, dtype=np.intp)
+                descriptors = constant_within_tasks(side, codes, [None], side_names)
+            return cls(X, y, np.array([0, n_rows]), None, sample_weight, descriptors)
+        unique, codes = factorize_ids(ids)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(unique)))])
+        descriptors = None
+        if side is not None:
+            descriptors = constant_within_tasks(side, codes, unique, side_names)
+        if (np.diff(codes) >= 0).all():
+            return cls(X, y, offsets, unique, sample_weight, descriptors, np.arange(n_rows))
+        order = np.argsort(codes, kind="stable")
+        weight = None if sample_weight is None else sample_weight[order]
+        return cls(
+            safe_indexing(X, order), y[order], offsets, unique, weight, descriptors, order
+        )
+
+    @property
+    def n_tasks(self):
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self):
+        """Number of rows of every task."""
+        return np.diff(self.offsets)
+
+    @property
+    def codes(self):
+        """The position of the task of every row."""
+        return np.repeat(np.arange(self.n_tasks), self.sizes)
+
+    def label(self, t):
+        """How messages call task ``t``."""
+        return task_label(None if self.ids is None else self.ids[t], t)
+
+    def where(self, i):
+        """How messages call row ``i``: the task, and the row as the user counts it."""
+        t = int(np.searchsorted(self.offsets, i, side="right")) - 1
+        if self.row_numbers is not None:
+            return f"{self.label(t)}, row {self.row_numbers[i]}"
+        row = f"row {i - self.offsets[t]}"
+        return row if self.n_tasks == 1 and self.ids is None else f"{self.label(t)}, {row}"
+
+    def task(self, t):
+        """Rows, targets and weights of one task."""
+        rows = slice(int(self.offsets[t]), int(self.offsets[t + 1]))
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        y = None if self.y is None else self.y[rows]
+        return safe_indexing(self.X, rows), y, weight
+
+    def block(self, start, stop):
+        """The tasks ``start`` to ``stop`` as a table (a view)."""
+        rows = slice(int(self.offsets[start]), int(self.offsets[stop]))
+
+        def part(values, index):
+            return None if values is None else values[index]
+
+        return TaskTable(
+            safe_indexing(self.X, rows),
+            self.y[rows],
+            self.offsets[start : stop + 1] - self.offsets[start],
+            part(self.ids, slice(start, stop)),
+            part(self.sample_weight, rows),
+            part(self.descriptors, slice(start, stop)),
+            part(self.row_numbers, rows),
+            part(self.role, rows),
+            part(self.own_classes, slice(start, stop)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedBatch:
+    """Tasks of similar size as arrays with a task axis.
+
+    Parameters
+    ----------
+    tasks : ndarray of shape (n_batch,)
+        Positions of the tasks in their table.
+    X : ndarray of shape (n_batch, n_rows, n_features)
+    y : ndarray of shape (n_batch, n_rows)
+    weight : ndarray of shape (n_batch, n_rows)
+        Row weights; 0 where a row is padding. Padding is 0 in X, and in y where it is numbers.
+    """
+
+    tasks: np.ndarray
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+
+
+def padded_batches(table, max_cells=2**20):
+    """Cut a table into padded batches of tasks of similar size.
+
+    Tasks are bucketed so that the longest of a batch has at most a quarter more rows (or one more)
+    than the shortest, and a batch holds at most ``max_cells`` numbers (or one task).
+
+    Parameters
+    ----------
+    table : TaskTable
+        With numeric X.
+    max_cells : int, default=2**20
+
+    Yields
+    ------
+    PaddedBatch
+    """
+    sizes = table.sizes
+    order = np.argsort(sizes, kind="stable")
+    sorted_sizes = sizes[order]
+    start = 0
+    while start < len(order):
+        shortest = int(sorted_sizes[start])
+        longest = shortest + max(1, shortest // 4)
+        stop = int(np.searchsorted(sorted_sizes, longest, side="right"))
+        n_pad = int(sorted_sizes[stop - 1])
+        step = max(1, int(max_cells // max(1, n_pad * table.X.shape[1])))
+        for lo in range(start, stop, step):
+            yield _pad(table, order[lo : min(lo + step, stop)], n_pad)
+        start = stop
+
+
+def _pad(table, tasks, n_rows):
+    sizes = table.sizes[tasks]
+    n_features = table.X.shape[1]
+    first = table.offsets[tasks[0]]
+    if (sizes == n_rows).all() and (np.diff(tasks) == 1).all():  # no copy needed
+        rows = slice(first, first + len(tasks) * n_rows)
+        shape = (len(tasks), n_rows)
+        weight = np.ones(shape) if table.sample_weight is None else table.sample_weight[rows]
+        return PaddedBatch(
+            tasks,
+            table.X[rows].reshape(*shape, n_features),
+            table.y[rows].reshape(shape),
+            weight.reshape(shape),
+        )
+    row = np.arange(n_rows)
+    real = row < sizes[:, None]
+    index = np.where(real, table.offsets[tasks][:, None] + row, 0)
+    weight = real.astype(np.float64)
+    if table.sample_weight is not None:
+        weight *= table.sample_weight[index]
+    X = table.X[index] * real[:, :, None] if len(table.X) else np.zeros((*real.shape, n_features))
+    y = table.y[index] if len(table.y) else np.zeros(real.shape)
+    if y.dtype.kind == "f":
+        y = y * real
+    return PaddedBatch(tasks, X, y, weight)
