@@ -376,11 +376,9 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         return prior
 
     def _learn_gaussian(self, learner, table, prior, report):
-        random = np.arange(learner.n_features + learner.fit_intercept)
         return learn_gaussian(
             *gather_moments([table], prior),
-            random,
-            eta=max(1.0, len(random) / 2),
+            np.arange(learner.n_features + learner.fit_intercept),
             intercept=learner.fit_intercept,
             covariance=self.covariance,
             callback=report,

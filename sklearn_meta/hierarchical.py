@@ -50,8 +50,8 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     for rows :math:`X` (with an intercept) of task :math:`t` with side information :math:`s_t`.
     ``meta_fit`` finds the prior :math:`m, M, \Sigma` and the noise :math:`\sigma^2` by restricted
     maximum likelihood; ``adapt`` is the posterior of :math:`w_t` in closed form (the BLUP). This is
-    the linear mixed model of lme4, seen as meta-learning, and agrees with it; of more than two
-    random coefficients with ``correlation_prior=1``.
+    the linear mixed model of lme4, seen as meta-learning, and agrees with it with
+    ``regularization=None``.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     covariance : {"full", "diag", "spherical"}, default="full"
         The form of the prior covariance: any; no correlations; one common variance. The last two
         depend on the units: they are meant in standardised ones, unless ``standardize=False``.
-    correlation_prior : float or "auto", default="auto"
-        Concentration :math:`\eta \ge 1` of an LKJ prior on the correlations R of a full
-        covariance, :math:`p(R) \propto |R|^{\eta - 1}`. 1: none, as in lme4. Larger values pull
-        correlations to 0, towards ``covariance="diag"``. "auto": half the number of random
-        coefficients, at least 1, so that nothing changes with one or two of them. Correlations
-        depend on where features are 0; this is of those with features centred at their means.
+    regularization : float, "auto" or None, default="auto"
+        How strongly :math:`\Sigma` and :math:`\sigma^2` are pulled towards a fit with two
+        variances, one of intercepts and one of standardised slopes: as if so many tasks had been
+        seen that are as this fit says. "auto": the strength, of a few, that predicts tasks that
+        were left out best. None: plain likelihood, the digits of lme4. Fixed slopes that are many
+        for the tasks have a prior of their own, but with None.
     method : {"reml", "ml"}, default="reml"
         Restricted or plain maximum likelihood.
     task_column : str or int, default=None
@@ -116,6 +116,10 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         Ids of the remembered tasks.
     estimator_ : estimator
         The adapted model of the current task: its coefficients are the posterior mean.
+    regularization_ : float
+        The strength that was used, in tasks; infinite where two variances are all there is.
+    regularization_scores_ : dict of float to float
+        Log score per row, on tasks that were left out, of every strength that was tried.
     n_iter_ : int
         Iterations of L-BFGS.
     n_tasks_ : int
@@ -143,10 +147,11 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     References
     ----------
     Bates, Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4, Journal
-    of Statistical Software 67. Lewandowski, Kurowicka, Joe (2009), Generating random correlation
-    matrices based on vines and extended onion method, Journal of Multivariate Analysis 100 (for
-    ``correlation_prior``). Denevi, Pontil, Ciliberto (2020), The advantage of conditional
-    meta-learning for biased regularization and fine tuning, NeurIPS (for :math:`m + M s_t`).
+    of Statistical Software 67. Chung, Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative
+    prior for point estimation of covariance matrices in hierarchical models, Journal of Educational
+    and Behavioral Statistics 40 (for ``regularization``). Denevi, Pontil, Ciliberto (2020), The
+    advantage of conditional meta-learning for biased regularization and fine tuning, NeurIPS (for
+    :math:`m + M s_t`).
 
     Examples
     --------
@@ -163,7 +168,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         **BaseMetaEstimator._parameter_constraints,
         "random_effects": [StrOptions({"all", "intercept"}), "array-like"],
         "covariance": [StrOptions({"full", "diag", "spherical"})],
-        "correlation_prior": [Interval(Real, 1, None, closed="left"), StrOptions({"auto"})],
+        "regularization": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
         "method": [StrOptions({"reml", "ml"})],
         "descriptor_columns": ["array-like", None],
         "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
@@ -180,7 +185,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         *,
         random_effects="all",
         covariance="full",
-        correlation_prior="auto",
+        regularization="auto",
         method="reml",
         task_column=None,
         descriptor_columns=None,
@@ -194,7 +199,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         self.estimator = estimator
         self.random_effects = random_effects
         self.covariance = covariance
-        self.correlation_prior = correlation_prior
+        self.regularization = regularization
         self.method = method
         self.task_column = task_column
         self.descriptor_columns = descriptor_columns
@@ -258,14 +263,13 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             descriptor, prior = meta_model.descriptor, meta_model.prior
         if self.descriptor is not None:
             descriptor, tables = self._vectors(learner, tables, descriptor, (0, MAX_SHOTS))
-        random = self._random(learner)
         prior = learn_gaussian(
             *gather_moments(tables, prior),
-            random,
+            self._random(learner),
             intercept=learner.fit_intercept,
             standardize=self.standardize,
             covariance=self.covariance,
-            eta=self._concentration(random),
+            regularization=self.regularization,
             reml=self.method == "reml",
             max_iter=self.max_iter,
             tol=self.tol,
@@ -280,12 +284,6 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
                 stacklevel=2,
             )
         return MetaModel(prior, descriptor)
-
-    def _concentration(self, random):
-        """eta of the prior on correlations."""
-        if self.correlation_prior == "auto":
-            return max(1.0, len(random) / 2)
-        return self.correlation_prior
 
     def _random(self, learner):
         """Positions of the random coefficients; the intercept, where there is one, is 0."""
@@ -385,6 +383,16 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     def log_likelihood_(self):
         """Log (restricted) likelihood of the data as they came, comparable with lme4's."""
         return self._learned("prior").log_likelihood()
+
+    @property
+    def regularization_(self):
+        """Strength of the regularisation, in tasks."""
+        return self._learned("prior").nu
+
+    @property
+    def regularization_scores_(self):
+        """Log score of every strength that was tried."""
+        return dict(self._learned("prior").scores)
 
     @property
     def n_iter_(self):

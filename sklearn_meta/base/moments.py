@@ -6,9 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from ..kernels.mixed_model import Moments
+from ..priors.regularization import SHOTS, Held
+from ..tasks.supports import take_rows
 from ..tasks.table import padded_batches
 
 __all__ = ["gather_moments", "moments_of", "posterior_rows", "warn_of_one_task"]
+
+
+MAX_HELD = 400  # tasks that regularisation is chosen on
 
 
 def gather_moments(tables, prior=None):
@@ -25,16 +30,45 @@ def gather_moments(tables, prior=None):
     moments : Moments
     shift : ndarray of shape (n_features + 1,)
         What was subtracted from ``[x, y]``: the means of the first table.
+    held : Held
+        Some tasks and some of their rows.
     """
-    moments, shift = (None, None) if prior is None else (prior.moments, prior.shift)
+    moments, shift, held = (None, None, None)
+    if prior is not None:
+        moments, shift, held = prior.moments, prior.shift, prior.held
     for table in tables:
         if shift is None:
             shift = np.append(table.X.mean(axis=0), table.y.mean()).astype(np.float64)
+        n_before = 0 if moments is None else moments.n_tasks
         more = moments_of(table, shift)
         moments = more if moments is None else moments.concatenate(more)
+        if held is None or len(held.tasks) < MAX_HELD:
+            held = _held_of(table, more, shift, n_before, held)
     if moments.n_tasks == 1:
         warn_of_one_task()
-    return moments, shift
+    return moments, shift, held
+
+
+def _held_of(table, moments, shift, n_before, held):
+    """Some tasks of a table with some of their rows; neither depends on the order of either."""
+    rng = np.random.default_rng(0)
+    canonical = np.lexsort((moments.M[0, -1], moments.M[-1, -1], table.sizes))
+    tasks = rng.permutation(canonical)[: MAX_HELD - (0 if held is None else len(held.tasks))]
+    rows = []
+    for t in tasks:
+        X, y, _ = table.task(t)
+        rows.append(table.offsets[t] + rng.permutation(np.lexsort((y, *X.T))))
+    supports = []
+    for k in SHOTS[1:]:
+        some = [order[:k] for order in rows]
+        offsets = np.concatenate([[0], np.cumsum([len(part) for part in some])])
+        part = take_rows(table, np.concatenate(some), offsets, tasks)
+        supports.append(moments_of(part, shift))
+    new = Held(n_before + tasks, supports)
+    if held is None:
+        return new
+    both = zip(held.supports, supports, strict=True)
+    return Held(np.append(held.tasks, new.tasks), [a.concatenate(b) for a, b in both])
 
 
 def moments_of(table, shift):

@@ -22,11 +22,18 @@ by L-BFGS with the exact gradient ``2 D Lambda``, where with ``e_t = (k_t - K_t 
 
     D = sum_t K_t,RR - e_t e_t' / sigma²  [- K_t,R: (s_t' P^{-1} s_t) K_t,:R : REML].
 
-With few tasks the estimated correlations of u_t are noise. An LKJ prior on their matrix R,
-``p(R) ~ |R|^(eta - 1)``, pulls them to 0: then ``-2 log L - 2 (eta - 1) log|R|`` is minimised, over
-standard deviations tau and a unit lower triangular C, with ``n_i`` the norm of row i of C:
+Where a task has fewer rows than random coefficients, ``H_t = I + V V', V = Z Lambda``, is factored
+itself: the same quantities from the smaller matrix.
 
-    Lambda_i = tau_i C_i / n_i,   log|R| = -2 sum_i log n_i.
+A prior of the covariance and the noise (:class:`Shrinkage`), an inverse Wishart worth nu tasks
+around Sigma0 and an inverse gamma worth nu1 rows around s2, adds to ``-2 log L``
+
+    nu (log|Sigma| + tr Sigma^{-1} Sigma0) + nu1 (log sigma² + s2 / sigma²),
+
+after which ``sigma² = (rss + nu tr (Lambda Lambda')^{-1} Sigma0 + nu1 s2) / (dof + nu |R| + nu1)``
+and the gradient gains ``2 nu Lambda^{-T} (I - Lambda^{-1} Sigma0 Lambda^{-T} / sigma²)``. Fixed
+slopes may have a prior ``N(0, tau² I)`` in these units, with ``omega = sigma² / tau²`` estimated
+like any variance: ``P + omega I`` takes the place of P, and ``-2 log L`` gains ``- q log omega``.
 
 The posterior of u_t (the BLUP) is ``N(Lambda A_t^{-1} Lambda' e0_t, sigma² Lambda A_t^{-1}
 Lambda')`` with ``e0_t = (X'y - X'X B s_t)_R``.
@@ -36,8 +43,6 @@ References
 Bates, Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4.
 Lindstrom, Bates (1988), Newton-Raphson and EM algorithms for linear mixed-effects models.
 Laird, Ware (1982), Random-effects models for longitudinal data.
-Lewandowski, Kurowicka, Joe (2009), Generating random correlation matrices based on vines and
-extended onion method (the LKJ prior).
 Chung, Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative prior for point estimation of
 covariance matrices in hierarchical models.
 """
@@ -48,9 +53,16 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from .stacked import cholesky, matmul, solve_lower, stack, transpose
+from .stacked import cholesky, matmul, matvec, solve_lower, stack, transpose
 
-__all__ = ["MixedModel", "Moments", "fit_mixed_model", "posterior"]
+__all__ = [
+    "MixedModel",
+    "Moments",
+    "Shrinkage",
+    "fit_mixed_model",
+    "log_densities",
+    "posterior",
+]
 
 # The variance of the noise is at least this share of that of y: data without noise have a maximum.
 NOISE_FLOOR = 1e-12
@@ -59,6 +71,9 @@ RANK_TOLERANCE = 1e-11
 # Entries of Lambda are at most 10 / sqrt(NOISE_FLOOR): where fixed and random effects can explain
 # all rows, the likelihood has no maximum.
 LARGEST_FACTOR = 1e7
+LARGEST_LOG = 20.0  # log omega
+# Tasks with at most this share of rows for their columns are kept as rows.
+FEW_ROWS = 0.5
 # The deviance per row is known to this share of itself, up to the rounding of its sums.
 ROUNDING = 1e-12
 
@@ -71,10 +86,13 @@ class Moments:
     ----------
     M : ndarray of shape (n_features + 2, n_features + 2, n_tasks)
     S : ndarray of shape (n_descriptors, n_tasks)
+    rows : ndarray of shape (n_most, n_features + 2, n_tasks), default=None
+        The rows ``sqrt(w_i) z_i`` themselves, where every task has few for its columns.
     """
 
     M: np.ndarray
     S: np.ndarray
+    rows: np.ndarray = None
 
     @classmethod
     def from_batches(cls, batches, n_tasks, n_features, shift, S=None):
@@ -89,13 +107,24 @@ class Moments:
         S : ndarray of shape (n_tasks, n_descriptors), default=None
         """
         M = np.zeros((n_tasks, n_features + 2, n_features + 2))
+        parts, n_most = [], 0
         for batch in batches:
             Z = np.empty((*batch.y.shape, n_features + 2))
             Z[..., 0] = 1.0
             np.subtract(batch.X, shift[:-1], out=Z[..., 1:-1])
             np.subtract(batch.y, shift[-1], out=Z[..., -1])
             M[batch.tasks] = np.swapaxes(Z * batch.weight[..., None], 1, 2) @ Z
-        return cls(stack(M), np.zeros((0, n_tasks)) if S is None else S.T.astype(np.float64))
+            n_most = max(n_most, Z.shape[1])
+            if n_most <= FEW_ROWS * n_features:
+                parts.append((batch.tasks, Z * np.sqrt(batch.weight)[..., None]))
+        rows = None
+        if 0 < n_most <= FEW_ROWS * n_features:
+            rows = np.zeros((n_tasks, n_most, n_features + 2))
+            for tasks, Z in parts:
+                rows[tasks, : Z.shape[1]] = Z
+            rows = stack(rows)
+        S = np.zeros((0, n_tasks)) if S is None else S.T.astype(np.float64)
+        return cls(stack(M), S, rows)
 
     @property
     def n_tasks(self):
@@ -104,7 +133,19 @@ class Moments:
     def concatenate(self, other):
         """These tasks and then the others."""
         M = np.concatenate([np.moveaxis(m.M, -1, 0) for m in (self, other)])
-        return Moments(stack(M), np.concatenate([self.S, other.S], axis=1))
+        S, rows = np.concatenate([self.S, other.S], axis=1), None
+        if self.rows is not None and other.rows is not None:
+            n_most = max(len(self.rows), len(other.rows))
+            pads = [((0, n_most - len(m.rows)), (0, 0), (0, 0)) for m in (self, other)]
+            both = [np.pad(m.rows, pad) for m, pad in zip((self, other), pads, strict=True)]
+            rows = stack(np.moveaxis(np.concatenate(both, axis=2), -1, 0))
+        return Moments(stack(M), S, rows)
+
+    def of(self, tasks):
+        """The moments of some tasks."""
+        M = stack(np.moveaxis(self.M, -1, 0)[tasks])
+        rows = None if self.rows is None else stack(np.moveaxis(self.rows, -1, 0)[tasks])
+        return Moments(M, self.S[:, tasks], rows)
 
     def pooled(self):
         """Number of rows, means and standard deviations of ``[x, y]`` over all tasks."""
@@ -118,7 +159,8 @@ class Moments:
         C = np.eye(len(self.M))
         C[1:, 1:] /= scale[:, None]
         C[1:, 0] = -mean / scale
-        return Moments(matmul(C, matmul(self.M, C.T)), self.S)
+        rows = None if self.rows is None else matmul(self.rows, C.T)
+        return Moments(matmul(C, matmul(self.M, C.T)), self.S, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +186,8 @@ class MixedModel:
     reml : bool
     n_iter : int
     converged : bool
+    omega : float
+        sigma² / tau² of the prior of fixed slopes; 0 if they have none.
     """
 
     B: np.ndarray
@@ -156,89 +200,97 @@ class MixedModel:
     reml: bool
     n_iter: int
     converged: bool
+    omega: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Shrinkage:
+    """A prior of covariance and noise: what they are pulled to, and by how much.
+
+    Parameters
+    ----------
+    nu : float
+        Weight of Sigma0, in tasks.
+    Sigma0 : ndarray of shape (n_random, n_random)
+        Positive definite.
+    nu1 : float
+        Weight of s2, in rows.
+    s2 : float
+    """
+
+    nu: float
+    Sigma0: np.ndarray
+    nu1: float
+    s2: float
 
 
 class _Structure:
-    """Which entries of Lambda are free: ``full`` (lower triangle), ``diag`` or ``spherical``."""
+    """Lambda as a function of its free entries: ``C F``, F lower triangular or diagonal.
 
-    def __init__(self, covariance, n_random):
-        self.n_random = n_random
-        self.spherical = covariance == "spherical"
-        if covariance == "full":
-            self.index = np.tril_indices(n_random)
-        else:
-            self.index = np.diag_indices(n_random)
+    Parameters
+    ----------
+    covariance : {"full", "diag", "spherical", "two"}
+        ``"two"``: one entry for the first coefficient, and one for all others.
+    n_random : int
+    centre : ndarray of shape (n_random, n_random), default=None
+        C, the identity if None.
+    """
+
+    def __init__(self, covariance, n_random, centre=None):
+        self.n_random, self.centre = n_random, centre
+        full = covariance == "full"
+        self.index = np.tril_indices(n_random) if full else np.diag_indices(n_random)
+        self.place = np.arange(len(self.index[0]))
+        if covariance in ("spherical", "two"):
+            self.place = np.minimum(self.place, 0 if covariance == "spherical" else 1)
 
     def factor(self, free):
-        factor = np.zeros((self.n_random, self.n_random))
-        factor[self.index] = free
-        return factor
+        F = np.zeros((self.n_random, self.n_random))
+        F[self.index] = free[self.place]
+        return F if self.centre is None else self.centre @ F
 
     def start(self, scale):
-        """The free entries of Lambda = scale I."""
-        entries = (scale * np.eye(self.n_random))[self.index]
-        return entries[:1] if self.spherical else entries
+        """The free entries of F = scale I."""
+        entries = np.zeros(self.place.max(initial=-1) + 1)
+        entries[self.place[self.index[0] == self.index[1]]] = scale
+        return entries
 
-    def gradient(self, free, matrix):
+    def gradient(self, matrix):
         """The gradient in the free entries from that in Lambda."""
-        entries = matrix[self.index]
-        return entries.sum(keepdims=True) if self.spherical else entries
-
-    def penalty(self, free):
-        """What is added to the deviance, and its gradient in the free entries."""
-        return 0.0, 0.0
-
-
-class _Correlated(_Structure):
-    """A full Lambda by standard deviations tau and a unit lower triangular C, with an LKJ prior."""
-
-    def __init__(self, n_random, eta):
-        self.n_random, self.eta = n_random, eta
-        self.below = np.tril_indices(n_random, -1)
-
-    def _parts(self, free):
-        tau, C = free[: self.n_random], np.eye(self.n_random)
-        C[self.below] = free[self.n_random :]
-        return tau, C, np.linalg.norm(C, axis=1)
-
-    def factor(self, free):
-        tau, C, n = self._parts(free)
-        return (tau / n)[:, None] * C
-
-    def start(self, scale):
-        return np.append(np.full(self.n_random, scale), np.zeros(len(self.below[0])))
-
-    def gradient(self, free, matrix):
-        tau, C, n = self._parts(free)
-        unit = C / n[:, None]
-        along = np.einsum("ij,ij->i", matrix, unit)
-        across = (tau / n)[:, None] * (matrix - along[:, None] * unit)
-        return np.append(along, across[self.below])
-
-    def penalty(self, free):
-        _, C, n = self._parts(free)
-        gradient = np.append(np.zeros(self.n_random), (C / n[:, None] ** 2)[self.below])
-        return 4 * (self.eta - 1) * np.log(n).sum(), 4 * (self.eta - 1) * gradient
+        F = matrix if self.centre is None else self.centre.T @ matrix
+        return np.bincount(self.place, F[self.index])
 
 
 class _Profile:
-    """The profiled deviance and its gradient as functions of the free entries of Lambda."""
+    """The profiled deviance and its gradient as functions of the free entries of Lambda.
 
-    def __init__(self, moments, random, structure, *, intercept, reml):
+    Where fixed slopes have a prior, log omega is one more free entry, the last.
+    """
+
+    def __init__(self, moments, random, structure, *, intercept, reml, shrinkage, slopes=False):
         first = 0 if intercept else 1
         self.G = moments.M[first:-1, first:-1]
         self.g = moments.M[first:-1, -1]
+        self.rows = None if moments.rows is None else moments.rows[:, first:]
         self.yy = moments.M[-1, -1].sum()
-        n_rows = moments.M[0, 0].sum()
+        self.n_rows = moments.M[0, 0].sum()
         self.s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
         self.random, self.structure, self.reml = random, structure, reml
+        self.shrinkage = shrinkage
+        self.slopes = None
+        if slopes:  # all but the intercept, whose mean is flat
+            flat = np.arange(len(self.G) * len(self.s)) == 0
+            self.slopes = np.flatnonzero(~flat if intercept else flat | True)
         self.kept = self._estimable()
-        self.dof = max(n_rows - (len(self.kept) if reml else 0), 1.0)
-        self.floor = max(NOISE_FLOOR * self.yy / n_rows, np.finfo(np.float64).tiny)
-        self.scale = 1.0 / n_rows
+        n_flat = len(self.kept) - (0 if self.slopes is None else len(self.slopes))
+        self.dof = max(self.n_rows - (n_flat if reml or slopes else 0), 1.0)
+        self.floor = max(NOISE_FLOOR * self.yy / self.n_rows, np.finfo(np.float64).tiny)
+        self.scale = 1.0 / self.n_rows
 
     def _fixed(self, K):
         """P = sum_t K_t (x) s_t s_t', indexed by coefficient, then descriptor."""
+        if len(self.s) == 1:
+            return K.sum(axis=-1)
         p, q = len(K), len(self.s)
         ss = (self.s[:, None] * self.s[None]).reshape(q * q, -1)
         P = (K.reshape(p * p, -1) @ ss.T).reshape(p, p, q, q)
@@ -247,6 +299,8 @@ class _Profile:
     def _estimable(self):
         """Positions of the fixed effects that do not depend linearly on those before them."""
         P = self._fixed(self.G)
+        if self.slopes is not None:  # a prior determines all
+            return np.arange(len(P))
         scale = np.sqrt(np.diag(P))
         scale[scale == 0] = 1.0
         P = P / np.outer(scale, scale)
@@ -261,53 +315,99 @@ class _Profile:
         return np.array(kept, dtype=np.intp)
 
     def _inverse(self, P):
-        """P^{-1} of the estimable fixed effects (0 for the others), and log|P| of these."""
+        """C with ``C C' = P^{-1}`` of the estimable fixed effects (0 for the others); log|P|."""
         kept = np.ix_(self.kept, self.kept)
         scale = np.sqrt(np.maximum(np.diag(P)[self.kept], np.finfo(np.float64).tiny))
         values, vectors = np.linalg.eigh(P[kept] / np.outer(scale, scale))
         values = np.maximum(values, RANK_TOLERANCE * 1e-3)
         half = vectors / scale[:, None] / np.sqrt(values)
-        inverse = np.zeros_like(P)
-        inverse[kept] = half @ half.T
-        return inverse, np.log(values).sum() + 2 * np.log(scale).sum()
+        C = np.zeros((len(P), len(values)))
+        C[self.kept] = half
+        return C, np.log(values).sum() + 2 * np.log(scale).sum()
 
     def solve(self, free):
         """Everything that a value of Lambda determines."""
-        R, G, g = self.random, self.G, self.g
+        omega = 0.0
+        if self.slopes is not None:
+            free, omega = free[:-1], float(np.exp(free[-1]))
         factor = self.structure.factor(free)
+        K, k, yHy, log_H = _whitened(self.G, self.g, self.yy, self.rows, self.random, factor)
+        kS = k @ self.s.T
+        P = self._fixed(K)
+        if omega:
+            P[self.slopes, self.slopes] += omega
+        C, log_P = self._inverse(P)
+        B = (C @ (C.T @ kS.ravel())).reshape(kS.shape)
+        rss = max(yHy - np.sum(kS * B), 0.0)
+        sigma2 = rss / self.dof + self.floor
+        prior, dof = 0.0, self.dof
+        if self.shrinkage is not None:
+            nu, nu1, s2 = self.shrinkage.nu, self.shrinkage.nu1, self.shrinkage.s2
+            dof, pulled = self.dof + nu * len(factor) + nu1, nu1 * s2
+            if nu > 0:
+                pulled += nu * self._pulled(factor)[1]
+                prior = 2 * nu * np.linalg.slogdet(factor)[1]
+            sigma2 = (rss + pulled) / dof + self.floor
+            prior += (dof - self.dof) * np.log(sigma2) + pulled / sigma2
+        deviance = log_H + self.dof * np.log(2 * np.pi * sigma2) + rss / sigma2
+        deviance += (self.reml or omega > 0) * log_P
+        if omega:
+            deviance -= len(self.slopes) * np.log(omega)
+        return factor, K, k, B, C, sigma2, deviance, prior, omega
+
+    def _pulled(self, factor):
+        """Lambda^{-1} and tr (Lambda Lambda')^{-1} Sigma0."""
+        inverse = np.linalg.inv(factor)
+        return inverse, np.sum((inverse @ self.shrinkage.Sigma0) * inverse)
+
+    def __call__(self, free):
+        factor, K, k, B, C, sigma2, deviance, prior, omega = self.solve(free)
+        R, p, q = self.random, len(K), len(self.s)
+        e = (k - matvec(K, B @ self.s))[R]
+        D = K.sum(axis=-1)[np.ix_(R, R)] - e @ e.T / sigma2
+        if self.reml or omega:
+            C_t = C.T
+            if q > 1:  # what the descriptors of a task make of it
+                C_t = np.einsum("aqk,qt->kat", C.reshape(p, q, -1), self.s)
+            Y = np.moveaxis(matmul(C_t, K if len(R) == p else K[:, R]), -1, 0).reshape(-1, len(R))
+            D -= Y.T @ Y
+        gradient = 2 * D @ factor
+        if self.shrinkage is not None and self.shrinkage.nu > 0:
+            inverse, _ = self._pulled(factor)
+            pulled = inverse @ self.shrinkage.Sigma0 @ inverse.T / sigma2
+            gradient += 2 * self.shrinkage.nu * inverse.T @ (np.eye(len(R)) - pulled)
+        gradient = self.structure.gradient(gradient)
+        if omega:
+            b = B.ravel()[self.slopes]
+            trace = np.sum(C[self.slopes] ** 2)
+            gradient = np.append(gradient, omega * (trace + b @ b / sigma2) - len(b))
+        return (deviance + prior) * self.scale, gradient * self.scale
+
+
+def _whitened(G, g, yy, rows, random, factor):
+    """``K_t, k_t``, the sum of ``y'H_t^{-1}y``, and that of ``log|H_t|``."""
+    R = random
+    if len(R) == len(G):
+        R = slice(0, len(G))  # no copies
+    if rows is None:
         W = matmul(factor.T, G[R])
         A = matmul(W[:, R], factor)
-        A[np.diag_indices(len(R))] += 1.0
+        A[np.diag_indices(len(A))] += 1.0
         L = cholesky(A, least=1.0)
         Uv = solve_lower(L, np.concatenate([W, matmul(factor.T, g[R][:, None])], axis=1))
         U, v = Uv[:, :-1], Uv[:, -1]
         K = G - matmul(transpose(U), U)
-        k = g - np.einsum("ijt,it->jt", U, v)
-        P_inverse, log_P = self._inverse(self._fixed(K))
-        kS = k @ self.s.T
-        B = (P_inverse @ kS.ravel()).reshape(kS.shape)
-        rss = self.yy - np.einsum("it,it->", v, v) - np.sum(kS * B)
-        sigma2 = max(rss, 0.0) / self.dof + self.floor
-        log_A = 2 * np.log(L[np.diag_indices(len(R))]).sum()
-        deviance = log_A + self.dof * (1 + np.log(2 * np.pi * sigma2)) + self.reml * log_P
-        return factor, K, k, B, P_inverse, sigma2, deviance
-
-    def __call__(self, free):
-        factor, K, k, B, P_inverse, sigma2, deviance = self.solve(free)
-        R, p, q = self.random, len(K), len(self.s)
-        e = (k - np.einsum("ijt,jt->it", K, B @ self.s))[R]
-        D = K[R][:, R].sum(axis=-1) - e @ e.T / sigma2
-        if self.reml:
-            if q == 1:
-                H = matmul(K[R], P_inverse)
-            else:
-                Q = P_inverse.reshape(p, q, p, q)
-                sPs = np.einsum("aibj,it,jt->abt", Q, self.s, self.s, optimize=True)
-                H = matmul(K[R], sPs)
-            D -= H.reshape(len(R), -1) @ K[R].reshape(len(R), -1).T
-        gradient = self.structure.gradient(free, 2 * D @ factor)
-        penalty, penalty_gradient = self.structure.penalty(free)
-        return (deviance + penalty) * self.scale, (gradient + penalty_gradient) * self.scale
+        k = g - matvec(transpose(U), v)
+        yHy = yy - np.einsum("it,it->", v, v)
+    else:
+        V = matmul(rows[:, R], factor)
+        H = matmul(V, transpose(V))
+        H[np.diag_indices(len(H))] += 1.0
+        L = cholesky(H, least=1.0)
+        W = solve_lower(L, rows)
+        M = matmul(transpose(W), W)
+        K, k, yHy = M[:-1, :-1], M[:-1, -1], M[-1, -1].sum()
+    return K, k, yHy, 2 * np.log(L[np.diag_indices(len(L))]).sum()
 
 
 class _Converged(Exception):
@@ -320,13 +420,15 @@ def fit_mixed_model(
     *,
     intercept=True,
     covariance="full",
-    eta=1.0,
     reml=True,
+    shrinkage=None,
+    slopes=False,
+    start=None,
     max_iter=1000,
     tol=1e-8,
     callback=None,
 ):
-    """Maximise the (restricted) likelihood.
+    """Maximise the (restricted) likelihood, or what a prior of the variances makes of it.
 
     Parameters
     ----------
@@ -336,10 +438,16 @@ def fit_mixed_model(
         Positions of the coefficients that vary between tasks.
     intercept : bool, default=True
         Whether the first coefficient is an intercept; without, ``random`` counts features.
-    covariance : {"full", "diag", "spherical"}, default="full"
-    eta : float, default=1.0
-        Concentration of the LKJ prior on the correlations of a full covariance; 1: none.
+    covariance : {"full", "diag", "spherical", "two"}, default="full"
+        ``"two"``: diagonal, with one variance for the first random coefficient and one for all
+        others.
     reml : bool, default=True
+    shrinkage : Shrinkage, default=None
+    slopes : bool, default=False
+        Whether fixed effects but the intercept have a prior around 0.
+    start : ndarray of shape (n_random, n_random), default=None
+        Lambda to start from, not singular. In its metric the problem is well conditioned if it is
+        near the solution.
     max_iter : int, default=1000
     tol : float, default=1e-8
         Stop when no entry of the gradient of the deviance per row exceeds it.
@@ -351,24 +459,36 @@ def fit_mixed_model(
     -------
     MixedModel
     """
-    if covariance == "full" and eta > 1:
-        structure = _Correlated(len(random), eta)
-    else:
-        structure = _Structure(covariance, len(random))
-    profile = _Profile(moments, random, structure, intercept=intercept, reml=reml)
+    structure = _Structure(covariance, len(random), start)
+    profile = _Profile(
+        moments,
+        random,
+        structure,
+        intercept=intercept,
+        reml=reml,
+        shrinkage=shrinkage,
+        slopes=slopes,
+    )
 
     def model(free, n_iter, converged):
-        factor, _, _, B, _, sigma2, deviance = profile.solve(free)
+        factor, _, _, B, _, sigma2, deviance, _, omega = profile.solve(free)
         dof, kept = profile.dof, profile.kept
         return MixedModel(
-            B, factor, sigma2, random, deviance, dof, kept, reml, n_iter, converged
+            B, factor, sigma2, random, deviance, dof, kept, reml, n_iter, converged, omega
         )
 
-    if moments.n_tasks < 2 or len(random) == 0:  # nothing varies, or nobody knows by how much
-        return model(structure.start(0.0), 1, True)
     # Not at 0, where the gradient vanishes even if the variance should be positive, nor at a
     # distance from it that is the length of the first step of L-BFGS, which is 1.
-    start = structure.start(0.5)
+    x0 = structure.start(0.5 if start is None else 1.0)
+    bounds = [(-LARGEST_FACTOR, LARGEST_FACTOR)] * len(x0)
+    nothing_varies = moments.n_tasks < 2 or len(random) == 0  # or nobody knows by how much
+    if nothing_varies:
+        x0, bounds = 0.0 * x0, [(0.0, 0.0)] * len(x0)
+        profile.shrinkage = None
+    if slopes:
+        x0, bounds = np.append(x0, 0.0), [*bounds, (-LARGEST_LOG, LARGEST_LOG)]
+    elif nothing_varies:
+        return model(x0, 1, True)
     n_iter, least = 0, np.inf
 
     def objective(free):
@@ -395,9 +515,9 @@ def fit_mixed_model(
     try:
         result = scipy.optimize.minimize(
             objective,
-            start,
+            x0,
             jac=True,
-            bounds=[(-LARGEST_FACTOR, LARGEST_FACTOR)] * len(start),
+            bounds=bounds,
             method="L-BFGS-B",
             callback=stop,
             options=options,
@@ -407,6 +527,36 @@ def fit_mixed_model(
         after_iteration(free)
         return model(free, n_iter, True)
     return model(result.x, max(n_iter, 1), result.status in (0, 2))
+
+
+def log_densities(model, moments, *, intercept=True):
+    """Log-density of the targets of every task given its features, at the fitted parameters.
+
+    Parameters
+    ----------
+    model : MixedModel
+    moments : Moments
+        In the units of the model.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks,)
+    """
+    first, R = 0 if intercept else 1, model.random
+    G, g, yy = moments.M[first:-1, first:-1], moments.M[first:-1, -1], moments.M[-1, -1]
+    w = model.B @ np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+    error = g - matvec(G, w)
+    rss = yy - np.einsum("it,it->t", w, g + error)
+    log_H = 0.0
+    if len(R):
+        A = matmul(matmul(model.factor.T, G[R][:, R]), model.factor)
+        A[np.diag_indices(len(R))] += 1.0
+        L = cholesky(A, least=1.0)
+        v = solve_lower(L, matmul(model.factor.T, error[R][:, None]))[:, 0]
+        rss = rss - np.einsum("it,it->t", v, v)
+        log_H = 2 * np.log(L[np.diag_indices(len(R))]).sum(axis=0)
+    noise = np.log(2 * np.pi * model.sigma2)
+    return -0.5 * (moments.M[0, 0] * noise + log_H + rss / model.sigma2)
 
 
 def posterior(model, moments, *, intercept=True):
@@ -433,6 +583,6 @@ def posterior(model, moments, *, intercept=True):
     A[np.diag_indices(len(R))] += 1.0
     identity = np.repeat(model.factor.T[:, :, None], moments.n_tasks, axis=2)
     Q = solve_lower(cholesky(A, least=1.0), identity)
-    error = (g - np.einsum("ijt,jt->it", G, mean))[R]
-    mean[R] += np.einsum("ijt,it->jt", Q, np.einsum("ijt,jt->it", Q, error))
+    error = (g - matvec(G, mean))[R]
+    mean[R] += matvec(transpose(Q), matvec(Q, error))
     return mean, model.sigma2 * matmul(transpose(Q), Q)

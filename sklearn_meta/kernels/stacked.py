@@ -7,7 +7,7 @@ memory with the task axis first, and BLAS and LAPACK take them one by one. :func
 
 import numpy as np
 
-__all__ = ["cholesky", "matmul", "solve_lower", "stack", "transpose"]
+__all__ = ["cholesky", "matmul", "matvec", "solve_lower", "stack", "transpose"]
 
 SMALL = 6
 
@@ -33,6 +33,11 @@ def matmul(A, B):
     a = np.moveaxis(A, -1, 0) if A.ndim == 3 else A
     b = np.moveaxis(B, -1, 0) if B.ndim == 3 else B
     return np.moveaxis(np.matmul(a, b), 0, -1)
+
+
+def matvec(A, x):
+    """``A_t x_t`` for every task, x of shape (j, T)."""
+    return matmul(A, x[:, None])[:, 0]
 
 
 def cholesky(A, least=0.0):

@@ -11,12 +11,13 @@ variances are comparable: features, target and side information s standardised o
 for data far from 0. More tasks add their moments, and the prior is learned anew from all.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..kernels.mixed_model import MixedModel, Moments, fit_mixed_model, posterior
 from ..kernels.scaling import Scaling, nonzero_scale
+from .regularization import Held, fit_regularized
 
 __all__ = ["GaussianPrior", "learn_gaussian"]
 
@@ -37,6 +38,12 @@ class GaussianPrior:
     s_mean, s_scale : ndarray of shape (n_descriptors,)
         The same for the side information.
     intercept : bool
+    held : Held or None
+        What regularisation is chosen on.
+    nu : float, default=0
+        Strength of the regularisation, in tasks.
+    scores : dict of float to float
+        Log score of every strength that was tried.
     """
 
     model: MixedModel
@@ -46,6 +53,9 @@ class GaussianPrior:
     s_mean: np.ndarray
     s_scale: np.ndarray
     intercept: bool
+    held: Held = None
+    nu: float = 0.0
+    scores: dict = field(default_factory=dict)
 
     def standardized(self, moments):
         """Moments of shifted data in standardised units."""
@@ -138,7 +148,17 @@ class GaussianPrior:
 
 
 def learn_gaussian(
-    moments, shift, random, *, intercept=True, standardize=True, callback=None, **settings
+    moments,
+    shift,
+    held,
+    random,
+    *,
+    intercept=True,
+    standardize=True,
+    covariance="full",
+    regularization="auto",
+    callback=None,
+    **settings,
 ):
     """Learn the prior.
 
@@ -147,6 +167,8 @@ def learn_gaussian(
     moments : Moments
         Of ``[1, x - shift, y - shift]``.
     shift : ndarray of shape (n_features + 1,)
+    held : Held or None
+        In the units of the moments.
     random : ndarray of shape (n_random,)
         Positions of the coefficients that vary between tasks.
     intercept : bool, default=True
@@ -155,6 +177,9 @@ def learn_gaussian(
         Whether to work in standardised units; features whose coefficients vary are scaled but not
         centred where the intercept does not vary, so that it still does not. A full covariance,
         to which units are nothing, is always learned in these.
+    covariance : {"full", "diag", "spherical"}, default="full"
+    regularization : float, "auto" or None, default="auto"
+        Strength in tasks, see :mod:`.regularization`; None: plain likelihood.
     callback : callable, default=None
         ``callback(get_prior)`` after each iteration; True stops.
     **settings : dict
@@ -167,20 +192,23 @@ def learn_gaussian(
     _, mean, scale = moments.pooled()
     mean = mean + shift
     scale = nonzero_scale(scale, mean)
-    standardize = standardize or settings.get("covariance", "full") == "full"
-    if not standardize:
+    if not (standardize or covariance == "full"):
         scale = np.ones_like(scale)
-    if not (standardize and intercept):
+    if not (standardize or covariance == "full") or not intercept:
         mean = np.zeros_like(mean)
     elif 0 not in random:  # to centre a feature moves variation to the intercept
         mean[random - 1] = 0.0
     scaling = Scaling(mean[:-1], scale[:-1], mean[-1], scale[-1])
     s_mean = moments.S.mean(axis=1)
     s_scale = nonzero_scale(moments.S.std(axis=1), s_mean)
-    prior = GaussianPrior(None, moments, shift, scaling, s_mean, s_scale, intercept)
+    prior = GaussianPrior(None, moments, shift, scaling, s_mean, s_scale, intercept, held)
+    settings |= {"intercept": intercept, "covariance": covariance}
     if callback is not None:
         settings["callback"] = lambda model: callback(lambda: replace(prior, model=model()))
-    model = fit_mixed_model(
-        prior.standardized(moments), random, intercept=intercept, **settings
-    )
-    return replace(prior, model=model)
+    standardized = prior.standardized(moments)
+    if regularization is None:
+        return replace(prior, model=fit_mixed_model(standardized, random, **settings))
+    if held is not None:
+        held = held.transformed(prior.standardized)
+    model, nu, scores = fit_regularized(standardized, random, regularization, held, **settings)
+    return replace(prior, model=model, nu=nu, scores=scores)
