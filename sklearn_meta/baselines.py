@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from .base import BaseMetaEstimator
+from .base import BaseMetaEstimator, Needs
 
 __all__ = ["Independent", "Pooled"]
 
@@ -72,6 +72,9 @@ class Pooled(BaseMetaEstimator):
 
     def _default_estimator(self):
         return Ridge()
+
+    def _needs(self):
+        return Needs(standardized=self.standardize)
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
         table = next(tables)
@@ -159,6 +162,9 @@ class Independent(BaseMetaEstimator):
 
     def _default_estimator(self):
         return Ridge()
+
+    def _needs(self):
+        return Needs(standardized=self.standardize)
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
         return learner.prior(next(tables))

@@ -24,7 +24,7 @@ biased regularization and fine tuning, NeurIPS. Breiman (1996), Bagging predicto
 """
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
@@ -34,7 +34,7 @@ from sklearn.pipeline import make_union
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .base import BaseMetaEstimator
+from .base import BaseMetaEstimator, Needs
 from .base.described import (
     DescriptorMixin,
     check_descriptor,
@@ -43,19 +43,58 @@ from .base.described import (
     fit_descriptor,
 )
 from .base.episodes import all_rows
+from .base.moments import gather_moments, posterior_rows, warn_of_one_task
 from .descriptors import LandmarkDescriptor, SideInformation
-from .hierarchical import HierarchicalBayes, warn_of_one_task
 from .kernels.scaling import nonzero_scale
-from .learners import ConditionedLearner, has_curvature, has_network, is_squared_linear, last_step
-from .learners.conditional import Conditional, MetaModel, learn_conditional
+from .learners import (
+    ConditionedLearner,
+    has_curvature,
+    has_network,
+    is_squared_linear,
+    last_step,
+)
+from .learners.conditional import Conditional, learn_conditional
 from .learners.privates import HasMethods, Interval, StrOptions
 from .priors.conditional import ConditionalPrior, fit_prior, posterior_modes
+from .priors.gaussian import learn_gaussian
 from .tasks.ids import as_ids
 from .tasks.supports import check_shots
 from .tasks.table import padded_batches
-from .tasks.validation import column_names
 
 __all__ = ["BatchMetaLearner"]
+
+
+@dataclass(frozen=True, eq=False)
+class MetaModel:
+    """A fitted descriptor, and what was learned for its vectors.
+
+    Parameters
+    ----------
+    descriptor : transformer
+        T.
+    names : list of str
+        Of the entries of s.
+    vectors : ndarray of shape (n_tasks, n_descriptors)
+        Of the meta-train tasks, from all their rows.
+    ids : ndarray of shape (n_tasks,)
+        Their ids, or places.
+    model : Conditional, ConditionalPrior or GaussianPrior
+        The last two are where the coefficients of a linear learner start.
+    """
+
+    descriptor: object
+    names: list
+    vectors: np.ndarray
+    ids: np.ndarray
+    model: object = None
+
+    def with_tasks(self, vectors, ids):
+        """The meta-model that knows more tasks."""
+        if ids is None:
+            ids = np.arange(len(self.ids), len(self.ids) + len(vectors))
+        both = np.empty(len(self.ids) + len(vectors), dtype=object)
+        both[: len(self.ids)], both[len(self.ids) :] = list(self.ids), list(ids)
+        return replace(self, vectors=np.concatenate([self.vectors, vectors]), ids=both)
 
 
 class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
@@ -160,9 +199,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     True
     """
 
-    _uses_descriptors = True
-    _raw_side = True
-
     _parameter_constraints: dict = {
         **BaseMetaEstimator._parameter_constraints,
         "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
@@ -212,39 +248,28 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         return Ridge()
 
     @property
-    def _standardizes(self):
-        return self._laplace
-
-    standardize = True  # where it matters: a prior of comparable coefficients
-
-    @property
-    def _gradient(self):
-        return self._laplace
-
-    @property
     def _laplace(self):
         """Whether coefficients start at a prior and have no closed form."""
         return self.conditioning == "prior" and not is_squared_linear(self._wrapped())
 
-    @property
-    def _incremental(self):
+    def _needs(self):
+        laplace, last = self._laplace, last_step(self._wrapped())
+        goes_on, why_not = hasattr(last, "partial_fit"), "has no partial_fit"
         if self.conditioning == "prior":
-            return not self._laplace
-        return hasattr(last_step(self._wrapped()), "partial_fit")
-
-    @property
-    def _streams(self):
-        return self._incremental and self.tasks_per_batch is not None
-
-    def _can_go_on(self):
-        if not self._incremental:
-            has = "has no partial_fit" if self.conditioning == "features" else "has no squared loss"
-            raise AttributeError(
-                f"{type(last_step(self._wrapped())).__name__} {has}, so that it cannot go on "
-                f"learning from more tasks with conditioning={self.conditioning!r}. Wrap another "
-                "estimator, or meta_fit on all tasks."
-            )
-        return True
+            goes_on, why_not = not laplace, "has no squared loss"
+        return Needs(
+            gradients=laplace,
+            standardized=laplace,  # a prior of comparable coefficients
+            side="objects",
+            goes_on=goes_on,
+            why_not=""
+            if goes_on
+            else f"{type(last).__name__} {why_not}, so that it cannot go on learning from more "
+            f"tasks with conditioning={self.conditioning!r}. Wrap another estimator, or meta_fit "
+            "on all tasks.",
+            streams=goes_on and self.tasks_per_batch is not None,
+            n_epochs=None,
+        )
 
     def _check_wrapped(self, estimator):
         last = last_step(estimator)
@@ -261,17 +286,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
                 f"tasks_per_batch={self.tasks_per_batch} trains batch after batch, and "
                 f"{type(last).__name__} has no partial_fit. Use tasks_per_batch=None."
             )
-
-    def _n_epochs(self):
-        return None
-
-    def _make_learner(self, estimator, table, step_params):
-        table = super()._make_learner(estimator, table, step_params)
-        if self.conditioning == "prior":
-            return table
-        raw = column_names(table.X) is not None
-        self.learner_ = ConditionedLearner.around(self.learner_, raw)
-        return table
 
     def _make_descriptor(self, learner):
         if self.descriptor is not None:
@@ -341,8 +355,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             return report(lambda: replace(meta_model, model=get()))
 
         if not self._laplace:
-            hierarchical = HierarchicalBayes(covariance=self.covariance)
-            return hierarchical._learn_prior(learner, iter([table]), meta_model.model, report_prior)
+            return self._learn_gaussian(learner, table, meta_model.model, report_prior)
         if table.n_tasks == 1:
             warn_of_one_task()
         prior = fit_prior(
@@ -362,6 +375,17 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             )
         return prior
 
+    def _learn_gaussian(self, learner, table, prior, report):
+        random = np.arange(learner.n_features + learner.fit_intercept)
+        return learn_gaussian(
+            *gather_moments([table], prior),
+            random,
+            eta=max(1.0, len(random) / 2),
+            intercept=learner.fit_intercept,
+            covariance=self.covariance,
+            callback=report,
+        )
+
     # -- adapting ----------------------------------------------------------------------------------
 
     def _adapt(self, learner, meta_model, table, fit_params):
@@ -370,7 +394,8 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             return model.standardized(S)
         if isinstance(model, ConditionalPrior):
             return self._adapt_prior(learner, model, table, model.means(S))
-        return HierarchicalBayes()._adapt(learner, model, replace(table, descriptors=S), {})
+        coefs, _ = posterior_rows(model, replace(table, descriptors=S))
+        return coefs.astype(learner.dtype, copy=False)
 
     def _vectors_of(self, learner, meta_model, table):
         return describe(meta_model.descriptor, self._described(learner, table))
@@ -390,12 +415,11 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             rows[padded.tasks] = learner.rows(theta)
         return rows
 
-    def _zero_shot_state(self, meta_model):
-        state = super()._zero_shot_state
+    def _predictor(self, learner, meta_model):
         if self.conditioning == "prior":
-            return state(meta_model)
-        learner = self.learner_.fitted(meta_model.model.models, meta_model.names)
-        return {"learner_": learner, **state(meta_model)}
+            return learner
+        model = meta_model.model
+        return ConditionedLearner.around(learner, model.raw, model.models, meta_model.names)
 
     # -- tasks as vectors --------------------------------------------------------------------------
 

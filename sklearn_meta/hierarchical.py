@@ -15,90 +15,31 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
-from .base import BaseMetaEstimator
+from .base import BaseMetaEstimator, Needs
 from .base.described import DescriptorMixin, describe
-from .kernels.mixed_model import MixedModel, Moments, fit_mixed_model, posterior
-from .kernels.scaling import Scaling, nonzero_scale
+from .base.moments import gather_moments, posterior_rows
 from .learners import is_squared_linear, last_step
 from .learners.privates import HasMethods, Interval, StrOptions
-from .tasks.table import padded_batches
+from .priors.gaussian import GaussianPrior, learn_gaussian
 
 __all__ = ["HierarchicalBayes"]
 
-MOST_SHOTS = 20  # of the supports that a descriptor of rows is learned from
+MAX_SHOTS = 20  # of the supports that a descriptor of rows is learned from
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
-    """The meta-model: a fitted mixed model and the units that it works in.
+class MetaModel:
+    """What was learned.
 
     Parameters
     ----------
-    model : MixedModel
-        In standardised units.
-    moments : Moments
-        Of all meta-train tasks, of ``[1, x - shift, y - shift]``; partial_meta_fit adds to them.
-    shift : ndarray of shape (n_features + 1,)
-        Where the data were moved to, to keep sums of squares exact.
-    scaling : Scaling
-        From the data to standardised units.
-    s_mean, s_scale : ndarray of shape (n_descriptors,)
-        The same for the descriptors.
-    intercept : bool
+    prior : GaussianPrior
     descriptor : transformer or None
         What makes ``s_t`` of a task, fitted; None: side information as it is.
     """
 
-    model: MixedModel
-    moments: Moments
-    shift: np.ndarray
-    scaling: Scaling
-    s_mean: np.ndarray
-    s_scale: np.ndarray
-    intercept: bool
+    prior: GaussianPrior
     descriptor: object = None
-
-    def standardized(self, moments):
-        """Moments of shifted data in standardised units."""
-        scaling = self.scaling
-        mean = np.append(scaling.x_mean, scaling.y_mean) - self.shift
-        scaled = moments.rescaled(mean, np.append(scaling.x_scale, scaling.y_scale))
-        return replace(scaled, S=(moments.S - self.s_mean[:, None]) / self.s_scale[:, None])
-
-    def jacobian(self):
-        """The linear part of the map from standardised coefficients to those of the data."""
-        scaling = self.scaling
-        J = np.diag(np.append(1.0, 1.0 / scaling.x_scale)) * scaling.y_scale
-        J[0, 1:] = -scaling.y_scale * scaling.x_mean / scaling.x_scale
-        return J if self.intercept else J[1:, 1:]
-
-    def coefs(self, w):
-        """Coefficients of the data, shape (..., n_coefs), from standardised ones."""
-        if not self.intercept:
-            return w @ self.jacobian().T
-        coef, intercept = self.scaling.unfold(w[..., 1:], w[..., 0])
-        return np.concatenate([intercept[..., None], coef], axis=-1)
-
-
-def warn_of_one_task():
-    """Nothing can be learned about how tasks differ."""
-    warnings.warn(
-        "A single task says nothing about how tasks differ: the prior covariance is 0, and "
-        "adaptation will change nothing. Pass several tasks, or the ids of a long table.",
-        UserWarning,
-        stacklevel=3,
-    )
-
-
-def _name_the_largest(table):
-    """Raise the error for numbers whose squares overflow."""
-    rows = np.column_stack([table.X, table.y])
-    i, j = np.unravel_index(np.argmax(np.abs(rows)), rows.shape)
-    what = "y" if j == table.X.shape[1] else f"column {j} of X"
-    raise ValueError(
-        f"{table.where(i)}: {what} holds {rows[i, j]:g}, whose square is not a finite number. Use "
-        "other units, or drop the row."
-    )
 
 
 class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
@@ -218,10 +159,6 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     True
     """
 
-    _incremental = True
-    _uses_descriptors = True
-    _standardizes = False  # sufficient statistics are, not rows
-
     _parameter_constraints: dict = {
         **BaseMetaEstimator._parameter_constraints,
         "random_effects": [StrOptions({"all", "intercept"}), "array-like"],
@@ -309,85 +246,46 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
                 f"HierarchicalBayes cannot keep coefficients positive; set {name}(positive=False)."
             )
 
-    def _route_fit_params(self, estimator, fit_params, groups):
-        return {}, fit_params  # the wrapped estimator is never fitted
-
-    def get_metadata_routing(self):
-        """Metadata routing of this object: ``groups`` and ``sample_weight`` are its own.
-
-        Returns
-        -------
-        MetadataRequest
-        """
-        return self._get_metadata_request()
-
-    def _n_epochs(self):
-        return None
+    def _needs(self):
+        side = "numbers" if self.descriptor is None else "objects"
+        return Needs(side=side, fits=False, goes_on=True, streams=True, n_epochs=None)
 
     # -- learn and adapt ---------------------------------------------------------------------------
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
-        if self.descriptor is None:
-            return self._learn_prior(learner, tables, meta_model, report)
-        fitted = None if meta_model is None else meta_model.descriptor
-        descriptor, tables = self._vectors(learner, tables, fitted, (0, MOST_SHOTS))
-        prior = self._learn_prior(learner, tables, meta_model, report)
-        return replace(prior, descriptor=descriptor)
-
-    def _learn_prior(self, learner, tables, meta_model, report):
-        """The prior from tables whose descriptors are numbers."""
-        moments = None if meta_model is None else meta_model.moments
-        shift = None if meta_model is None else meta_model.shift
-        for table in tables:
-            if shift is None:
-                shift = np.append(table.X.mean(axis=0), table.y.mean()).astype(np.float64)
-            more = self._moments(table, shift)
-            if moments is None:
-                moments = more
-            elif more.S.shape[0] != moments.S.shape[0]:
-                raise ValueError("these tasks have other descriptors than those before.")
-            else:
-                moments = moments.concatenate(more)
-        if moments.n_tasks == 1:
-            warn_of_one_task()
-        prior = self._units(learner, moments, shift)
+        descriptor = prior = None
+        if meta_model is not None:
+            descriptor, prior = meta_model.descriptor, meta_model.prior
+        if self.descriptor is not None:
+            descriptor, tables = self._vectors(learner, tables, descriptor, (0, MAX_SHOTS))
         random = self._random(learner)
-        model = fit_mixed_model(
-            prior.standardized(moments),
+        prior = learn_gaussian(
+            *gather_moments(tables, prior),
             random,
-            intercept=prior.intercept,
+            intercept=learner.fit_intercept,
+            standardize=self.standardize,
             covariance=self.covariance,
             eta=self._concentration(random),
             reml=self.method == "reml",
             max_iter=self.max_iter,
             tol=self.tol,
-            callback=lambda model: report(lambda: replace(prior, model=model())),
+            callback=lambda prior: report(lambda: MetaModel(prior(), descriptor)),
         )
-        if not model.converged:
+        if not prior.model.converged:
             warnings.warn(
-                f"HierarchicalBayes stopped after {model.n_iter} iterations before it converged. "
-                "Raise max_iter or tol, let fewer coefficients vary (random_effects), or use "
-                'covariance="diag".',
+                f"HierarchicalBayes stopped after {prior.model.n_iter} iterations before it "
+                "converged. Raise max_iter or tol, let fewer coefficients vary (random_effects), "
+                'or use covariance="diag".',
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return replace(prior, model=model)
+        return MetaModel(prior, descriptor)
 
     def _concentration(self, random):
         """eta of the prior on correlations."""
         if self.correlation_prior == "auto":
             return max(1.0, len(random) / 2)
         return self.correlation_prior
-
-    def _moments(self, table, shift):
-        n_features = table.X.shape[1]
-        with np.errstate(over="ignore", invalid="ignore"):
-            moments = Moments.from_batches(
-                padded_batches(table), table.n_tasks, n_features, shift, table.descriptors
-            )
-            if not np.isfinite(moments.M.sum()):
-                _name_the_largest(table)
-        return moments
 
     def _random(self, learner):
         """Positions of the random coefficients; the intercept, where there is one, is 0."""
@@ -419,40 +317,12 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             positions.append(position)
         return np.unique(np.array(positions, dtype=np.intp))
 
-    def _units(self, learner, moments, shift):
-        """The prior without its model: how data and standardised units belong together."""
-        intercept = learner.fit_intercept
-        _, mean, scale = moments.pooled()
-        mean = mean + shift
-        scale = nonzero_scale(scale, mean)
-        # units are nothing to a full covariance; a prior on its correlations is meant in these
-        standardize = self.standardize or self.covariance == "full"
-        if not standardize:
-            scale = np.ones_like(scale)
-        if not (standardize and intercept):
-            mean = np.zeros_like(mean)
-        elif 0 not in self._random(learner):  # to centre a feature moves variation to the intercept
-            mean[self._random(learner) - 1] = 0.0
-        scaling = Scaling(mean[:-1], scale[:-1], mean[-1], scale[-1])
-        s_mean = moments.S.mean(axis=1)
-        s_scale = nonzero_scale(moments.S.std(axis=1), s_mean)
-        return Prior(None, moments, shift, scaling, s_mean, s_scale, intercept)
-
     def _adapt(self, learner, meta_model, table, fit_params):
-        prior = meta_model
-        if prior.descriptor is not None:
-            S = describe(prior.descriptor, self._described(learner, table))
+        if meta_model.descriptor is not None:
+            S = describe(meta_model.descriptor, self._described(learner, table))
             table = replace(table, descriptors=S)
-        moments = self._moments(table, prior.shift)
-        if table.descriptors is None:
-            S = np.repeat(prior.s_mean[:, None], table.n_tasks, axis=1)
-            moments = replace(moments, S=S)
-        w, C = posterior(prior.model, prior.standardized(moments), intercept=prior.intercept)
-        coefs = prior.coefs(w.T)
-        if not prior.intercept:
-            coefs = np.concatenate([np.zeros((len(coefs), 1)), coefs], axis=1)
-        packed = C[np.triu_indices(len(C))].T  # in standardised units
-        return np.concatenate([coefs, packed], axis=1).astype(learner.dtype, copy=False)
+        coefs, covariance = posterior_rows(meta_model.prior, table)
+        return np.concatenate([coefs, covariance], axis=1).astype(learner.dtype, copy=False)
 
     # -- predictions -------------------------------------------------------------------------------
 
@@ -479,90 +349,52 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             known of the coefficients of the task (their prior is taken as known), in the units
             of y.
         """
-        X, params, index, _ = self._rows_and_params(X, groups)
-        n_coefs = 1 + self.learner_.n_features
-        mean = self.learner_.predict("predict", params, X, index)
         if not return_std:
-            return mean
-        prior = self.meta_model_
-        random, scaling = prior.model.random, prior.scaling
-        Z = np.concatenate([np.ones((len(X), 1)), scaling.features(X)], axis=1)
-        Z = Z[:, random + (not prior.intercept)]
-        i, j = np.triu_indices(len(random))
-        variance = np.full(len(X), prior.model.sigma2)
-        for k in range(len(i)):
-            both = params[index, n_coefs + k] * Z[:, i[k]] * Z[:, j[k]]
-            variance += both if i[k] == j[k] else 2 * both
-        std = scaling.y_scale * np.sqrt(np.maximum(variance, 0.0))
+            return self._predict("predict", X, groups)
+        X, ids, side, _ = self._read_query(X, groups)
+        params, index = self._params_of(X, ids, side)
+        mean = self.learner_.predict("predict", params, X, index)
+        covariance = params[:, 1 + self.learner_.n_features :]
+        std = self._learned("prior").predictive_deviation(covariance, X, index)
         return mean, std.astype(mean.dtype, copy=False)
 
     # -- what was learned, in the units of the data ------------------------------------------------
 
-    def _prior_attribute(self, compute):
-        return compute(self._fitted_meta_model())
-
     @property
     def prior_mean_(self):
         """Prior mean of the coefficients (intercept first) where the side information is 0."""
-
-        def compute(prior):
-            at_zero = np.append(1.0, -prior.s_mean / prior.s_scale)
-            return prior.coefs(prior.model.B @ at_zero)
-
-        return self._prior_attribute(compute)
+        prior = self._learned("prior")
+        return prior.mean_at(np.zeros(len(prior.s_mean)))
 
     @property
     def prior_covariance_(self):
         """Prior covariance of the coefficients; 0 in rows and columns of fixed effects."""
-
-        def compute(prior):
-            J = prior.jacobian()[:, prior.model.random] @ prior.model.factor
-            return prior.model.sigma2 * J @ J.T
-
-        return self._prior_attribute(compute)
+        return self._learned("prior").covariance()
 
     @property
     def descriptor_coef_(self):
         """What one unit of each descriptor adds to the prior mean."""
-        return self._prior_attribute(
-            lambda prior: prior.jacobian() @ (prior.model.B[:, 1:] / prior.s_scale)
-        )
+        return self._learned("prior").side_coefs()
 
     @property
     def noise_variance_(self):
         """Variance of the noise."""
-        return self._prior_attribute(
-            lambda prior: float(prior.model.sigma2 * prior.scaling.y_scale**2)
-        )
+        return self._learned("prior").noise_variance()
 
     @property
     def log_likelihood_(self):
         """Log (restricted) likelihood of the data as they came, comparable with lme4's."""
-
-        def compute(prior):
-            model, scaling = prior.model, prior.scaling
-            deviance = model.deviance + 2 * model.dof * np.log(scaling.y_scale)
-            if model.reml:  # log|P| in the units of the data
-                x_scale = np.append(1.0, scaling.x_scale)[0 if prior.intercept else 1 :]
-                unit = np.outer(x_scale, np.append(1.0, prior.s_scale)).ravel()
-                deviance += 2 * np.log(unit[model.kept]).sum()
-            return float(-deviance / 2)
-
-        return self._prior_attribute(compute)
+        return self._learned("prior").log_likelihood()
 
     @property
     def n_iter_(self):
         """Iterations of the optimiser."""
-        return self._prior_attribute(lambda prior: prior.model.n_iter)
+        return self._learned("prior").model.n_iter
 
     @property
     def task_coefs_(self):
         """Posterior means of the coefficients of the remembered tasks, ordered as ``task_ids_``."""
-
-        def compute(prior):
-            if self._remembered is None:
-                raise AttributeError("no tasks are remembered; fit or adapt with task ids.")
-            first = 0 if prior.intercept else 1
-            return self._remembered[:, first : 1 + self.learner_.n_features]
-
-        return self._prior_attribute(compute)
+        first = 0 if self._learned("prior").intercept else 1
+        if self._memory.params is None:
+            raise AttributeError("no tasks are remembered; fit or adapt with task ids.")
+        return self._memory.params[:, first : 1 + self.learner_.n_features]

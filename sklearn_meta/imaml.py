@@ -7,12 +7,13 @@ The meta-gradient depends on the solution, not on the path to it; the linear sys
 are solved at once by conjugate gradients. See ``kernels/gradient.py``.
 """
 
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
 
 from .base.gradient_docs import documented
-from .base.gradient_family import GradientMetaEstimator, Initialisation
+from .base.gradient_family import EPISODIC, GradientMetaEstimator, Initialisation
 from .kernels.gradient import implicit_meta_gradient, mean_curvature, proximal
 from .learners.privates import Interval, StrOptions
 
@@ -73,10 +74,9 @@ class IMAML(GradientMetaEstimator):
     Ridge(random_state=...)
     """
 
-    _chooses_steps = False
-
     _parameter_constraints: dict = {
         **GradientMetaEstimator._parameter_constraints,
+        **EPISODIC,
         "regularization": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "cg_steps": [Interval(Integral, 1, None, closed="left")],
     }
@@ -97,11 +97,9 @@ class IMAML(GradientMetaEstimator):
         outer_solver="adam",
         outer_lr="auto",
         outer_schedule="linear",
-        max_grad_norm=None,
         init="pooled",
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
         tol=1e-4,
         warm_start=False,
         classes="shared",
@@ -123,11 +121,9 @@ class IMAML(GradientMetaEstimator):
         self.outer_solver = outer_solver
         self.outer_lr = outer_lr
         self.outer_schedule = outer_schedule
-        self.max_grad_norm = max_grad_norm
         self.init = init
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
         self.classes = classes
@@ -135,6 +131,9 @@ class IMAML(GradientMetaEstimator):
         self.standardize = standardize
         self.random_state = random_state
         self.n_jobs = n_jobs
+
+    def _outer(self):
+        return replace(super()._outer(), chooses_steps=False)
 
     def _training_steps(self, learner):
         if self.inner_steps == "auto":

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from .base.gradient_docs import documented
-from .base.gradient_family import GradientMetaEstimator
+from .base.gradient_family import EPISODIC, GradientMetaEstimator
 from .kernels.gradient import meta_gradient
 
 __all__ = ["ANIL", "FOMAML", "MAML", "MetaSGD"]
@@ -71,6 +71,8 @@ class MAML(GradientMetaEstimator):
 
     _second_order = True
 
+    _parameter_constraints: dict = {**GradientMetaEstimator._parameter_constraints, **EPISODIC}
+
     def __init__(
         self,
         estimator=None,
@@ -85,11 +87,9 @@ class MAML(GradientMetaEstimator):
         outer_solver="adam",
         outer_lr="auto",
         outer_schedule="linear",
-        max_grad_norm=None,
         init="pooled",
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
         tol=1e-4,
         warm_start=False,
         classes="shared",
@@ -109,11 +109,9 @@ class MAML(GradientMetaEstimator):
         self.outer_solver = outer_solver
         self.outer_lr = outer_lr
         self.outer_schedule = outer_schedule
-        self.max_grad_norm = max_grad_norm
         self.init = init
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
         self.classes = classes

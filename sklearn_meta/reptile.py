@@ -16,7 +16,7 @@ from numbers import Integral
 import numpy as np
 
 from .base.gradient_docs import documented
-from .base.gradient_family import GradientMetaEstimator
+from .base.gradient_family import GradientMetaEstimator, Outer
 from .kernels.gradient import inner_steps
 from .learners.privates import Interval, StrOptions
 
@@ -79,33 +79,10 @@ class Reptile(GradientMetaEstimator):
     """
 
     _parameter_constraints: dict = {
-        **{
-            name: constraint
-            for name, constraint in GradientMetaEstimator._parameter_constraints.items()
-            if name
-            not in {
-                "n_shots",
-                "n_query",
-                "outer_solver",
-                "outer_schedule",
-                "max_grad_norm",
-                "early_stopping",
-                "validation_fraction",
-                "n_iter_no_change",
-                "tol",
-            }
-        },
+        **GradientMetaEstimator._parameter_constraints,
         "inner_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "inner_batch_size": [Interval(Integral, 1, None, closed="left")],
     }
-
-    # what the outer loop of the family asks for and Reptile has no choice in
-    outer_solver = "sgd"
-    max_grad_norm = None
-    early_stopping = False
-    n_iter_no_change = 1
-    n_query = None
-    _keep_query = False
 
     def __init__(
         self,
@@ -142,17 +119,14 @@ class Reptile(GradientMetaEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def _shot_range(self):
-        return self.inner_batch_size, self.inner_batch_size
+    def _outer(self):
+        return Outer((self.inner_batch_size,) * 2, keep_query=False)
 
     def _probe_shots(self):
         return 1, self.inner_batch_size
 
     def _training_steps(self, learner):
         return 10 if self.inner_steps == "auto" else self.inner_steps
-
-    def _rate(self, learner, i):
-        return self.outer_lr * (1 - i / self.max_iter)
 
     def _draw(self, sampler, tasks, rng):
         """One minibatch for each inner step."""

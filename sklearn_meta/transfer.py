@@ -32,6 +32,7 @@ from ._lessons import learn_lessons
 from ._selection import adapted
 from ._sources import Sources, fit_sources, source_data
 from .base import BaseMetaEstimator, transactional
+from .base.labels import SharedClasses
 from .learners import BlackBoxLearner, chunk_bounds, classes_of
 from .learners.privates import HasMethods, Interval, StrOptions
 from .tasks.task import as_tasks
@@ -97,6 +98,17 @@ class AdaptedLearner(BlackBoxLearner):
         if names is not None and type(model) is type(self.estimator):
             model.feature_names_in_ = names
         return self.wrap(model)
+
+
+class OpenClasses(SharedClasses):
+    """Classes that no source has are learned from the target, if they are labels at all."""
+
+    def check(self, table):
+        if len(table.y) == 0:
+            return table
+        kinds = {np.asarray(y).dtype.kind in "US" for y in (self.outputs, *table.y[:1])}
+        odd = table.y.dtype.kind == "O" or len(kinds) > 1 or table.y.dtype.kind == "f"
+        return super().check(table) if odd else table
 
 
 class TransferMetaLearner(BaseMetaEstimator):
@@ -214,8 +226,6 @@ class TransferMetaLearner(BaseMetaEstimator):
     True
     """
 
-    _standardizes = False
-
     _parameter_constraints: dict = {
         **BaseMetaEstimator._parameter_constraints,
         "selection": [StrOptions({"best", "weighted", "stack"})],
@@ -313,7 +323,6 @@ class TransferMetaLearner(BaseMetaEstimator):
     def _make_learner(self, estimator, table, step_params):
         if not self._gaps:
             table = super()._make_learner(estimator, table, step_params)
-            self.learner_ = AdaptedLearner(self.learner_)
             return table
         check_gaps(table)
         if self.projection is None:
@@ -322,16 +331,16 @@ class TransferMetaLearner(BaseMetaEstimator):
         else:
             seen, *_ = projected(table, self.projection)
         super()._make_learner(estimator, seen, step_params)
-        self.learner_ = AdaptedLearner(self.learner_)
         return table
 
-    def _check_labels(self, table):
-        """Classes that no source has are learned from the target, if they are labels at all."""
-        if not is_classifier(self) or len(table.y) == 0:
-            return table
-        kinds = {np.asarray(y).dtype.kind in "US" for y in (self.classes_, *table.y[:1])}
-        odd = table.y.dtype.kind == "O" or len(kinds) > 1 or table.y.dtype.kind == "f"
-        return super()._check_labels(table) if odd else table
+    def _predictor(self, learner, meta_model):
+        return AdaptedLearner(learner)
+
+    def _set_labels(self, table):
+        table = super()._set_labels(table)
+        if is_classifier(self):
+            self._labels = OpenClasses(self._labels.outputs)
+        return table
 
     @property
     def _settings(self):
@@ -345,7 +354,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         return int(np.random.RandomState(state.get_state()[1]).randint(2**31))
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
-        table, fitter = next(tables), learner.fitter
+        table, fitter = next(tables), learner
         frame, refused_before, views = None, {}, None
         if self.projection is not None:
             table, projections, kept = projected(table, self.projection)
@@ -404,13 +413,13 @@ class TransferMetaLearner(BaseMetaEstimator):
     def adapt(self, X, y, *, groups=None, sample_weight=None, descriptor=None):
         super().adapt(X, y, groups=groups, sample_weight=sample_weight, descriptor=descriptor)
         if is_classifier(self):
-            rows = [r for r in (self._current, self._remembered) if r is not None]
+            rows = [r for r in (self._current, self._memory.params) if r is not None]
             known = self.meta_model_.bank.classes
             seen = [classes_of(m, known) for r in rows for m in r[:, 0]]
             classes = np.unique(np.concatenate([known, *seen]))
             if len(classes) != len(self.classes_):
-                self.learner_ = copy.copy(self.learner_)
-                self.learner_.classes = self.classes_ = classes
+                self._predicts = copy.copy(self._predicts)
+                self._predicts.classes = self.classes_ = classes
         return self
 
     adapt.__doc__ = BaseMetaEstimator.adapt.__doc__

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_meta.kernels.optimizers import OPTIMIZERS, adam, clip_norm, sgd
+from sklearn_meta.kernels.optimizers import OPTIMIZERS, adam, sgd
 
 A = np.array([1.0, 4.0])  # the quadratic x'diag(A)x / 2
 
@@ -56,11 +56,3 @@ def test_pure(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_float32_stays(name):
     assert walk(OPTIMIZERS[name](), np.ones(2, dtype="f"), 3, 0.1).dtype == np.float32
-
-
-def test_clip_norm():
-    g = np.array([3.0, 4.0])
-    assert clip_norm(g, None) is g
-    assert clip_norm(g, 5.0) is g
-    assert_allclose(clip_norm(g, 1.0), [0.6, 0.8])
-    assert_array_equal(clip_norm(np.zeros(2), 1.0), [0, 0])

@@ -1,5 +1,6 @@
 """The contract that every algorithm of this package keeps, written once."""
 
+from .algorithm import Needs
 from .meta_estimator import BaseMetaEstimator, transactional
 
-__all__ = ["BaseMetaEstimator", "transactional"]
+__all__ = ["BaseMetaEstimator", "Needs", "transactional"]

@@ -14,7 +14,6 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_union
 from sklearn.utils import check_random_state
 
 from ..descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, looks_at
-from ..tasks.side import stack_side, without_missing
 from ..tasks.supports import draw_episodes, take_rows
 from ..tasks.validation import with_hint
 
@@ -105,39 +104,6 @@ def descriptor_names(descriptor, n_descriptors):
 
 class DescriptorMixin:
     """For estimators with the parameters ``descriptor`` and ``descriptor_columns``."""
-
-    @property
-    def _raw_side(self):
-        """Whether side information is kept as it comes, for a descriptor to read."""
-        return self.descriptor is not None
-
-    def _check_side(self, side, where):
-        if not self._raw_side:
-            return super()._check_side(side, where)
-        return without_missing(np.asarray(side, dtype=object))
-
-    def _stacked_descriptors(self, descriptors, labels, reset=False):
-        if not self._raw_side:
-            return super()._stacked_descriptors(descriptors, labels, reset)
-        if reset:
-            stacked, self._descriptor_names = stack_side(descriptors, labels)
-            self.n_descriptors_in_ = 0 if stacked is None else stacked.shape[1]
-            return stacked
-        if self.n_descriptors_in_ == 0:
-            for s, label in zip(descriptors, labels, strict=True):
-                if s is not None:
-                    raise ValueError(
-                        f"{label}: it has a descriptor, and the meta-train tasks had none. Leave "
-                        "it out, or meta-train on tasks that have one."
-                    )
-            return None
-        names = self._descriptor_names
-        return stack_side(descriptors, labels, names, self.n_descriptors_in_)[0]
-
-    def _given_descriptor(self, descriptor, table):
-        if self._raw_side and descriptor is None:  # missing, in every task
-            return self._stacked_descriptors([None] * table.n_tasks, [None] * table.n_tasks)
-        return super()._given_descriptor(descriptor, table)
 
     def _vectors(self, learner, tables, descriptor, n_shots):
         """Fit the descriptor on the first table, and put numbers in place of side information.

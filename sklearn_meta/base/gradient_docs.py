@@ -44,18 +44,14 @@ SHARED = {
     outer_schedule : {"linear", "constant"}, default="linear"
         Whether the outer rate falls linearly to 0 over ``max_iter`` meta-iterations, so that the
         noise of the last batches does not stay in the result.
-    max_grad_norm : float, default=None
-        Longer meta-gradients are shortened to this norm.
     init : {"pooled", "random"}, default="pooled"
         Where meta-training starts: at the wrapped estimator fitted on the pooled rows, or as it
         draws its own first parameters (0 of linear ones).
     early_stopping : bool, default=False
-        Whether to hold tasks out, stop when their loss no longer falls, and keep the best (not
-        with ``"lbfgs"``).
+        Whether to hold tasks out, stop when their loss has not fallen for 10 epochs, and keep the
+        best (not with ``"lbfgs"``).
     validation_fraction : float, default=0.1
         Share of the tasks that is held out.
-    n_iter_no_change : int, default=10
-        Epochs without improvement before it stops.
     tol : float, default=1e-4
         What counts as improvement.
     warm_start : bool, default=False

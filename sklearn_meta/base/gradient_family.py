@@ -29,21 +29,66 @@ from sklearn.utils import check_random_state
 
 from ..kernels.chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ..kernels.gradient import inner_steps
-from ..kernels.optimizers import OPTIMIZERS, clip_norm
+from ..kernels.optimizers import OPTIMIZERS
 from ..learners.privates import Interval, StrOptions
 from ..tasks.supports import check_shots
 from ..tasks.table import padded_batches
 from .adapt_steps import choose_steps, steps_for, training_steps
+from .algorithm import Needs
 from .episodes import EpisodeSampler, all_rows
-from .own_classes import OwnClassesMixin
+from .meta_estimator import BaseMetaEstimator
 from .probe import draw_probe, mean_loss
 
-__all__ = ["GradientMetaEstimator", "Initialisation"]
+__all__ = ["EPISODIC", "GradientMetaEstimator", "Initialisation", "Outer"]
 
 OUTER_LR = 0.01
 RATES = 10.0 ** np.arange(-3, 1, 0.5)  # inner rates that "auto" chooses from
 N_CHECKS = 20  # times that the probe is looked at in training
 DIVERGED = 1.5  # a query loss so many times that of the start
+PATIENCE = 10  # epochs without improvement before early stopping stops
+
+# Constraints of the parameters of algorithms that learn from supports and queries.
+EPISODIC = {
+    "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
+    "n_query": [Interval(Integral, 1, None, closed="left"), None],
+    "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
+    "outer_schedule": [StrOptions({"linear", "constant"})],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "tol": [Interval(Real, 0, None, closed="left")],
+}
+
+
+@dataclass(frozen=True)
+class Outer:
+    """How episodes are drawn, and how what is learned is optimised.
+
+    Parameters
+    ----------
+    n_shots : (int, int)
+        Fewest and most support rows.
+    n_query : int or None
+        Most query rows; None: all that are left.
+    keep_query : bool, default=True
+        Whether at least half of the rows of a task stay in the query.
+    solver : {"adam", "sgd", "lbfgs"}, default="sgd"
+    schedule : {"linear", "constant"}, default="linear"
+    held_out : float or None, default=None
+        Share of the tasks that say when to stop; None: there are none.
+    tol : float, default=0
+        What counts as improvement.
+    chooses_steps : bool, default=True
+        Whether training ends with the choice of the number of steps of ``adapt``.
+    """
+
+    n_shots: tuple
+    n_query: int = None
+    keep_query: bool = True
+    solver: str = "sgd"
+    schedule: str = "linear"
+    held_out: float = None
+    tol: float = 0.0
+    chooses_steps: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,32 +127,19 @@ def _usable(value, gradient):
         return np.isfinite(value) and np.isfinite(np.square(gradient).sum())
 
 
-class GradientMetaEstimator(OwnClassesMixin):
+class GradientMetaEstimator(BaseMetaEstimator):
     """Base of the gradient family."""
 
-    _incremental = True
-    _gradient = True
-    _keep_query = True  # of the rows of a task, at least half
-    _chooses_steps = True  # of adapt, with inner_steps="auto"
-
     _parameter_constraints: dict = {
-        **OwnClassesMixin._parameter_constraints,
+        **BaseMetaEstimator._parameter_constraints,
+        "classes": [StrOptions({"shared", "per_task"})],
         "inner_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "inner_steps": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
-        "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
-        "n_query": [Interval(Integral, 1, None, closed="left"), None],
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
-        "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
         "outer_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "outer_schedule": [StrOptions({"linear", "constant"})],
-        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "init": [StrOptions({"pooled", "random"})],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "standardize": ["boolean"],
         "random_state": ["random_state"],
@@ -115,6 +147,17 @@ class GradientMetaEstimator(OwnClassesMixin):
     }
 
     # -- what an algorithm provides ----------------------------------------------------------------
+
+    def _outer(self):
+        """How episodes are drawn and what is learned is optimised, see :class:`Outer`."""
+        return Outer(
+            check_shots(self.n_shots),
+            self.n_query,
+            solver=self.outer_solver,
+            schedule=self.outer_schedule,
+            held_out=self.validation_fraction if self.early_stopping else None,
+            tol=self.tol,
+        )
 
     @abstractmethod
     def _meta_gradient(self, learner, meta_model, episode):
@@ -149,7 +192,7 @@ class GradientMetaEstimator(OwnClassesMixin):
         rate = self.outer_lr
         if rate == "auto":
             rate = learner.outer_lr if self._starts_pooled else OUTER_LR
-        return rate * (1 - i / self.max_iter if self.outer_schedule == "linear" else 1)
+        return rate * (1 - i / self.max_iter if self._outer().schedule == "linear" else 1)
 
     @property
     def _starts_pooled(self):
@@ -170,8 +213,16 @@ class GradientMetaEstimator(OwnClassesMixin):
     def _default_estimator(self):
         return Ridge()
 
-    def _n_epochs(self):
-        return None
+    def _needs(self):
+        return Needs(
+            gradients=True,
+            standardized=self.standardize,
+            fits=False,
+            goes_on=True,
+            streams=True,
+            own_classes=self.classes == "per_task",
+            n_epochs=None,
+        )
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
         if fit_params:
@@ -190,11 +241,11 @@ class GradientMetaEstimator(OwnClassesMixin):
         """Learn from the tasks of a table; from the start if there is no meta-model yet."""
         if meta_model is None:
             theta = learner.pooled(table) if self._starts_pooled else learner.random(rng)
-        shots = self._shot_range()
+        outer, shots = self._outer(), self._shot_range()
         y = learner.encode(table.y)
         codes = None if table.own_classes is None else table.y
-        sampler = EpisodeSampler(learner, table, y, shots, self.n_query, self._keep_query, codes)
-        tasks, held_out = self._split(table.n_tasks, rng)
+        sampler = EpisodeSampler(learner, table, y, shots, outer.n_query, outer.keep_query, codes)
+        tasks, held_out = self._split(table.n_tasks, outer, rng)
         if meta_model is None:
             probe = None
             if self._searches():  # without rows no rate is better than another
@@ -212,14 +263,15 @@ class GradientMetaEstimator(OwnClassesMixin):
 
             settings = (meta_gradient, learner, sampler, tasks, meta_model, rng, report)
             judges = held_out if len(held_out) else tasks
-            if self.outer_solver == "lbfgs":
+            if outer.solver == "lbfgs":
                 meta_model = self._minimise(*settings)
             else:
                 probe = None  # a stream, or a few iterations, are not watched
-                if self.early_stopping or (self.max_iter >= N_CHECKS and not meta_model.loss_curve):
+                watched = self.max_iter >= N_CHECKS and not meta_model.loss_curve
+                if outer.held_out or watched:
                     probe = self._probe(sampler, judges, rng)
                 meta_model = self._descend(*settings, probe)
-        if self._chooses_steps and self.inner_steps == "auto" and self.adapt_steps is None:
+        if outer.chooses_steps and self.inner_steps == "auto" and self.adapt_steps is None:
             theta, alpha = meta_model.theta[None], meta_model.alpha[None]
             n_trained = self.max_iter * min(self.tasks_per_batch, len(tasks))
             n_steps = self._training_steps(learner)
@@ -263,7 +315,7 @@ class GradientMetaEstimator(OwnClassesMixin):
         return float(np.mean(losses))
 
     def _shot_range(self):
-        low, high = check_shots(self.n_shots)
+        low, high = self._outer().n_shots
         if self._own_classes and high == 0:
             raise ValueError(
                 f"n_shots={self.n_shots!r}: with classes='per_task' a task is not known without "
@@ -271,17 +323,17 @@ class GradientMetaEstimator(OwnClassesMixin):
             )
         return (max(low, 1), high) if self._own_classes else (low, high)
 
-    def _split(self, n_tasks, rng):
+    def _split(self, n_tasks, outer, rng):
         """Tasks to train on, and tasks that are held out to know when to stop."""
         tasks = np.arange(n_tasks)
-        if not self.early_stopping:
+        if not outer.held_out:
             return tasks, tasks[:0]
-        if self.outer_solver == "lbfgs":
+        if outer.solver == "lbfgs":
             raise ValueError(
                 "early_stopping needs outer_solver='adam' or 'sgd'; 'lbfgs' runs to convergence on "
                 "fixed episodes."
             )
-        n_held_out = max(1, round(self.validation_fraction * n_tasks))
+        n_held_out = max(1, round(outer.held_out * n_tasks))
         if n_held_out >= n_tasks:
             raise ValueError(
                 f"early_stopping holds tasks out, and there is only {n_tasks}. Pass more tasks, or "
@@ -292,16 +344,17 @@ class GradientMetaEstimator(OwnClassesMixin):
 
     def _descend(self, meta_gradient, learner, sampler, tasks, meta_model, rng, report, probe):
         """Stochastic descent; one epoch is about as many tasks as there are."""
-        optimizer = OPTIMIZERS[self.outer_solver]()
+        outer = self._outer()
+        optimizer, stops_early = OPTIMIZERS[outer.solver](), outer.held_out is not None
         x, state = self._pack(meta_model), meta_model.optimizer_state
         if type(state) is not type(optimizer.init(x)):  # none yet, or that of another solver
             state = optimizer.init(x)
         losses, validation = list(meta_model.loss_curve), list(meta_model.validation_curve)
         n_batch = min(self.tasks_per_batch, len(tasks))
         per_epoch = max(1, len(tasks) // n_batch)
-        n_check = per_epoch if self.early_stopping else max(1, self.max_iter // N_CHECKS)
+        n_check = per_epoch if stops_early else max(1, self.max_iter // N_CHECKS)
         start = best = np.inf if probe is None else self._query_loss(learner, meta_model, probe)
-        best_x, since_best, margin = x, 0, self.tol if self.early_stopping else 0
+        best_x, since_best, margin = x, 0, outer.tol if stops_early else 0
         waiting, before = tasks[:0], x
 
         def state_now(x):
@@ -322,7 +375,6 @@ class GradientMetaEstimator(OwnClassesMixin):
                 self._warn_not_finite(learner, now, sampler, chosen, rng, i)
                 x = before  # the step that led here is taken back
                 break
-            gradient = clip_norm(gradient, self.max_grad_norm)
             before = x
             x, state = optimizer.update(x, gradient, state, self._rate(learner, i))
             x = self._feasible(x)
@@ -330,16 +382,16 @@ class GradientMetaEstimator(OwnClassesMixin):
             if probe is not None and (i + 1) % n_check == 0:
                 loss = self._query_loss(learner, self._unpack(now, x), probe)
                 since_best += 1
-                if self.early_stopping:
+                if stops_early:
                     validation.append(loss)
                 if loss < best - margin:
                     best, best_x, since_best = loss, x, 0
             epoch_ends = (i + 1) % per_epoch == 0
             if epoch_ends and report(lambda x=x: state_now(x)):
                 break
-            if self.early_stopping and since_best >= self.n_iter_no_change:
+            if stops_early and since_best >= PATIENCE:
                 break
-        if self.early_stopping:
+        if stops_early:
             return state_now(best_x)
         if probe is None:
             return state_now(x)
@@ -355,7 +407,7 @@ class GradientMetaEstimator(OwnClassesMixin):
         warnings.warn(
             f"{type(self).__name__} diverged: the query loss on meta-train tasks is {start:.3g} at "
             f"the start and {end:.3g} after training. The best parameters on the way are kept. "
-            "Lower outer_lr or inner_lr, or set max_grad_norm.",
+            "Lower outer_lr or inner_lr.",
             ConvergenceWarning,
             stacklevel=2,
         )
@@ -372,7 +424,7 @@ class GradientMetaEstimator(OwnClassesMixin):
         warnings.warn(
             f"{type(self).__name__} met a meta-gradient that is not finite after {i} "
             f"meta-iterations, in {where}. Training stops with the last finite parameters; lower "
-            "inner_lr or outer_lr, or set max_grad_norm.",
+            "inner_lr or outer_lr.",
             ConvergenceWarning,
             stacklevel=2,
         )

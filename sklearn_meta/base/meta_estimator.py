@@ -1,44 +1,46 @@
 """The contract that every algorithm of this package keeps, written once.
 
-An algorithm is three functions on arrays: *learn* (tables of tasks to a meta-model), *adapt* (the
-meta-model and supports to one parameter row per task) and *predict* (parameter rows and query rows
-to predictions; mostly the learner's). :class:`BaseMetaEstimator` is everything else: task ids,
-routing of metadata, callbacks, state, and the way back to scikit-learn. How input is read and
-checked is in ``reading.py``.
+:class:`BaseMetaEstimator` is what users see: ``meta_fit``, ``adapt``, ``predict``, long tables with
+task ids, state, and the way back to scikit-learn. What an algorithm provides is in
+``algorithm.py``; how input is read and checked in ``reading.py``.
 """
 
 import functools
-from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ..learners import make_learner, unrolled
 from ..learners.privates import HasMethods, set_random_states
-from ..tasks.ids import IdIndex, missing_ids
+from ..tasks.ids import missing_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.table import TaskTable, distinct_rows
 from ..tasks.task import as_tasks, is_task_collection
 from ..tasks.validation import addressed, plain, task_label, with_address
+from .algorithm import Algorithm
+from .labels import Numbers, OwnClasses, SharedClasses, check_own_classes
+from .memory import Memory
 from .reading import ReadingMixin
+from .reporting import Reporter
+from .routing import rows_in_order, split_fit_params
 
-__all__ = ["BaseMetaEstimator"]
+__all__ = ["BaseMetaEstimator", "transactional"]
 
 STREAM_TASKS = 4096  # tasks that are read at a time from an iterator
 BLOCK_TASKS = 2**14  # tasks that one worker adapts at a time
+UNKNOWN = "labels of a task are known only from its rows"
 
 
 def transactional(method):
@@ -60,66 +62,6 @@ def transactional(method):
     return call
 
 
-def _check_one_type(table):
-    """Labels must be all text or all numbers, to be put in order."""
-    if table.y.dtype.kind != "O":
-        return
-    text = np.array([isinstance(label, str) for label in table.y])
-    if text.any() and not text.all():
-        i = int(np.argmax(text != text[0]))
-        raise ValueError(
-            f"{table.where(i)}: y is {plain(table.y[i])!r}, and {plain(table.y[0])!r} in row 0: "
-            "labels must be all strings or all numbers."
-        )
-
-
-class _Reporter:
-    """Tells the callbacks how learning goes on, so that algorithms need not know of them.
-
-    Parameters
-    ----------
-    estimator : BaseMetaEstimator
-    data : dict
-        The X and y that callbacks may score on.
-    """
-
-    def __init__(self, estimator, data):
-        self.estimator, self.data = estimator, data
-        self.context = estimator._init_callback_context(max_subtasks=estimator._n_epochs())
-        self.context.call_on_fit_task_begin(estimator=estimator, **data)
-
-    def __call__(self, meta_model):
-        """An epoch is over; whether a callback wants to stop.
-
-        ``meta_model`` is a function that returns it, called only if a callback wants to see it.
-        """
-        epoch = self.context.subcontext(task_name="epoch")
-        epoch.call_on_fit_task_begin(estimator=self.estimator)
-        return epoch.call_on_fit_task_end(
-            estimator=self.estimator,
-            **self.data,
-            reconstruction_attributes=lambda: self.estimator._zero_shot_state(meta_model()),
-        )
-
-    def end(self):
-        """Learning is over."""
-        self.context.call_on_fit_task_end(
-            estimator=self.estimator, **self.data, reconstruction_attributes={}
-        )
-
-
-def _sorted_rows(params, table):
-    """Bring fit parameters with one entry per row into the order of the table."""
-    if table.row_numbers is None:
-        return params
-
-    def in_order(value):
-        is_rows = np.ndim(value) > 0 and len(value) == len(table.y)
-        return np.asarray(value)[table.row_numbers] if is_rows else value
-
-    return {step: {k: in_order(v) for k, v in own.items()} for step, own in params.items()}
-
-
 def _wrapped_has(method):
     """Whether the wrapped estimator has ``method``; its own AttributeError says why not."""
 
@@ -131,12 +73,9 @@ def _wrapped_has(method):
 
 
 class BaseMetaEstimator(
-    ReadingMixin, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator, metaclass=ABCMeta
+    Algorithm, ReadingMixin, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
 ):
-    """Base class of all algorithms.
-
-    A subclass has its parameters in ``__init__`` and implements :meth:`_learn` and :meth:`_adapt`.
-    """
+    """Base class of all algorithms; what a subclass provides is in :class:`Algorithm`."""
 
     __metadata_request__fit = {"groups": True}
     __metadata_request__predict = {"groups": True}
@@ -148,52 +87,6 @@ class BaseMetaEstimator(
         "estimator": [HasMethods(["fit", "predict"]), None],
         "task_column": [str, Integral, None],
     }
-
-    _incremental = False  # whether _learn can go on from a meta-model, so that tasks can stream
-    _standardizes = True  # whether the learner standardises where ``standardize`` is set
-
-    # -- what a subclass provides ------------------------------------------------------------------
-
-    @abstractmethod
-    def _default_estimator(self):
-        """The estimator that ``estimator=None`` stands for."""
-
-    def _check_wrapped(self, estimator):
-        """Raise a clear error if the algorithm cannot use the wrapped estimator."""
-
-    @abstractmethod
-    def _learn(self, learner, tables, meta_model, fit_params, report):
-        """Learn the meta-model.
-
-        Parameters
-        ----------
-        learner : Learner
-        tables : iterator of TaskTable
-            One table, or several where tasks stream in (``_incremental``).
-        meta_model : object or None
-            What to go on from, in ``partial_meta_fit``.
-        fit_params : dict
-            Further arguments for the ``fit`` of the wrapped estimator.
-        report : callable
-            ``report(lambda: meta_model)`` after each epoch tells the callbacks; True means stop.
-
-        Returns
-        -------
-        meta_model : object
-            An immutable record.
-        """
-
-    @abstractmethod
-    def _adapt(self, learner, meta_model, table, fit_params):
-        """Adapt to a batch of supports; one parameter row per task.
-
-        A task without rows gets the zero-shot model. ``table.descriptors`` is None where side
-        information is not known.
-
-        Returns
-        -------
-        params : ndarray of shape (n_tasks, n_params)
-        """
 
     # -- learning ----------------------------------------------------------------------------------
 
@@ -234,19 +127,22 @@ class BaseMetaEstimator(
                 )
             return self._meta_fit(X, fit_params, self._continued())
         before = self._continued()
-        estimator = self._start()
-        step_params, fit_params = self._route_fit_params(estimator, fit_params, groups)
+        estimator, needs = self._start(), self._needs()
+        step_params = {}
+        if needs.fits:
+            step_params, fit_params = split_fit_params(self, estimator, fit_params, groups)
         given = {"X": X, "y": y}
         reset = before is None
         X, y, ids, side, weight = self._read_rows(X, y, groups, fit_params, reset=reset)
         table = self._as_task_table(X, y, ids, weight, side, reset=reset)
-        report = _Reporter(self, given)
+        report = Reporter(self, self._zero_shot_state, needs.n_epochs, given)
         if before is None:
-            table = self._set_classes(table)
-            table = self._make_learner(estimator, table, _sorted_rows(step_params, table))
+            table = self._set_labels(table)
+            step_params = {step: rows_in_order(own, table) for step, own in step_params.items()}
+            table = self._make_learner(estimator, table, step_params)
         else:
-            table = self._transformed(self._check_labels(table))
-        fit_params = _sorted_rows({"": fit_params}, table)[""]
+            table = self._transformed(self._labels.check(table))
+        fit_params = rows_in_order(fit_params, table)
         meta_model = self._learn(self.learner_, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
         params = self._adapt_table(table, fit_params)
@@ -302,57 +198,52 @@ class BaseMetaEstimator(
     def _meta_fit(self, tasks, fit_params, meta_model):
         going_on = meta_model is not None
         estimator = self._wrapped() if going_on else self._start()
-        streams = self._streams and isinstance(tasks, Iterator)
+        needs = self._needs()
+        streams = needs.streams and isinstance(tasks, Iterator)
         size = STREAM_TASKS if streams and not isinstance(estimator, Pipeline) else None
         blocks = self._read_tasks(tasks, size, reset=not going_on)
         first = next(blocks)
         n_tasks = first.n_tasks
         if going_on:
             n_tasks += self.n_tasks_
-            first = self._transformed(self._check_labels(first))
+            first = self._transformed(self._labels.check(first))
         else:
-            first = self._set_classes(first)
+            first = self._set_labels(first)
             first = self._make_learner(estimator, first, {})
-        report = _Reporter(self, {})
+        report = Reporter(self, self._zero_shot_state, needs.n_epochs, {})
 
         def tables():
             nonlocal n_tasks
             yield first
             for block in blocks:
                 n_tasks += block.n_tasks
-                yield self._transformed(self._check_labels(block))
+                yield self._transformed(self._labels.check(block))
 
         meta_model = self._learn(self.learner_, tables(), meta_model, fit_params, report)
         self._set_meta_model(meta_model, n_tasks)
         report.end()
         return self
 
-    @property
-    def _streams(self):
-        """Whether learning reads an iterator of tasks part by part."""
-        return self._incremental
-
     def _can_go_on(self):
-        """Whether there is ``partial_meta_fit``; an AttributeError may say why not."""
-        return self._incremental
+        """Whether there is ``partial_meta_fit``."""
+        needs = self._needs()
+        if needs.why_not:
+            raise AttributeError(needs.why_not)
+        return needs.goes_on
 
     def _continued(self):
         """The meta-model that a new fit goes on from: with ``warm_start`` the one that is there."""
         warm = getattr(self, "warm_start", False)
         return getattr(self, "meta_model_", None) if warm else None
 
-    def _n_epochs(self):
-        """How many subtasks the root context of the callbacks has; None if not known before."""
-        return 0
-
     def _zero_shot_state(self, meta_model):
         """The fitted attributes of an object that knows the meta-model and no task."""
         return {
             "meta_model_": meta_model,
+            "_predicts": self._predictor(self.learner_, meta_model),
             "_zero": self._adapt(self.learner_, meta_model, self._empty_table(1), {}),
             "_current": None,
-            "_remembered": None,
-            "_remembered_ids": IdIndex(np.empty(0)),
+            "_memory": Memory(),
         }
 
     def _start(self):
@@ -365,41 +256,40 @@ class BaseMetaEstimator(
                 f"{type(estimator).__name__}."
             )
         self._check_wrapped(estimator)
+        if self._needs().own_classes:
+            check_own_classes(estimator)
         if getattr(self, "random_state", None) is not None:
             set_random_states(estimator, self.random_state)
         return estimator
 
-    def _set_classes(self, table):
-        """Take the labels of the meta-train tasks in; the table as learners take it."""
-        vars(self).pop("classes_", None)
-        if not is_classifier(self):
-            return table
-        try:
-            _check_one_type(table)
-            check_classification_targets(table.y)
-        except ValueError as error:
-            odd = np.flatnonzero(table.y != np.round(table.y)) if table.y.dtype.kind == "f" else []
-            where = f"{table.where(odd[0])}: y is {plain(table.y[odd[0]])!r}. " if len(odd) else ""
-            raise ValueError(f"{where}{error} For numbers, wrap a regressor.") from error
-        self.classes_ = np.unique(table.y)
+    def _set_labels(self, table):
+        """Take the targets of the meta-train tasks in; the table as learners take it."""
+        kind = SharedClasses if is_classifier(self) else Numbers
+        if self._needs().own_classes:
+            kind = OwnClasses
+        self._labels, table = kind.of(table)
+        self._set_classes(self._labels.classes)
         return table
 
-    def _outputs(self, table):
-        """The classes that the learner tells apart; None for a regressor."""
-        return getattr(self, "classes_", None)
+    def _set_classes(self, classes):
+        """Set ``classes_``, or take it away."""
+        vars(self).pop("classes_", None)
+        if classes is not None:
+            self.classes_ = classes
 
     def _make_learner(self, estimator, table, step_params):
+        needs = self._needs()
         try:
             self.learner_, X = make_learner(
                 estimator,
                 table.X,
                 None if table.own_classes else table.y,  # transformers cannot learn from codes
-                classes=self._outputs(table),
+                classes=self._labels.outputs,
                 feature_names=self._feature_names(),
                 step_params=step_params,
-                standardize=self._standardizes and self.standardize,
+                standardize=needs.standardized,
                 sample_weight=table.sample_weight,
-                codes=table.codes if self._gradient else None,
+                codes=table.codes if needs.gradients else None,
             )
         except (TypeError, ValueError) as error:
             raise addressed(error, table.X, table.where) from error
@@ -408,7 +298,15 @@ class BaseMetaEstimator(
     def _set_meta_model(self, meta_model, n_tasks):
         vars(self).update(self._zero_shot_state(meta_model))
         self.n_tasks_ = n_tasks
-        self.estimator_ = self.learner_.make_estimator(self._zero[0])
+        vars(self).pop("estimator_", None)
+        self._set_classes(self._labels.classes)
+        if not self._own_classes:  # there is no model of no task
+            self.estimator_ = self._predicts.make_estimator(self._zero[0])
+
+    @property
+    def _own_classes(self):
+        """Whether each task has labels of its own, of a fitted object."""
+        return isinstance(getattr(self, "_labels", None), OwnClasses)
 
     # -- adapting ----------------------------------------------------------------------------------
 
@@ -453,9 +351,9 @@ class BaseMetaEstimator(
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
         table = self._as_task_table(X, y, ids, weight, side)
-        if self._uses_descriptors and side is None:
+        if self._needs().side and side is None:
             table = replace(table, descriptors=self._given_descriptor(descriptor, table))
-        return self._transformed(self._check_labels(table)), ids
+        return self._transformed(self._labels.check(table)), ids
 
     def adapt_many(self, tasks):
         """Adapt to many tasks; the object itself does not change.
@@ -473,8 +371,8 @@ class BaseMetaEstimator(
         check_is_fitted(self)
         estimators = []
         for table in self._read_tasks(tasks, STREAM_TASKS, reset=False, min_rows=0):
-            table = self._check_labels(table)
-            params = self._adapt_table(self._transformed(table), {})
+            table = self._transformed(self._labels.check(table))
+            params = self._adapt_table(table, {})
             estimators += self._make_estimators(table, params)
         return estimators
 
@@ -495,19 +393,16 @@ class BaseMetaEstimator(
         return np.concatenate(rows)
 
     def _make_estimators(self, table, params):
-        return [self.learner_.make_estimator(row) for row in params]
+        return self._labels.make_estimators(self._predicts, table, params)
 
     def _set_current(self, table, params):
         self._current = params
         self.estimator_ = self._make_estimators(table, params)[0]
+        if table.own_classes is not None:
+            self.classes_ = table.own_classes.of(0)
 
     def _remember(self, table, params):
-        self._remembered_ids, at = self._remembered_ids.union(table.ids)
-        stack = np.empty((len(self._remembered_ids), params.shape[1]), dtype=params.dtype)
-        if self._remembered is not None:
-            stack[: len(self._remembered)] = self._remembered
-        stack[at] = params
-        self._remembered = stack
+        self._memory = self._memory.put(table, params)
 
     # -- predicting --------------------------------------------------------------------------------
 
@@ -567,34 +462,53 @@ class BaseMetaEstimator(
         return self._predict("decision_function", X, groups)
 
     def _predict(self, method, X, groups):
-        X, params, index, where = self._rows_and_params(X, groups)
+        X, ids, side, where = self._read_query(X, groups)
+        if self._own_classes:
+            return self._predict_own(method, X, ids)
+        params, index = self._params_of(X, ids, side)
         try:
-            return self.learner_.predict(method, params, X, index)
+            return self._predicts.predict(method, params, X, index)
         except (TypeError, ValueError) as error:
             at, _, row = where(getattr(error, "rows", [0])[0]).rpartition(", ")
             error = addressed(error, X, where)
             raise (with_address(error, at) if at else error) from error
 
-    def _rows_and_params(self, X, groups):
-        """Transformed rows, the parameter rows that they need, and which row needs which."""
-        X, ids, side, where = self._read_query(X, groups)
+    def _predict_own(self, method, X, ids):
+        """Predict rows of tasks that each have their own classes: there is no model of no task."""
+        labels, memory = self._labels, self._memory
+        if ids is None:
+            if self._current is None:
+                hint = ", or pass the ids of remembered tasks" if len(memory) else ""
+                raise NotFittedError(f"adapt first{hint}: {UNKNOWN} (classes='per_task').")
+            return labels.predict_one(self._predicts, method, self._current, X, self.classes_)
+        task = memory.ids.positions(ids)
+        if (task < 0).any():
+            i = int(np.argmax(task < 0))
+            name = f"the task id {plain(ids[i])!r} is unknown"
+            if missing_ids(ids[i : i + 1])[0]:
+                name = "the task id is missing"
+            raise ValueError(f"row {i}: {name}: adapt to rows of this task first, since {UNKNOWN}.")
+        return labels.predict(self._predicts, method, memory, X, task)
+
+    def _params_of(self, X, ids, side):
+        """The parameter rows that rows need, and which row needs which."""
         if ids is None and self._current is not None:
-            return X, self._current, np.zeros(len(X), dtype=np.intp), where
+            return self._current, np.zeros(n_rows_of(X), dtype=np.intp)
         if ids is None:
             position = np.full(n_rows_of(X), -1, dtype=np.intp)
         else:
-            position = self._remembered_ids.positions(ids)
+            position = self._memory.ids.positions(ids)
         used, index = np.unique(position, return_inverse=True)
         unknown = position < 0
         if not unknown.any():
-            return X, self._remembered[used], index, where
+            return self._memory.params[used], index
         zero, zero_index = self._zero_shot(None if side is None else side[unknown])
         if not unknown.all():
-            known = self._remembered[used[1:]]  # used[0] is -1
+            known = self._memory.params[used[1:]]  # used[0] is -1
             index = index + (len(zero) - 1)
             zero = np.concatenate([zero, known])
         index[unknown] = zero_index
-        return X, zero, index, where
+        return zero, index
 
     def _read_query(self, X, groups):
         """Transformed rows to predict, their ids and side information, what messages call them."""
@@ -642,6 +556,8 @@ class BaseMetaEstimator(
             The score.
         """
         metric = accuracy_score if is_classifier(self) else r2_score
+        if self._own_classes:
+            metric = _share_of_right
         if not is_task_collection(X):
             return metric(y, self.predict(X, groups=groups), sample_weight=sample_weight)
         predicted, truth, weights = [], [], []
@@ -651,6 +567,8 @@ class BaseMetaEstimator(
             truth.append(np.asarray(task.y))
             ones = np.ones(len(truth[-1]))
             weights.append(ones if task.sample_weight is None else task.sample_weight)
+        if self._own_classes:  # labels of one task may be text, and of another numbers
+            predicted, truth = ([part.astype(object) for part in p] for p in (predicted, truth))
         return metric(
             np.concatenate(truth), np.concatenate(predicted), sample_weight=np.concatenate(weights)
         )
@@ -659,49 +577,19 @@ class BaseMetaEstimator(
     def task_ids_(self):
         """Ids of the remembered tasks, in the order in which they first appeared."""
         check_is_fitted(self)
-        return self._remembered_ids.ids
+        return self._memory.ids.ids
 
     # -- scikit-learn ------------------------------------------------------------------------------
-
-    def _route_fit_params(self, estimator, fit_params, groups):
-        """Arguments for the transformers by step, and those for the last step."""
-        steps = isinstance(estimator, Pipeline)
-        if get_config()["enable_metadata_routing"]:
-            groups = {} if groups is None else {"groups": groups}
-            routed = process_routing(self, "fit", **groups, **fit_params)
-            if "estimator" not in routed:
-                return {}, fit_params
-            fit_params = dict(routed["estimator"]["fit"])
-            if not steps:
-                return {}, fit_params
-            inner = process_routing(estimator, "fit", **fit_params)
-            by_step = {
-                name: dict(inner[name].get("fit_transform") or inner[name].get("fit") or {})
-                for name, step in estimator.steps
-                if step not in (None, "passthrough")
-            }
-        elif not steps:
-            return {}, dict(fit_params)
-        else:
-            by_step = {name: {} for name, _ in estimator.steps}
-            for key, value in fit_params.items():
-                name, _, param = key.rpartition("__")
-                name = name.replace("__", "-") or estimator.steps[-1][0]
-                if name not in by_step:
-                    raise ValueError(
-                        f"{key!r} names no step of the Pipeline; its steps are {list(by_step)}."
-                    )
-                by_step[name][param] = value
-        last = by_step.pop(estimator.steps[-1][0])
-        return by_step, last
 
     def get_metadata_routing(self):
         """Metadata routing of this object: ``groups`` for itself, the rest for ``estimator``.
 
         Returns
         -------
-        MetadataRouter
+        MetadataRouter, or MetadataRequest where the wrapped estimator is never fitted
         """
+        if not self._needs().fits:
+            return self._get_metadata_request()
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return router.add(estimator=self._wrapped(), method_mapping=mapping)
@@ -734,3 +622,9 @@ class BaseMetaEstimator(
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "meta_model_")
+
+
+def _share_of_right(y, predicted, sample_weight=None):
+    """Accuracy of labels that are compared as Python objects, whatever they are."""
+    right = np.asarray(predicted, dtype=object) == np.asarray(y, dtype=object)
+    return float(np.average(right, weights=sample_weight))

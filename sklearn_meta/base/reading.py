@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 from ..learners import has_network
 from ..tasks.ids import as_ids
 from ..tasks.rows import n_rows_of
-from ..tasks.side import stack_descriptors
+from ..tasks.side import stack_descriptors, stack_side, without_missing
 from ..tasks.table import TaskTable, check_ids, constant_within_tasks
 from ..tasks.task import as_tasks, chunks, fixed_support
 from ..tasks.validation import (
@@ -23,7 +23,6 @@ from ..tasks.validation import (
     check_columns,
     check_features,
     check_finite,
-    check_known,
     check_target,
     column_names,
     concat_rows,
@@ -40,10 +39,6 @@ __all__ = ["ReadingMixin"]
 class ReadingMixin:
     """How an algorithm reads rows, ids, targets, weights and descriptors."""
 
-    _gradient = False  # whether the learner must have gradients
-    _uses_descriptors = False  # whether side information about tasks matters
-    _own_classes = False  # whether each task has labels of its own, of a fitted object
-
     def _wrapped(self):
         return self._default_estimator() if self.estimator is None else self.estimator
 
@@ -51,12 +46,12 @@ class ReadingMixin:
         """Whether rows go to the wrapped estimator as they come: it does its own checks."""
         estimator = self._wrapped()
         return isinstance(estimator, Pipeline) or (
-            column_names(X) is not None and not has_network(estimator, self._gradient)
+            column_names(X) is not None and not has_network(estimator, self._needs().gradients)
         )
 
     def _columns(self):
         columns = {"task_column": self.task_column}
-        if self._uses_descriptors:
+        if self._needs().side:
             columns["descriptor_columns"] = self.descriptor_columns
         return columns
 
@@ -138,10 +133,12 @@ class ReadingMixin:
 
     def _check_side(self, side, where):
         """The descriptor columns of rows as an array."""
+        if self._needs().side == "objects":
+            return without_missing(np.asarray(side, dtype=object))
         return check_features(side, where=where, dtype=(np.float64,), min_rows=0)
 
     def _as_task_table(self, X, y, ids, weight, side, reset=False):
-        if not self._uses_descriptors:
+        if not self._needs().side:
             return TaskTable.from_rows(X, y, ids, weight)
         if reset:
             self._descriptor_names = None
@@ -205,12 +202,13 @@ class ReadingMixin:
             pairs = zip(weights, sizes, strict=True)
             weight = np.concatenate([np.ones(n) if w is None else w for w, n in pairs])
         kinds = {y.dtype.kind for y in targets}
-        mixed = len(kinds) > 1 if self._own_classes else len({kind in "US" for kind in kinds}) == 2
+        own_classes = self._needs().own_classes if reset else self._own_classes
+        mixed = len(kinds) > 1 if own_classes else len({kind in "US" for kind in kinds}) == 2
         if mixed:  # NumPy would make all of them text, or all numbers of one type
             targets = [y.astype(object) for y in targets]
         table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
         table = replace(table, X=self._check_X(table.X, table.where, min_rows), role=_roles(tasks))
-        if self._uses_descriptors:
+        if self._needs().side:
             descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
             table = replace(table, descriptors=descriptors)
         return table
@@ -226,6 +224,8 @@ class ReadingMixin:
 
     def _given_descriptor(self, descriptor, table):
         """The argument of ``adapt`` as a table of descriptors."""
+        if descriptor is None and self._needs().side == "objects":  # missing, in every task
+            return self._stacked_descriptors([None] * table.n_tasks, [None] * table.n_tasks)
         if descriptor is None and self.n_descriptors_in_ == 0:
             return None
         if table.n_tasks != 1:
@@ -238,11 +238,14 @@ class ReadingMixin:
 
     def _stacked_descriptors(self, descriptors, labels, reset=False):
         """Descriptors as a table; checked against those of meta-training unless ``reset``."""
+        objects = self._needs().side == "objects"
         if reset:
-            stacked, names = stack_descriptors(descriptors, labels)
+            stacked, names = (stack_side if objects else stack_descriptors)(descriptors, labels)
             self._descriptor_names = names
             self.n_descriptors_in_ = 0 if stacked is None else stacked.shape[1]
             return stacked
+        if objects:
+            return self._stacked_objects(descriptors, labels)
         stacked, names = stack_descriptors(descriptors, labels, self._descriptor_names)
         n_found = 0 if stacked is None else stacked.shape[1]
         if n_found != self.n_descriptors_in_ or (n_found and names != self._descriptor_names):
@@ -254,6 +257,18 @@ class ReadingMixin:
                 "descriptor= as in meta-training."
             )
         return stacked
+
+    def _stacked_objects(self, descriptors, labels):
+        if self.n_descriptors_in_ == 0:
+            for s, label in zip(descriptors, labels, strict=True):
+                if s is not None:
+                    raise ValueError(
+                        f"{label}: it has a descriptor, and the meta-train tasks had none. Leave "
+                        "it out, or meta-train on tasks that have one."
+                    )
+            return None
+        names = self._descriptor_names
+        return stack_side(descriptors, labels, names, self.n_descriptors_in_)[0]
 
     def _transformed(self, table, where=None):
         """The table with its rows taken through the frozen transformers."""
@@ -275,13 +290,6 @@ class ReadingMixin:
             except ValueError as error:  # in the columns before the transformers, if it is there
                 raise addressed(error, table.X, where) from error
         return replace(table, X=X)
-
-    def _check_labels(self, table):
-        """Refuse labels that are not known; the table as learners take it."""
-        if is_classifier(self):
-            saying = ", a class that no meta-train task has; known are"
-            check_known(table.y, self.classes_, table.where, saying)
-        return table
 
 
 def _roles(tasks):

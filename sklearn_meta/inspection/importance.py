@@ -68,7 +68,7 @@ def descriptor_importance(estimator, tasks, *, n_shots=5, n_repeats=5, random_st
     check_is_fitted(estimator)
     X, y, params, index = _episodes(estimator, tasks, n_shots, random_state)
     metric = accuracy_score if is_classifier(estimator) else r2_score
-    learner, rng = estimator.learner_, np.random.default_rng([random_state, 1])
+    learner, rng = estimator._predicts, np.random.default_rng([random_state, 1])
 
     def score(X, params):
         return metric(y, learner.predict("predict", params, X, index))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["OPTIMIZERS", "adam", "clip_norm", "sgd"]
+__all__ = ["OPTIMIZERS", "adam", "sgd"]
 
 
 class Optimizer(NamedTuple):
@@ -55,11 +55,3 @@ def sgd(momentum=0.0):
 
 
 OPTIMIZERS = {"adam": adam, "sgd": sgd}
-
-
-def clip_norm(gradient, most):
-    """The gradient, shortened to the norm ``most`` if it is longer; unchanged for None."""
-    if most is None:
-        return gradient
-    norm = np.linalg.norm(gradient)
-    return gradient if norm <= most else gradient * (most / norm)

@@ -19,6 +19,7 @@ from .gradient import GradientLearner
 from .head import HeadLearner, body_raw, fit_out_of_fold, numeric_columns
 from .linear import LINEAR, LinearKind, LinearLearner
 from .mlp import MLPLearner
+from .narrow import make_narrow, predict_narrow, predict_places
 
 __all__ = [
     "BlackBoxLearner",
@@ -40,8 +41,11 @@ __all__ = [
     "is_squared_linear",
     "last_step",
     "make_learner",
+    "make_narrow",
     "nonzero_scale",
     "numeric_columns",
+    "predict_narrow",
+    "predict_places",
     "register_learner",
     "unrolled",
     "with_columns",

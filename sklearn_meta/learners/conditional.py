@@ -14,46 +14,14 @@ from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 from ..kernels.scaling import nonzero_scale
-from ..learners import with_columns
 from ..tasks.rows import safe_indexing
 from ..tasks.supports import draw_episodes, take_rows
+from ..tasks.validation import column_names
+from .conditioned import with_columns
 
-__all__ = ["Conditional", "MetaModel", "learn_conditional"]
+__all__ = ["Conditional", "learn_conditional"]
 
 N_BLOCKS = 3  # queries that the rows of a task are dealt to in one draw
-
-
-@dataclass(frozen=True, eq=False)
-class MetaModel:
-    """A fitted descriptor, and what was learned for its vectors.
-
-    Parameters
-    ----------
-    descriptor : transformer
-        T.
-    names : list of str
-        Of the entries of s.
-    vectors : ndarray of shape (n_tasks, n_descriptors)
-        Of the meta-train tasks, from all their rows.
-    ids : ndarray of shape (n_tasks,)
-        Their ids, or places.
-    model : Conditional, ConditionalPrior or Prior
-        The last two are where the coefficients of a linear learner start.
-    """
-
-    descriptor: object
-    names: list
-    vectors: np.ndarray
-    ids: np.ndarray
-    model: object = None
-
-    def with_tasks(self, vectors, ids):
-        """The meta-model that knows more tasks."""
-        if ids is None:
-            ids = np.arange(len(self.ids), len(self.ids) + len(vectors))
-        both = np.empty(len(self.ids) + len(vectors), dtype=object)
-        both[: len(self.ids)], both[len(self.ids) :] = list(self.ids), list(ids)
-        return replace(self, vectors=np.concatenate([self.vectors, vectors]), ids=both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +34,14 @@ class Conditional:
         They see ``(s - s_mean) / s_scale``.
     models : tuple of estimators
         L, one for each draw of episodes.
+    raw : bool
+        Whether they see dataframes as the user gave them.
     """
 
     s_mean: np.ndarray
     s_scale: np.ndarray
     models: tuple = ()
+    raw: bool = False
 
     def standardized(self, S):
         return (S - self.s_mean) / self.s_scale
@@ -97,7 +68,7 @@ def learn_conditional(
 
     Parameters
     ----------
-    learner : ConditionedLearner
+    learner : TaskwiseLearner
         Holds the estimator that is cloned.
     table : TaskTable
     origin : ndarray of shape (n_rows,) or None
@@ -137,7 +108,8 @@ def learn_conditional(
         n_rows = np.diff(episodes.query_offsets)
         s_mean = np.average(S, axis=0, weights=n_rows)
         s_scale = np.sqrt(np.average((S - s_mean) ** 2, axis=0, weights=n_rows))
-        model = Conditional(s_mean, nonzero_scale(s_scale, s_mean))
+        raw = column_names(table.X) is not None
+        model = Conditional(s_mean, nonzero_scale(s_scale, s_mean), raw=raw)
 
     def rows(block, origin):
         """Rows ``[x, s]`` of one draw of episodes, and which row of the block each is."""

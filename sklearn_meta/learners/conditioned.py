@@ -6,8 +6,6 @@ log-odds then are the decision values; else their decision values. Labels are th
 of these, or by vote where there are none.
 """
 
-import copy
-
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
@@ -158,10 +156,10 @@ class ConditionedLearner(Learner):
         self,
         estimator,
         *,
-        models=(),
-        descriptor_names=(),
-        raw=False,
-        checks_rows=False,
+        models,
+        descriptor_names,
+        raw,
+        checks_rows,
         **learner_params,
     ):
         super().__init__(estimator, **learner_params)
@@ -171,10 +169,12 @@ class ConditionedLearner(Learner):
         self.raw = raw
 
     @classmethod
-    def around(cls, learner, raw):
-        """The learner of an estimator that another learner holds."""
+    def around(cls, learner, raw, models, descriptor_names):
+        """The learner of an estimator that another learner holds, fitted as ``models``."""
         return cls(
             learner.estimator,
+            models=models,
+            descriptor_names=descriptor_names,
             raw=raw,
             checks_rows=learner.checks_rows,
             n_features=learner.n_features,
@@ -183,12 +183,6 @@ class ConditionedLearner(Learner):
             classes=learner.classes,
             feature_names=learner.feature_names,
         )
-
-    def fitted(self, models, descriptor_names):
-        """This learner with fitted estimators."""
-        learner = copy.copy(self)
-        learner.models, learner.descriptor_names = models, descriptor_names
-        return learner
 
     def rows(self, X, S):
         """Rows ``[x, s]``."""

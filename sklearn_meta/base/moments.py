@@ -1,0 +1,76 @@
+"""Between tables of tasks and a Gaussian prior of their linear models: moments in, rows out."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+
+from ..kernels.mixed_model import Moments
+from ..tasks.table import padded_batches
+
+__all__ = ["gather_moments", "moments_of", "posterior_rows", "warn_of_one_task"]
+
+
+def gather_moments(tables, prior=None):
+    """Moments of all tasks of some tables, and of those that a prior was learned from.
+
+    Parameters
+    ----------
+    tables : iterable of TaskTable
+        Their descriptors are numbers.
+    prior : GaussianPrior, default=None
+
+    Returns
+    -------
+    moments : Moments
+    shift : ndarray of shape (n_features + 1,)
+        What was subtracted from ``[x, y]``: the means of the first table.
+    """
+    moments, shift = (None, None) if prior is None else (prior.moments, prior.shift)
+    for table in tables:
+        if shift is None:
+            shift = np.append(table.X.mean(axis=0), table.y.mean()).astype(np.float64)
+        more = moments_of(table, shift)
+        moments = more if moments is None else moments.concatenate(more)
+    if moments.n_tasks == 1:
+        warn_of_one_task()
+    return moments, shift
+
+
+def moments_of(table, shift):
+    """Moments of the tasks of a table; an error with an address for squares that overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        moments = Moments.from_batches(
+            padded_batches(table), table.n_tasks, table.X.shape[1], shift, table.descriptors
+        )
+        if np.isfinite(moments.M.sum()):
+            return moments
+    rows = np.column_stack([table.X, table.y])
+    i, j = np.unravel_index(np.argmax(np.abs(rows)), rows.shape)
+    what = "y" if j == table.X.shape[1] else f"column {j} of X"
+    raise ValueError(
+        f"{table.where(i)}: {what} holds {rows[i, j]:g}, whose square is not a finite number. Use "
+        "other units, or drop the row."
+    )
+
+
+def posterior_rows(prior, table):
+    """Posterior of the tasks of a table, see :meth:`GaussianPrior.posterior`.
+
+    Where side information is not known (``table.descriptors`` is None) its mean is assumed.
+    """
+    moments = moments_of(table, prior.shift)
+    if table.descriptors is None:
+        S = np.repeat(prior.s_mean[:, None], table.n_tasks, axis=1)
+        moments = replace(moments, S=S)
+    return prior.posterior(moments)
+
+
+def warn_of_one_task():
+    """Nothing can be learned about how tasks differ."""
+    warnings.warn(
+        "A single task says nothing about how tasks differ: the prior covariance is 0, and "
+        "adaptation will change nothing. Pass several tasks, or the ids of a long table.",
+        UserWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,67 @@
+"""Further arguments of ``fit``: which of them go to which step of the wrapped estimator."""
+
+import numpy as np
+from sklearn import get_config
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import process_routing
+
+__all__ = ["rows_in_order", "split_fit_params"]
+
+
+def split_fit_params(meta, estimator, fit_params, groups):
+    """Arguments for the transformers by step, and those for the last step.
+
+    Parameters
+    ----------
+    meta : BaseMetaEstimator
+    estimator : estimator
+        The wrapped one.
+    fit_params : dict
+    groups : array-like or None
+
+    Returns
+    -------
+    by_step : dict of dict
+    last : dict
+    """
+    steps = isinstance(estimator, Pipeline)
+    if get_config()["enable_metadata_routing"]:
+        groups = {} if groups is None else {"groups": groups}
+        routed = process_routing(meta, "fit", **groups, **fit_params)
+        if "estimator" not in routed:
+            return {}, fit_params
+        fit_params = dict(routed["estimator"]["fit"])
+        if not steps:
+            return {}, fit_params
+        inner = process_routing(estimator, "fit", **fit_params)
+        by_step = {
+            name: dict(inner[name].get("fit_transform") or inner[name].get("fit") or {})
+            for name, step in estimator.steps
+            if step not in (None, "passthrough")
+        }
+    elif not steps:
+        return {}, dict(fit_params)
+    else:
+        by_step = {name: {} for name, _ in estimator.steps}
+        for key, value in fit_params.items():
+            name, _, param = key.rpartition("__")
+            name = name.replace("__", "-") or estimator.steps[-1][0]
+            if name not in by_step:
+                raise ValueError(
+                    f"{key!r} names no step of the Pipeline; its steps are {list(by_step)}."
+                )
+            by_step[name][param] = value
+    last = by_step.pop(estimator.steps[-1][0])
+    return by_step, last
+
+
+def rows_in_order(params, table):
+    """Bring fit parameters with one entry per row into the order of the table."""
+    if table.row_numbers is None:
+        return params
+
+    def in_order(value):
+        is_rows = np.ndim(value) > 0 and len(value) == len(table.y)
+        return np.asarray(value)[table.row_numbers] if is_rows else value
+
+    return {key: in_order(value) for key, value in params.items()}

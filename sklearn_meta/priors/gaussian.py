@@ -1,0 +1,186 @@
+r"""A Gaussian prior of linear models, learned over tasks, in the units of the data.
+
+    y = X w_t + e,   w_t ~ N(m + M s_t, Sigma),   e ~ N(0, sigma² I)
+
+The prior is learned from the moments of every task (:mod:`..kernels.mixed_model`) in units in which
+variances are comparable: features, target and side information s standardised over all rows,
+
+    x_raw = x_mean + x_scale * x,   y_raw = y_mean + y_scale * y,   w_raw = J w + offset.
+
+``shift`` is where the data were moved to before their squares were summed, so that these stay exact
+for data far from 0. More tasks add their moments, and the prior is learned anew from all.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..kernels.mixed_model import MixedModel, Moments, fit_mixed_model, posterior
+from ..kernels.scaling import Scaling, nonzero_scale
+
+__all__ = ["GaussianPrior", "learn_gaussian"]
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianPrior:
+    """A learned prior and the units that it works in.
+
+    Parameters
+    ----------
+    model : MixedModel
+        In standardised units.
+    moments : Moments
+        Of all meta-train tasks, of ``[1, x - shift, y - shift]``; further tasks add to them.
+    shift : ndarray of shape (n_features + 1,)
+    scaling : Scaling
+        From the data to standardised units.
+    s_mean, s_scale : ndarray of shape (n_descriptors,)
+        The same for the side information.
+    intercept : bool
+    """
+
+    model: MixedModel
+    moments: Moments
+    shift: np.ndarray
+    scaling: Scaling
+    s_mean: np.ndarray
+    s_scale: np.ndarray
+    intercept: bool
+
+    def standardized(self, moments):
+        """Moments of shifted data in standardised units."""
+        scaling = self.scaling
+        mean = np.append(scaling.x_mean, scaling.y_mean) - self.shift
+        scaled = moments.rescaled(mean, np.append(scaling.x_scale, scaling.y_scale))
+        return replace(scaled, S=(moments.S - self.s_mean[:, None]) / self.s_scale[:, None])
+
+    def jacobian(self):
+        """J, from standardised coefficients to those of the data."""
+        scaling = self.scaling
+        J = np.diag(np.append(1.0, 1.0 / scaling.x_scale)) * scaling.y_scale
+        J[0, 1:] = -scaling.y_scale * scaling.x_mean / scaling.x_scale
+        return J if self.intercept else J[1:, 1:]
+
+    def coefs(self, w):
+        """Coefficients of the data, shape (..., n_coefs), from standardised ones."""
+        if not self.intercept:
+            return w @ self.jacobian().T
+        coef, intercept = self.scaling.unfold(w[..., 1:], w[..., 0])
+        return np.concatenate([intercept[..., None], coef], axis=-1)
+
+    def mean_at(self, s):
+        """The prior mean, shape (n_coefs,), of tasks with side information s."""
+        return self.coefs(self.model.B @ np.append(1.0, (s - self.s_mean) / self.s_scale))
+
+    def covariance(self):
+        """Sigma, shape (n_coefs, n_coefs); 0 in rows and columns of fixed effects."""
+        J = self.jacobian()[:, self.model.random] @ self.model.factor
+        return self.model.sigma2 * J @ J.T
+
+    def noise_variance(self):
+        """sigma²."""
+        return float(self.model.sigma2 * self.scaling.y_scale**2)
+
+    def side_coefs(self):
+        """M, shape (n_coefs, n_descriptors)."""
+        return self.jacobian() @ (self.model.B[:, 1:] / self.s_scale)
+
+    def log_likelihood(self):
+        """Log (restricted) likelihood of the data as they came."""
+        model, scaling = self.model, self.scaling
+        deviance = model.deviance + 2 * model.dof * np.log(scaling.y_scale)
+        if model.reml:  # log|P| in the units of the data
+            x_scale = np.append(1.0, scaling.x_scale)[0 if self.intercept else 1 :]
+            unit = np.outer(x_scale, np.append(1.0, self.s_scale)).ravel()
+            deviance += 2 * np.log(unit[model.kept]).sum()
+        return float(-deviance / 2)
+
+    def posterior(self, moments):
+        """Posterior of the coefficients of every task.
+
+        Parameters
+        ----------
+        moments : Moments
+            Of shifted data.
+
+        Returns
+        -------
+        coefs : ndarray of shape (n_tasks, 1 + n_features)
+            Means, in the units of the data; the intercept is 0 where there is none.
+        covariance : ndarray of shape (n_tasks, n_random * (n_random + 1) / 2)
+            Upper triangles of the covariances of the random coefficients, in standardised units.
+        """
+        w, C = posterior(self.model, self.standardized(moments), intercept=self.intercept)
+        coefs = self.coefs(w.T)
+        if not self.intercept:
+            coefs = np.concatenate([np.zeros((len(coefs), 1)), coefs], axis=1)
+        return coefs, C[np.triu_indices(len(C))].T
+
+    def predictive_deviation(self, covariance, X, index):
+        """Standard deviations of new targets, of noise and of the coefficients of the task.
+
+        Parameters
+        ----------
+        covariance : ndarray of shape (n_tasks, n_random * (n_random + 1) / 2)
+            As of :meth:`posterior`.
+        X : ndarray of shape (n_rows, n_features)
+        index : ndarray of shape (n_rows,)
+            The task of every row.
+        """
+        random = self.model.random
+        Z = np.concatenate([np.ones((len(X), 1)), self.scaling.features(X)], axis=1)
+        Z = Z[:, random + (not self.intercept)]
+        variance = np.full(len(X), self.model.sigma2)
+        for k, (i, j) in enumerate(zip(*np.triu_indices(len(random)), strict=True)):
+            both = covariance[index, k] * Z[:, i] * Z[:, j]
+            variance += both if i == j else 2 * both
+        return self.scaling.y_scale * np.sqrt(np.maximum(variance, 0.0))
+
+
+def learn_gaussian(
+    moments, shift, random, *, intercept=True, standardize=True, callback=None, **settings
+):
+    """Learn the prior.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of ``[1, x - shift, y - shift]``.
+    shift : ndarray of shape (n_features + 1,)
+    random : ndarray of shape (n_random,)
+        Positions of the coefficients that vary between tasks.
+    intercept : bool, default=True
+        Whether there is one; it is coefficient 0 then.
+    standardize : bool, default=True
+        Whether to work in standardised units; features whose coefficients vary are scaled but not
+        centred where the intercept does not vary, so that it still does not. A full covariance,
+        to which units are nothing, is always learned in these.
+    callback : callable, default=None
+        ``callback(get_prior)`` after each iteration; True stops.
+    **settings : dict
+        Of :func:`fit_mixed_model`.
+
+    Returns
+    -------
+    GaussianPrior
+    """
+    _, mean, scale = moments.pooled()
+    mean = mean + shift
+    scale = nonzero_scale(scale, mean)
+    standardize = standardize or settings.get("covariance", "full") == "full"
+    if not standardize:
+        scale = np.ones_like(scale)
+    if not (standardize and intercept):
+        mean = np.zeros_like(mean)
+    elif 0 not in random:  # to centre a feature moves variation to the intercept
+        mean[random - 1] = 0.0
+    scaling = Scaling(mean[:-1], scale[:-1], mean[-1], scale[-1])
+    s_mean = moments.S.mean(axis=1)
+    s_scale = nonzero_scale(moments.S.std(axis=1), s_mean)
+    prior = GaussianPrior(None, moments, shift, scaling, s_mean, s_scale, intercept)
+    if callback is not None:
+        settings["callback"] = lambda model: callback(lambda: replace(prior, model=model()))
+    model = fit_mixed_model(
+        prior.standardized(moments), random, intercept=intercept, **settings
+    )
+    return replace(prior, model=model)
