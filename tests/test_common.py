@@ -13,6 +13,7 @@ from algorithms import (
     BLACK_BOXES,
     CASES,
     CLASSES,
+    GRADIENT,
     OTHER_LINEAR,
     PAIRS,
     make_meta,
@@ -34,7 +35,7 @@ from sklearn.utils.estimator_checks import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_meta import HierarchicalBayes, Independent, Task, tasks_from_table
+from sklearn_meta import BatchMetaLearner, HierarchicalBayes, Independent, Task, tasks_from_table
 from sklearn_meta.learners import HeadLearner
 from sklearn_meta.learners.blend import BlendRegressor
 from sklearn_meta.learners.head import BodyAndHeadClassifier, BodyAndHeadRegressor
@@ -74,6 +75,16 @@ def is_own(meta, estimator):
 def reads_rows(estimator):
     """The part that knows the columns: of a body and its head it is the body."""
     return getattr(estimator, "body", estimator)
+
+
+def goes_on(meta):
+    """Whether it can learn from more tasks: from sums of moments, or step by step."""
+    if not isinstance(meta, BatchMetaLearner):
+        return isinstance(meta, (HierarchicalBayes, *GRADIENT))
+    last = meta._wrapped()[-1] if isinstance(meta.estimator, Pipeline) else meta._wrapped()
+    if meta.conditioning == "prior":
+        return isinstance(last, (LinearRegression, Ridge))
+    return hasattr(last, "partial_fit")
 
 
 def out_of_fold(meta):
@@ -134,7 +145,7 @@ def test_methods_are_those_of_the_wrapped_estimator(make):
     for method in ("predict_proba", "decision_function"):
         assert hasattr(meta, method) == hasattr(meta._wrapped(), method)
     assert not hasattr(meta, "classes_")
-    assert hasattr(meta, "partial_meta_fit") == meta._incremental
+    assert hasattr(meta, "partial_meta_fit") == goes_on(meta)
     fitted = make.fitted()
     for method in ("predict_proba", "decision_function"):
         assert hasattr(fitted, method) == hasattr(meta, method)
