@@ -14,6 +14,16 @@ def make_table():
 
 
 @pytest.fixture
+def plt():
+    matplotlib = pytest.importorskip("matplotlib", reason="draws pictures")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    yield plt
+    plt.close("all")
+
+
+@pytest.fixture
 def unchanged():
     """``with unchanged(estimator):`` its attributes stay the same objects, their content too."""
 
