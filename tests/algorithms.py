@@ -205,7 +205,7 @@ WRAPPED = {
         LogisticRegression(),
         MLPClassifier(hidden_layer_sizes=(8,), max_iter=100),
         HistGradientBoostingRegressor(max_iter=5),
-        NEIGHBORS,
+        KNeighborsClassifier(),
         make_pipeline(StandardScaler(), Ridge()),
     ],
     Reptile: [LogisticRegression()],
