@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from losses import LOSSES
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import SGDClassifier, SGDRegressor
@@ -19,7 +20,6 @@ from sklearn_meta.kernels.gradient import (
 )
 from sklearn_meta.kernels.losses import (
     EpsilonInsensitive,
-    Gamma,
     Hinge,
     Huber,
     Logistic,
@@ -27,24 +27,9 @@ from sklearn_meta.kernels.losses import (
     Multinomial,
     Poisson,
     Squared,
-    Tweedie,
 )
 from sklearn_meta.kernels.network import Batch, Network
 
-LOSSES = [
-    Squared(),
-    Huber(0.5),
-    EpsilonInsensitive(),
-    EpsilonInsensitive(squared=True),
-    Poisson(),
-    Gamma(),
-    Tweedie(1.5),
-    Logistic(),
-    Multinomial(),
-    Hinge(),
-    Hinge(squared=True),
-    ModifiedHuber(),
-]
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 each_network = pytest.mark.parametrize("hidden", [(), (3,)], ids=["linear", "mlp"])
 

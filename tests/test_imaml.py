@@ -98,8 +98,9 @@ def test_chosen_settings_stay_in_further_fits():
 
 
 def test_going_on():
-    warm = make(warm_start=True).meta_fit(TASKS).meta_fit(TASKS)
-    part = make().partial_meta_fit(TASKS).partial_meta_fit(TASKS)
+    settings = dict(regularization=1.0, inner_lr=0.1, inner_steps=5)
+    warm = make(warm_start=True, **settings).meta_fit(TASKS).meta_fit(TASKS)
+    part = make(**settings).partial_meta_fit(TASKS).partial_meta_fit(TASKS)
     assert warm.n_iter_ == part.n_iter_ == 20
     assert_array_equal(warm.meta_model_.theta, part.meta_model_.theta)
 
@@ -111,22 +112,22 @@ def test_no_inner_steps_stay_at_the_start():
 
 
 def test_without_an_intercept_there_is_none():
-    meta = make(LinearRegression(fit_intercept=False), standardize=False).meta_fit(TASKS)
-    assert meta.adapt(X, Y).estimator_.intercept_ == 0
+    meta = make(LinearRegression(fit_intercept=False), standardize=False, inner_steps=5)
+    assert meta.meta_fit(TASKS).adapt(X, Y).estimator_.intercept_ == 0
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("inner_lr", [0.1, 1e6])
 def test_tiny_and_constant_tasks(inner_lr):
     tasks = [Task(t.X[:n], np.full(n, t.y[0])) for n, t in enumerate(TASKS[:6], start=1)]
-    meta = make(inner_lr=inner_lr).meta_fit(tasks)
+    meta = make(inner_lr=inner_lr, max_iter=2).meta_fit(tasks)
     assert np.isfinite(meta.adapt(X[:1], Y[:1]).predict(X)).all()
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_curvature_that_overflows():
     tasks = [Task(1e100 * t.X, t.y) for t in TASKS]
-    meta = make(LinearRegression(), standardize=False)
+    meta = make(LinearRegression(), standardize=False, inner_steps=5)
     with pytest.warns(ConvergenceWarning, match="not finite"):
         meta.meta_fit(tasks)
     assert np.isfinite(meta.adapt(tasks[0].X, tasks[0].y).predict(tasks[0].X)).all()
@@ -136,7 +137,7 @@ def test_interrupted(monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    meta = make().meta_fit(TASKS)
+    meta = make(inner_steps=2).meta_fit(TASKS)
     before = dict(vars(meta))
     monkeypatch.setattr(imaml, "implicit_meta_gradient", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -23,16 +23,6 @@ def tasks():
 
 
 @pytest.fixture
-def plt():
-    matplotlib = pytest.importorskip("matplotlib", reason="draws pictures")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield plt
-    plt.close("all")
-
-
-@pytest.fixture
 def results():
     """Two estimators, tasks "a" (of two repeats) and "b"; one score is missing."""
     rows = [

@@ -16,16 +16,6 @@ def tasks():
     return make_linear_tasks(n_tasks=30, n_rows=8, random_state=0)
 
 
-@pytest.fixture
-def plt():
-    matplotlib = pytest.importorskip("matplotlib", reason="draws pictures")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield plt
-    plt.close("all")
-
-
 def test_curves_are_those_of_the_estimator(plt, tasks):
     model = MAML(max_iter=60, tasks_per_batch=9, early_stopping=True, random_state=0)
     model.meta_fit(tasks)

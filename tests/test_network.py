@@ -4,37 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from losses import LOSSES
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.neural_network import MLPRegressor
 
-from sklearn_meta.kernels.losses import (
-    EpsilonInsensitive,
-    Gamma,
-    Hinge,
-    Huber,
-    Logistic,
-    ModifiedHuber,
-    Multinomial,
-    Poisson,
-    Squared,
-    Tweedie,
-)
+from sklearn_meta.kernels.losses import Hinge, Logistic, ModifiedHuber, Multinomial, Squared
 from sklearn_meta.kernels.network import ACTIVATIONS, Batch, Network
 
-LOSSES = [
-    Squared(),
-    Huber(0.5),
-    EpsilonInsensitive(),
-    EpsilonInsensitive(squared=True),
-    Poisson(),
-    Gamma(),
-    Tweedie(1.5),
-    Logistic(),
-    Multinomial(),
-    Hinge(),
-    Hinge(squared=True),
-    ModifiedHuber(),
-]
 HIDDEN = [(), (3,), (3, 2), (3, 2, 3)]
 CASES = [
     (loss, hidden, activation)

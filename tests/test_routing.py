@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from algorithms import make_meta
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone, is_regressor
@@ -29,6 +30,7 @@ from sklearn.tests.metadata_routing_common import (
 )
 
 from sklearn_meta import (
+    MAML,
     BatchMetaLearner,
     HierarchicalBayes,
     Independent,
@@ -47,17 +49,27 @@ METAS = [
     BatchMetaLearner(Ridge(), n_estimators=2, random_state=0),
     BatchMetaLearner(LogisticRegression(), n_estimators=2, random_state=0),
     TransferMetaLearner(Ridge()),
+    make_meta(MAML, Ridge()),
 ]
 GRIDS = {
     Pooled: {"standardize": [False, True]},
     Independent: {"standardize": [False, True]},
     HierarchicalBayes: {"random_effects": ["intercept", "all"]},
     BatchMetaLearner: {"n_shots": [(0, 5), 5]},
-    TransferMetaLearner: {"selection": ["weighted", "best"]},
+    TransferMetaLearner: {},
+    MAML: {"inner_steps": [1, 2]},
 }
-each_meta = pytest.mark.parametrize(
-    "meta", METAS, ids=lambda meta: f"{type(meta).__name__}-{type(meta.estimator).__name__}"
-)
+
+
+def each(metas):
+    names = [f"{type(meta).__name__}-{type(meta.estimator).__name__}" for meta in metas]
+    return pytest.mark.parametrize("meta", metas, ids=names)
+
+
+each_meta = each(METAS)
+# Columns and pipelines around are read by the base class; what differs is whether rows go to the
+# wrapped estimator as they come.
+each_reading = each([METAS[1], METAS[3], METAS[4], METAS[6]])
 CV = GroupKFold(3)
 
 
@@ -101,7 +113,7 @@ def test_search_with_routed_groups(meta, make_table, routing):
     )
 
 
-@each_meta
+@each_reading
 def test_search_with_a_column(meta, make_table):
     table = make_table(meta)
     X = table.frame()
@@ -124,7 +136,7 @@ def test_cross_validate_with_routed_groups(meta, make_table, routing):
     assert_array_equal(scores, result["test_score"])
 
 
-@each_meta
+@each_reading
 def test_cross_validate_without_routing(meta, make_table):
     table = make_table(meta)
     params = {"groups": table.ids}
@@ -138,7 +150,7 @@ def test_cross_validate_without_routing(meta, make_table):
     assert_allclose(result["test_score"], by_hand(meta, table))
 
 
-@each_meta
+@each_reading
 @pytest.mark.parametrize("on", [True, False])
 def test_learning_curve_over_rows(meta, on, make_table):
     table = make_table(meta)
@@ -156,7 +168,7 @@ def test_learning_curve_over_rows(meta, on, make_table):
     assert_allclose(scores[1], by_hand(clone(meta).set_params(task_column=None), table))
 
 
-@each_meta
+@each_reading
 def test_pipeline_outside_with_routed_groups(meta, make_table, routing):
     table = make_table(meta)
     pipeline = make_pipeline(StandardScaler(), clone(meta))
@@ -175,7 +187,7 @@ def test_pipeline_outside_with_routed_groups(meta, make_table, routing):
     assert search.best_estimator_[-1].n_tasks_ == 6 and np.isfinite(search.best_score_)
 
 
-@each_meta
+@each_reading
 def test_pipeline_outside_without_routing(meta, make_table):
     table = make_table(meta)
     X = StandardScaler().fit_transform(table.X)
@@ -381,7 +393,7 @@ def test_callbacks_are_called_and_torn_down(meta, door, make_table):
         getattr(meta, door)(table.tasks)
     calls = recorder.calls
     assert calls[:2] == ["setup", "begin fit"] and calls[-2:] == ["end fit", "teardown"]
-    n_epochs = meta.n_iter_ if isinstance(meta, HierarchicalBayes) else 0
+    n_epochs = getattr(meta, "n_iter_", 0) * isinstance(meta, (HierarchicalBayes, MAML))
     assert calls.count("begin epoch") == calls.count("end epoch") == n_epochs
     assert not {"_callback_fit_ctx", "_skl_callbacks_to_teardown"} & set(vars(meta))
     meta.adapt(table.X, table.y, groups=table.ids).predict(table.X)
@@ -444,14 +456,14 @@ def test_scoring_monitor(meta, make_table):
     log = monitor.get_logs().data
     name = "accuracy" if hasattr(meta, "predict_proba") else "score"
     scores = [entry[name] for entry in log if name in entry]
-    n_epochs = meta.n_iter_ if isinstance(meta, HierarchicalBayes) else 0
+    n_epochs = getattr(meta, "n_iter_", 0) * isinstance(meta, (HierarchicalBayes, MAML))
     assert len(scores) == n_epochs + 1
     final = clone(meta).fit(table.X, table.y, groups=table.ids).predict(table.X)
     expected = np.mean(final == table.y if name == "accuracy" else (final - table.y) ** 2)
     assert_allclose(scores[-1], expected)
 
 
-@each_meta
+@each_reading
 def test_progress_bar(meta, make_table, capsys):
     pytest.importorskip("rich", reason="ProgressBar draws with it")
     table = make_table(meta)

@@ -35,16 +35,6 @@ def model(tasks):
     ).meta_fit(tasks)
 
 
-@pytest.fixture
-def plt():
-    matplotlib = pytest.importorskip("matplotlib", reason="draws pictures")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield plt
-    plt.close("all")
-
-
 def test_positions_are_principal_components():
     V = np.random.default_rng(0).standard_normal((30, 5)) * [1, 2, 3, 4, 5] + 7
     positions, share = map_positions(V)

@@ -72,9 +72,8 @@ PAIR = make_task([-5, 5], seed=101)
 
 def make(kind=MAML, estimator=None, **params):
     estimator = LogisticRegression() if estimator is None else estimator
-    return kind(
-        estimator, **dict(classes="per_task", inner_lr=0.3, max_iter=5, random_state=0) | params
-    )
+    settings = dict(classes="per_task", inner_lr=0.3, inner_steps=5, max_iter=5, random_state=0)
+    return kind(estimator, **settings | params)
 
 
 @cache

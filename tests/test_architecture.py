@@ -1,0 +1,149 @@
+"""The layers of CONTRIBUTING.md, read from the source: what may import what, what is private."""
+
+import ast
+import re
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sklearn_meta
+
+# A room is a folder or module at the top level; one that is not listed is an algorithm.
+LOWER = ["kernels", "tasks", "learners", "descriptors", "priors", "base"]
+MAY_IMPORT = {
+    "kernels": [],
+    "tasks": ["kernels"],
+    "learners": ["kernels", "tasks"],
+    "descriptors": ["kernels", "tasks", "learners"],
+    "priors": ["kernels"],
+    "base": LOWER[:-1],
+    "algorithm": LOWER,
+    "model_selection": [*LOWER, "algorithm"],
+    "inspection": [*LOWER, "algorithm", "model_selection"],
+    "datasets": ["tasks"],
+}
+ARRAYS_ONLY = ["kernels", "priors"]  # NumPy, SciPy and the standard library
+SKLEARN_DOORS = ("learners/", "tasks/rows.py")  # only these know what scikit-learn keeps private
+is_private = re.compile(r"(^|\.)_(?!_)").search
+MAX_ROOMS = 16  # as many as a reader keeps in mind; what is new finds a place in one of them
+
+
+def dotted(path):
+    return path.removesuffix("__init__.py").removesuffix(".py").strip("/").replace("/", ".")
+
+
+def imports(path, tree):
+    """Line and dotted name of all that is imported; names of the package begin with a dot."""
+    for node in ast.walk(tree):
+        level, module = getattr(node, "level", 0), getattr(node, "module", None)
+        above = ["sklearn_meta", *path.split("/")[:-level]] if level else []
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else []:
+            name = ".".join([*above, *filter(None, [module]), alias.name])
+            yield node.lineno, name.removeprefix("sklearn_meta")
+
+
+def of_an_import(path, name):
+    here, (top, *below) = dotted(path).split(".")[0], f"{name}.".split(".")
+    if top == "sklearn" and is_private(name) and not path.startswith(SKLEARN_DOORS):
+        yield f"{name} is private to scikit-learn"
+    if here in ARRAYS_ONLY and top not in {"", "numpy", "scipy"} | sys.stdlib_module_names:
+        yield f"{here} needs NumPy and SciPy only, not {name}"
+    if top == "" and below[0] != here:
+        user, used = (room if room in MAY_IMPORT else "algorithm" for room in (here, below[0]))
+        if used not in MAY_IMPORT[user] and here:
+            yield f"{here} may not import {below[0] or 'the whole package'}"
+        if is_private(name):
+            yield f"{name[1:]} is private to {below[0]}"
+
+
+def of_attributes(trees):
+    """Private ones of other objects that nothing in the package defines."""
+    nodes = [(path, node) for path, tree in trees.items() for node in ast.walk(tree)]
+    own = {getattr(node, "name", getattr(node, "id", None)) for _, node in nodes}
+    nodes = [(p, a) for p, a in nodes if isinstance(a, ast.Attribute) and is_private(a.attr)]
+    of_self = {a for _, a in nodes if ast.unparse(a.value) in ("self", "cls", "super()")}
+    own |= {a.attr for a in of_self if isinstance(a.ctx, ast.Store)}
+    for path, a in nodes:  # of self: what a class inherits from scikit-learn it may use
+        if a.attr not in own and a not in of_self and not path.startswith(SKLEARN_DOORS):
+            yield path, a.lineno, f"{ast.unparse(a)} is private, and not of this package"
+
+
+def of_circles(trees):
+    modules = {"." + dotted(path): path for path in trees}
+    uses = {module: {} for module in modules if module != "."}  # the package itself uses all
+    for user in uses:
+        for line, name in imports(modules[user], trees[modules[user]]):
+            used = name if name in modules else name.rpartition(".")[0]
+            uses[user] |= {used: line} if used in modules else {}
+    try:
+        TopologicalSorter(uses).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+        yield modules[circle[1]], uses[circle[1]][circle[0]], f"a circle: {' <- '.join(circle)}"
+
+
+def violations(sources):
+    """``file:line: message`` for all that breaks a rule in ``{path: source}``."""
+    trees = {path: ast.parse(source) for path, source in sources.items()}
+    found = [*of_attributes(trees), *of_circles(trees)]
+    for path, tree in trees.items():
+        for line, name in imports(path, tree):
+            found += [(path, line, text) for text in of_an_import(path, name)]
+        if not is_private(path.replace("/", ".")) and not ast.get_docstring(tree):
+            found.append((path, 1, "a docstring says what the module is for"))
+        if path.startswith("_") and path != "__init__.py":
+            found.append((path, 1, "only public rooms at the top level"))
+    rooms = sorted({dotted(path).split(".")[0] for path in trees} - {""})
+    if len(rooms) > MAX_ROOMS:
+        found.append(("__init__.py", 1, f"{len(rooms)} rooms, more than {MAX_ROOMS}: {rooms}"))
+    return "\n".join(f"{path}:{line}: {text}" for path, line, text in sorted(set(found)))
+
+
+def test_the_package_keeps_the_rules():
+    root = Path(sklearn_meta.__file__).parent
+    files = {p.relative_to(root).as_posix(): p.read_text() for p in root.rglob("*.py")}
+    assert not (found := violations(files)), f"in {root}/\n{found}"
+
+
+BAD = [
+    ("kernels/a.py", "def f():\n    from .. import maml", "kernels/a.py:2: kernels may not"),
+    ("priors/a.py", "from ..tasks import Task", "priors may not import tasks"),
+    ("descriptors/a.py", "import sklearn_meta.priors.b", "descriptors may not import priors"),
+    ("maml.py", "from .reptile import Reptile", "maml may not import reptile"),
+    ("tasks/a.py", "import sklearn_meta", "tasks may not import the whole package"),
+    ("base/a.py", "from ..datasets import make_tasks", "base may not import datasets"),
+    ("datasets/a.py", "from ..kernels import losses", "datasets may not import kernels"),
+    ("priors/a.py", "import os, joblib", "priors needs NumPy and SciPy only, not joblib"),
+    ("base/a.py", "from ..kernels.b import _f", "kernels.b._f is private to kernels"),
+    ("base/a.py", "from ..descriptors import _base", "descriptors._base is private"),
+    ("base/a.py", "from sklearn.utils._b import C", "sklearn.utils._b.C is private"),
+    ("maml.py", "def f(e):\n    return e._loss()", "maml.py:2: e._loss is private, and"),
+    ("_bank.py", "", "_bank.py:1: only public rooms at the top level"),
+    ("maml.py", "x = 1", "maml.py:1: a docstring"),
+]
+
+
+@pytest.mark.parametrize("path, source, expected", BAD)
+def test_what_is_not_allowed_is_named(path, source, expected):
+    assert expected in violations({path: source})
+
+
+def test_what_is_wrong_with_several_files_is_named():
+    circle = {f"base/{a}.py": f"'''A.'''\nfrom .{b} import f" for a, b in ("ab", "bc", "ca")}
+    assert "py:2: a circle: .base." in violations(circle)
+    rooms = {f"room_{i}/__init__.py": "'''Room.'''" for i in range(MAX_ROOMS)}
+    assert violations(rooms) == ""
+    assert f"{MAX_ROOMS + 1} rooms" in violations(rooms | {"tasks/a.py": "'''A.'''"})
+
+
+def test_what_is_allowed_is_not_named():
+    good = {
+        "__init__.py": "'''A.'''\nfrom . import datasets",
+        "kernels/a.py": "'''A.'''\nimport os, numpy.linalg\nfrom .b import _near",
+        "tasks/rows.py": "'''A.'''\nfrom sklearn.utils import _safe_indexing as f",
+        "maml.py": "'''A.'''\nfrom .base import B\n\ndef f(self):\n    self._check()",
+        "inspection/a.py": "'''A.'''\nfrom ..maml import MAML\nfrom ..model_selection import f",
+    }
+    assert violations(good) == ""
