@@ -70,6 +70,7 @@ class Family:
 
     dispersed = False  # whether phi is estimated
     log_concave = True  # whether the second derivative is never negative
+    differences = False  # whether only differences between outputs count
 
     def derivatives(self, r, y):
         """Loss of every row, (n_tasks, n_rows); its first and second derivative in r."""
@@ -321,6 +322,8 @@ class Bernoulli(Family):
 @dataclass(frozen=True)
 class Categorical(Family):
     """``second`` is the vector of probabilities p, the second derivative ``diag(p) - p p'``."""
+
+    differences = True
 
     def derivatives(self, r, y):
         top = r.max(axis=0)

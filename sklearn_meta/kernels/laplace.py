@@ -56,7 +56,9 @@ __all__ = ["Mode", "Rows", "design", "gram", "marginal", "mode_of", "read_rows"]
 
 MOST_STEPS = 200
 MOST_HALVINGS = 40
-SETTLED = 1e-16  # the square of a Newton step in units of the posterior's standard deviation
+# The square of a Newton step in units of the posterior's standard deviation. Steps below the second
+# that do not become half as long are rounding.
+SETTLED, NEARLY = 1e-20, 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,16 +261,19 @@ def mode_of(family, eta0, y, scale, G, v):
     bad = ~np.isfinite(now.h)
     if bad.any():  # where an earlier mode makes no sense, begin at the prior mean
         now = _at(family, np.where(bad, 0.0, v), eta0, y, scale, G)
+    before = np.full(v.shape[1], np.inf)
     for _ in range(MOST_STEPS):
         now.WG = scale * family.product(now.second, G)
         now.L = _factor(family, _with_identity(gram(G, now.WG)))
         gradient = -_transposed_times(G, scale * now.first) - now.v
         half = solve_lower(now.L, gradient[:, None])[:, 0]
         size = (half * half).sum(axis=0)
-        if not (size > SETTLED).any():
+        active = (size > SETTLED) & ~((size < NEARLY) & (size > 0.25 * before))
+        before = size
+        if not active.any():
             return now
         step = _solve_upper(now.L, half)
-        rate = np.where(size > SETTLED, 1.0, 0.0)
+        rate = np.where(active, 1.0, 0.0)
         least = now.h - 1e-12 * (1 + np.abs(now.h))
         for _ in range(MOST_HALVINGS):
             new = _at(family, now.v + rate * step, eta0, y, scale, G)

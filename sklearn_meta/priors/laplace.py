@@ -6,8 +6,8 @@ Sigma zero but for the random coefficients R. The likelihood, w_t integrated out
 approximation or by adaptive quadrature, and its gradient are those of ``kernels/laplace.py``.
 With several outputs every coefficient has one value per output, (coefficient, output) in this
 order, and Sigma is over all pairs. For classes the raw predictions are those of a softmax with one
-output per class: B is then determined up to a constant over classes, and its sum over classes
-stays what it is at the start, 0. Nothing changes but names if classes are relabelled.
+output per class, B has sum 0 over classes, in which alone the likelihood knows it, and nothing but
+names changes if classes are relabelled.
 
 Maximised are, over B, the factor Lambda of ``Sigma = Lambda Lambda'`` (in which the likelihood is
 smooth also where a variance is 0) and ``log phi``,
@@ -24,7 +24,8 @@ is in standard errors: with ``N_t = (Sigma + (Z'WZ)^{-1})^{-1}``, Q = N Lambda, 
     of B:       sum_t (X'WX - X'WG A^{-1} G'WX) (x) s_t s_t'        (X'V^{-1}X of a linear model)
     of Lambda:  of entries ab and cd: sum_t N_ac S_bd + Q_ad Q_cb.
 
-Converged means that no coordinate is further than ``tol`` standard errors from the maximum.
+Converged means that no coordinate is further than ``tol`` standard errors from the maximum, or ten
+times as far where rounding leaves nothing to gain.
 
 References
 ----------
@@ -46,7 +47,7 @@ from ..kernels.stacked import matmul, solve_lower, transpose
 
 __all__ = ["LaplaceModel", "fit_laplace", "log_likelihood", "posterior"]
 
-WEAK = 1e-6
+WEAK = 1e-4
 CELLS = 2**16  # numbers of a design that are worked on at a time
 ITERATIONS_OF_A_ROUND = 15
 RANK_TOLERANCE = 1e-10
@@ -233,7 +234,8 @@ class _Problem:
         if self.dof > 0:
             inverse = np.linalg.inv(factor @ factor.T)
             self._add(of_factor, floor, inverse[:, :, None], factor, self.dof)
-        of_factor[np.diag_indices(len(of_factor))] += np.sqrt(2 * floor)[self.index[0]]
+        floor = np.sqrt(2 * floor) + WEAK * self.size_factor[:, 0] ** 2
+        of_factor[np.diag_indices(len(of_factor))] += floor[self.index[0]]
         return of_B.transpose(0, 1, 3, 2, 4).reshape(K, d * q, d * q), of_factor
 
     def _add(self, of_factor, floor, N, factor, times=1.0):
@@ -377,9 +379,9 @@ def fit_laplace(
     if len(S) < 2 and prior_dof == 0:
         problem.index = tuple(index[:0] for index in problem.index)
     at = _start(problem, intercept, start)
-    n_iter, stopped, size, before = 0, False, np.inf, None
+    n_iter, stopped, size, best, converged = 0, False, np.inf, np.inf, False
 
-    def model(at, L=np.nan, size=np.inf):
+    def model(at, L=np.nan, converged=False):
         return LaplaceModel(
             at[0],
             at[1],
@@ -391,13 +393,13 @@ def fit_laplace(
             float(L),
             n_iter,
             float(size),
-            bool(size <= tol and problem.settled),
+            bool(converged and problem.settled),
         )
 
     while n_iter < max_iter and not stopped:
         coordinates = _Coordinates(problem, *at)
         if coordinates.size == 0:
-            size = 0.0
+            size, converged = 0.0, True
             break
 
         def objective(x, coordinates=coordinates):
@@ -430,13 +432,13 @@ def fit_laplace(
             },
         )
         at, size = coordinates.point(result.x), np.abs(result.jac).max()
-        if size <= tol or (before is not None and result.fun >= before and result.nit == 0):
+        stuck = result.nit == 0 or result.fun >= best
+        converged = size <= (10 * tol if stuck else tol)
+        if converged or stuck:
             break
-        n_iter += result.nit == 0
-        before = result.fun
-    at = _clean(problem, at)
-    problem_L, _ = problem.likelihood(*at)
-    return model(at, problem_L.sum(), size)
+        best = result.fun
+    at = _clean(problem, (_centre(problem, at[0]), *at[1:]))
+    return model(at, problem.likelihood(*at)[0].sum(), converged)
 
 
 def _start(problem, intercept, start):
@@ -461,6 +463,19 @@ def _start(problem, intercept, start):
             factor[diagonal] = factor[diagonal].min()
     phi = problem.family.start_dispersion(problem.mean, problem.deviation)
     return B, factor, np.log(phi)
+
+
+def _centre(problem, B):
+    """B with sum 0 over classes, where only differences between classes count."""
+    if not problem.family.differences:
+        return B
+    by_class, precision, free = (
+        a.reshape(-1, problem.n_outputs, B.shape[1]) for a in (B, problem.precision, problem.free)
+    )
+    whole = free.all(axis=1, keepdims=True) & (np.ptp(precision, axis=1, keepdims=True) == 0)
+    return np.where(whole, by_class - by_class.mean(axis=1, keepdims=True), by_class).reshape(
+        B.shape
+    )
 
 
 def _clean(problem, at):
