@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 from scipy.special import expit, gammaln, logsumexp, xlogy
 from scipy.stats import gamma, invgauss, multivariate_normal, norm, poisson
+from sklearn.linear_model import LogisticRegression
 
 from sklearn_meta.kernels import losses
 from sklearn_meta.kernels.families import (
@@ -25,6 +26,7 @@ from sklearn_meta.kernels.families import (
     TweedieFamily,
     family_of,
 )
+from sklearn_meta.kernels.laplace_objective import Objective
 from sklearn_meta.kernels.mixed_model import Moments, fit_mixed_model
 from sklearn_meta.kernels.predictive import (
     predictive_mean,
@@ -34,7 +36,6 @@ from sklearn_meta.kernels.predictive import (
 )
 from sklearn_meta.priors.laplace import (
     LaplaceModel,
-    _Problem,
     fit_laplace,
     log_likelihood,
     posterior,
@@ -210,7 +211,7 @@ def test_gradient_of_the_marginal_likelihood(name, random, n_quadrature, m, larg
     if n_quadrature > 1 and K > 1:
         n_quadrature = 1
     batches, S = make_batches(family, K, m=m)
-    problem = _Problem(batches, S, family, random, True, "full", n_quadrature)
+    problem = Objective(batches, S, family, random, True, "full", n_quadrature)
     rng = np.random.default_rng(1)
     r = problem.r
     penalties = (3.0, np.eye(r) + 0.2, 0.5) if large else (0.0, None, 0.0)
@@ -523,6 +524,17 @@ def test_free_entries_offsets_and_quadrature_of_many():
     assert_allclose(shifted.B[:, 0] + [0, 0.5, 0], model.B[:, 0], atol=1e-4)
     with pytest.raises(ValueError, match="one random coefficient, and there are 2"):
         fit_laplace(batches, S, Bernoulli(), random=[0, 1], n_quadrature=3)
+
+
+def test_nothing_random_is_a_generalised_linear_model():
+    X, y, groups, _ = rows()
+    model = fit(X, y, groups, Bernoulli(), random=[], tol=1e-6)
+    reference = LogisticRegression(C=np.inf, tol=1e-8).fit(X, y)
+    assert_allclose(model.B[1:, 0], reference.coef_[0], atol=1e-3)
+    batches, S = as_batches(X, y, groups)
+    mode, covariance = posterior(model, batches, S)
+    assert_array_equal(mode, model.means(S))
+    assert covariance.shape == (40, 0, 0)
 
 
 def test_callback_stops_with_a_model():

@@ -135,13 +135,13 @@ def _outputs_first(y):
 # -- small stacks: vectors (q, n_tasks), matrices (q, q, n_tasks), designs (q, outputs, tasks, rows)
 
 
-def design(X, factor):
+def design(X, factor, n_outputs):
     """G, shape (q, n_outputs, n_tasks, n_rows), from random columns X and a factor.
 
     ``factor`` of shape (n_random * n_outputs, q) has a row per pair (coefficient, output).
     """
     q = factor.shape[1]
-    by_column = factor.reshape(len(X), -1, q).transpose(2, 1, 0)
+    by_column = factor.reshape(len(X), n_outputs, q).transpose(2, 1, 0)
     return np.tensordot(by_column, X, axes=1)
 
 
@@ -331,7 +331,7 @@ def marginal(rows, s, B, factor, random, family, phi, v, *, n_quadrature=1):
     mode : Mode
     """
     scale, Z = rows.weight / phi, rows.X[random]
-    G = design(Z, factor)
+    G = design(Z, factor, len(rows.y))
     mode = mode_of(family, rows.predictor(B, s), rows.y, scale, G, v)
     constant, constant_slope = family.constant(rows.y, phi)
     smooth = family.information(mode.eta, rows.y, phi)
