@@ -469,6 +469,18 @@ def test_separable_rows_have_finite_answers():
     assert zeros.converged and -50 < zeros.B[0, 0] < -5
 
 
+@pytest.mark.parametrize("name", ["gaussian", "huber", "gamma"])
+def test_rows_without_noise(name):
+    family, _ = FAMILIES[name]
+    rng = np.random.default_rng(0)
+    groups, X = np.repeat(np.arange(30), 8), rng.standard_normal((240, 2))
+    y = np.exp(X[:, 0]) if name == "gamma" else X[:, 0]
+    model = fit(X, y, groups, family)
+    assert model.converged and model.dispersion < 1e-5
+    assert_allclose(model.B[:, 0], [0.0, 1.0, 0.0], atol=1e-3)
+    assert_allclose(model.covariance, 0.0, atol=1e-5)
+
+
 def test_penalties_where_columns_exceed_rows():
     rng = np.random.default_rng(0)
     groups, X = np.repeat(np.arange(10), 4), rng.standard_normal((40, 60))

@@ -30,7 +30,8 @@ like jump, and so would the approximation; they have instead the expected ones, 
 alone, and hinges a ramp of width :data:`RAMP` (``information``).
 
 The density of a Tweedie variable with 1 < p < 2 is a series in j, summed where its terms matter.
-Other powers have the saddlepoint's constant, which is exact for p = 0 and p = 3.
+Other powers, and phi so small that the largest term is beyond :data:`MOST_TERMS`, have the
+saddlepoint's constant, which is exact for p = 0 and p = 3.
 
 References
 ----------
@@ -62,6 +63,7 @@ __all__ = [
 ]
 
 RAMP = 0.2
+MOST_TERMS = 1e5
 NEGLIGIBLE = 37.0  # terms of a series below exp(-37) of the largest change no digit
 
 
@@ -254,10 +256,10 @@ class TweedieFamily(Family):
         return a * a * (second - b * first) - b * b * (second - a * first)
 
     def constant(self, y, phi):
-        if 1 < self.power < 2:
+        a, b = self._ab
+        if 1 < self.power < 2 and y.max(initial=0.0) ** a < MOST_TERMS * a * phi:
             value, slope = _tweedie_series(y, phi, self.power)
             return value.sum(axis=0), slope.sum(axis=0)
-        a, b = self._ab
         log_y = np.log(np.maximum(y, 1e-300))
         saturated = np.exp(a * log_y) * (1 / a - 1 / b) / phi
         value = saturated - 0.5 * (np.log(2 * np.pi * phi) + self.power * log_y)
@@ -267,7 +269,9 @@ class TweedieFamily(Family):
         return np.log(np.maximum(mean, 1e-6))
 
     def start_dispersion(self, mean, deviation):
-        return 0.5 * float(np.clip(deviation**2 / np.mean(mean) ** self.power, 1e-6, 1e6))
+        return 0.5 * float(
+            np.clip(deviation**2 / max(np.mean(mean), 1e-6) ** self.power, 1e-6, 1e3)
+        )
 
 
 def _tweedie_series(y, phi, power):

@@ -2,10 +2,11 @@ r"""The penalised Laplace likelihood of all tasks, and coordinates in which it i
 
 Over B, the factor Lambda of ``Sigma = Lambda Lambda'`` and ``log phi``, with L_t of ``laplace.py``,
 
-    sum_t L_t - (nu/2) [log|Sigma| + tr(Sigma^{-1} Sigma0)] - sum P * B²/2 - weak penalty.
+    sum_t L_t - (nu/2) [log|Sigma| + tr(Sigma^{-1} Sigma0)] - sum P * B²/2 - weak penalties.
 
-The weak penalty has precision :data:`WEAK` in units of raw predictions. It keeps answers finite
-where rows are separable, and moves no digit that matters anywhere else.
+The weak penalties have precision :data:`WEAK` in units of raw predictions, and are WEAK phi_0 / phi
+of a dispersion that starts at phi_0. They keep answers finite where rows are separable or without
+noise, and move no digit that matters anywhere else.
 
 In :class:`Coordinates` the information is about the identity, so that gradients are in standard
 errors. With ``N_t = (Sigma + (Z'WZ)^{-1})^{-1}``, Q_t = N_t Lambda, S_t = Lambda'N_t Lambda it is
@@ -78,6 +79,7 @@ class Objective:
         self.n_rows, n = n, max(n, 1e-300)
         self.mean = y / n
         self.deviation = float(np.sqrt(np.maximum(yy / n - self.mean**2, 0.0).mean())) or 1.0
+        self.start_dispersion = self.family.start_dispersion(self.mean, self.deviation)
         unit = self.family.unit(self.deviation)
         size = np.repeat(np.sqrt(xx / n), self.n_outputs) / unit
         self.size = np.where(size > 0, size, 1.0)
@@ -137,6 +139,9 @@ class Objective:
     def __call__(self, B, factor, log_phi):
         L, (d_B, d_factor, d_log_phi) = self.likelihood(B, factor, log_phi)
         value, prior_B, prior_factor = self.penalty(B, factor)
+        if self.family.dispersed:
+            barrier = WEAK * self.start_dispersion * np.exp(-log_phi)
+            value, d_log_phi = value - barrier, d_log_phi + barrier
         return L.sum() + value, d_B + prior_B, d_factor + prior_factor, d_log_phi
 
     # -- the information, for coordinates ----------------------------------------------------------
@@ -233,9 +238,12 @@ class Coordinates:
             B.ravel()[places] += root @ part
         if len(factor):
             factor[self.problem.index] += self.factor_root @ of_factor
-        return B, factor, log_phi + (self.phi_root * of_phi[0] if len(of_phi) else 0.0)
+        if len(of_phi):
+            log_phi = log_phi + self.phi_root * of_phi[0]
+        return B, factor, log_phi
 
     def gradient(self, d_B, d_factor, d_log_phi):
+        """The gradient in x from that in B, Lambda and log phi."""
         parts = [
             root.T @ d_B.ravel()[places]
             for places, root in zip(self.places, self.roots, strict=True)

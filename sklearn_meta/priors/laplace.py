@@ -35,6 +35,7 @@ from ..kernels.stacked import matmul
 __all__ = ["LaplaceModel", "fit_laplace", "log_likelihood", "posterior"]
 
 ITERATIONS_OF_A_ROUND = 15
+FAR = 1.5  # where log phi has moved so much, the information is another
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,11 +188,12 @@ def fit_laplace(
                 return np.inf, np.zeros(len(x))
             return -value, -gradient
 
-        def after(x, coordinates=coordinates):
+        def after(x, coordinates=coordinates, at=at):
             nonlocal n_iter, stopped
             n_iter += 1
-            if callback is not None and callback(lambda: model(coordinates.point(x))):
-                stopped = True
+            point = coordinates.point(x)
+            stopped = callback is not None and bool(callback(lambda: model(point)))
+            if stopped or abs(point[2] - at[2]) > FAR:
                 raise StopIteration
 
         result = scipy.optimize.minimize(
@@ -237,8 +239,7 @@ def _start(problem, intercept, start):
         factor[diagonal] = 0.5 / problem.size_factor[:, 0]
         if problem.spherical:
             factor[diagonal] = factor[diagonal].min()
-    phi = problem.family.start_dispersion(problem.mean, problem.deviation)
-    return B, factor, np.log(phi)
+    return B, factor, np.log(problem.start_dispersion)
 
 
 def _centre(problem, B):
