@@ -76,7 +76,8 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         The task descriptor, see :mod:`sklearn_meta.descriptors`: a transformer over tasks, a
         Pipeline or FeatureUnion of such, or a function of a :class:`Task` that returns a vector.
         Of a list, the vectors are put side by side. None: a :class:`LandmarkDescriptor` around
-        ``estimator``, and the side information if there is any.
+        ``estimator``, and the side information if there is any; with ``conditioning="prior"`` the
+        side information alone, since coefficients adapt to what rows say.
     conditioning : {"features", "prior"}, default="features"
         Whether the descriptor is further columns for the learner, or says where the coefficients of
         a linear learner start, :math:`\theta_t \sim N(b + M s_t, \Sigma)`, which then adapt.
@@ -271,7 +272,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     def _make_descriptor(self, learner):
         if self.descriptor is not None:
             return check_descriptor(self.descriptor)
-        if self.conditioning == "prior" and self.n_descriptors_in_:
+        if self.conditioning == "prior":
             return SideInformation()
         landmarks = LandmarkDescriptor(learner.estimator)  # random_state seeds it already
         if self.n_descriptors_in_ == 0:
@@ -350,7 +351,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         if not prior.model.converged:
             warnings.warn(
                 f"BatchMetaLearner stopped after {prior.model.n_iter} iterations before its prior "
-                "converged. Pass more tasks, or a descriptor with fewer entries.",
+                'converged. Pass more tasks, a descriptor with fewer entries, or covariance="diag".',
                 ConvergenceWarning,
                 stacklevel=2,
             )

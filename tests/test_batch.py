@@ -22,7 +22,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     SGDRegressor,
 )
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPRegressor
@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
-from sklearn_meta import BatchMetaLearner, HierarchicalBayes, Pooled, Task
+from sklearn_meta import BatchMetaLearner, HierarchicalBayes, Independent, Pooled, Task
 from sklearn_meta.descriptors import (
     FunctionDescriptor,
     LandmarkDescriptor,
@@ -629,6 +629,32 @@ def test_the_approximate_prior_finds_a_logistic_one():
     means = model.means(prior.standardized(np.array([[0.0], [1.0]])))
     assert_allclose(means, [[0.5, 1.0], [1.5, 0.5]], atol=0.2)
     assert_allclose(np.sqrt(np.diag(model.covariance)), [0.7, 0.3], atol=0.15)
+
+
+def test_a_prior_of_labels_without_side_information():
+    """It predicts better than pooled rows and than one model per task, by much."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((160, 100, 5))
+    theta = rng.standard_normal((160, 6)) * [1, 1, 1, 0.5, 0.5, 0.2] + [0, 0, 0.8, 0, -0.5, 0]
+    p = 1 / (1 + np.exp(-theta[:, :1] - np.einsum("tnj,tj->tn", X, theta[:, 1:])))
+    y = (rng.random(p.shape) < p).astype(int)
+    train = [Task(X[t, :20], y[t, :20]) for t in range(80)]
+    loss = {}
+    for meta in (
+        BatchMetaLearner(LogisticRegression(), conditioning="prior", random_state=0),
+        Pooled(LogisticRegression()),
+        Independent(LogisticRegression()),
+    ):
+        meta.meta_fit(train)
+        loss[type(meta).__name__] = np.mean(
+            [
+                log_loss(y[t, 20:], meta.adapt(X[t, :20], y[t, :20]).predict_proba(X[t, 20:]))
+                for t in range(80, 160)
+            ]
+        )
+    truth = -np.mean(p * np.log(p) + (1 - p) * np.log(1 - p))
+    assert loss["BatchMetaLearner"] < 0.95 * min(loss["Pooled"], loss["Independent"])
+    assert loss["BatchMetaLearner"] < truth + 0.12
 
 
 # -- vectors ---------------------------------------------------------------------------------------

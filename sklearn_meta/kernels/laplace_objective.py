@@ -37,7 +37,7 @@ WEAK = 1e-4
 CELLS = 2**16  # numbers of a design that are worked on at a time
 RANK_TOLERANCE = 1e-10
 LARGEST_DENSE = 1000  # fixed effects; the information of more is taken to be diagonal
-LARGEST_DENSE_FACTOR = 150  # and free entries of Lambda
+LARGEST_DENSE_FACTOR = 500  # and free entries of Lambda
 
 
 def rows_for(batches, intercept, n_random, n_outputs):
