@@ -351,7 +351,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         if not prior.model.converged:
             warnings.warn(
                 f"BatchMetaLearner stopped after {prior.model.n_iter} iterations before its prior "
-                'converged. Pass more tasks, a descriptor with fewer entries, or covariance="diag".',
+                'converged. Pass more tasks, fewer descriptors, or covariance="diag".',
                 ConvergenceWarning,
                 stacklevel=2,
             )
