@@ -1,37 +1,26 @@
-"""Laplace's approximation against lme4's glmer, glmmTMB, quadrature, and its own differences."""
+"""Laplace's approximation against its own differences, integrals, and the linear mixed model."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
+from family_cases import FAMILIES, as_batches, draw, fit
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
-from scipy.special import expit, gammaln, logsumexp, xlogy
-from scipy.stats import gamma, invgauss, multivariate_normal, norm, poisson
+from scipy.special import expit, xlogy
+from scipy.stats import multivariate_normal, norm
 from sklearn.linear_model import LogisticRegression
 
-from sklearn_meta.kernels import losses
 from sklearn_meta.kernels.families import (
     Bernoulli,
     Categorical,
-    EpsilonDensity,
-    GammaFamily,
     Gaussian,
-    HingeFamily,
-    HuberDensity,
-    ModifiedHuberFamily,
     PoissonFamily,
-    TweedieFamily,
-    family_of,
 )
 from sklearn_meta.kernels.laplace_objective import Objective
 from sklearn_meta.kernels.mixed_model import Moments, fit_mixed_model
 from sklearn_meta.kernels.predictive import (
-    predictive_mean,
     predictive_probabilities,
-    predictive_softmax,
     predictor_moments,
 )
 from sklearn_meta.priors.laplace import (
@@ -40,43 +29,6 @@ from sklearn_meta.priors.laplace import (
     log_likelihood,
     posterior,
 )
-from sklearn_meta.tasks import TaskTable, padded_batches
-
-GOLDEN = Path(__file__).parent / "golden"
-
-FAMILIES = {
-    "bernoulli": (Bernoulli(), 1),
-    "one against the rest": (Bernoulli(), 2),
-    "categorical": (Categorical(), 3),
-    "poisson": (PoissonFamily(), 1),
-    "gamma": (GammaFamily(), 1),
-    "tweedie": (TweedieFamily(1.5), 1),
-    "inverse gaussian": (TweedieFamily(3.0), 1),
-    "gaussian": (Gaussian(), 1),
-    "huber": (HuberDensity(), 1),
-    "epsilon": (EpsilonDensity(0.1), 2),
-    "hinge": (HingeFamily(), 2),
-    "modified huber": (ModifiedHuberFamily(), 1),
-}
-
-
-def draw(family, r, rng):
-    """Targets with raw predictions r."""
-    match family:
-        case Bernoulli():
-            return (rng.random(r.shape) < expit(r)).astype(float)
-        case Categorical():
-            labels = (r + rng.gumbel(size=r.shape)).argmax(axis=-1)
-            return np.eye(r.shape[-1])[labels]
-        case PoissonFamily():
-            return rng.poisson(np.exp(r)).astype(float)
-        case GammaFamily() | TweedieFamily(power=3.0):
-            return rng.gamma(2.0, np.exp(r) / 2) + 0.05
-        case TweedieFamily():
-            return rng.gamma(2.0, np.exp(r) / 2) * (rng.random(r.shape) < 0.7)
-        case HingeFamily():
-            return np.where(rng.random(r.shape) < expit(2 * r), 1.0, -1.0)
-    return r + 0.7 * rng.standard_normal(r.shape)
 
 
 def make_batches(family=None, n_outputs=1, n_tasks=7, n_rows=6, m=0, d=2, seed=0):
@@ -91,110 +43,6 @@ def make_batches(family=None, n_outputs=1, n_tasks=7, n_rows=6, m=0, d=2, seed=0
         weight = rng.integers(0, 3, X.shape[:2]).astype(float)
         batches.append(SimpleNamespace(tasks=tasks, X=X, y=draw(family, r, rng), weight=weight))
     return batches, S
-
-
-def as_batches(X, y, groups, weight=None):
-    X, y, groups = np.asarray(X, float), np.asarray(y, float), np.asarray(groups)
-    _, codes = np.unique(groups, return_inverse=True)
-    order = np.argsort(codes, kind="stable")
-    offsets = np.append(0, np.cumsum(np.bincount(codes)))
-    weight = None if weight is None else np.asarray(weight, float)[order]
-    table = TaskTable(X[order], y[order], offsets, sample_weight=weight)
-    return list(padded_batches(table)), np.zeros((table.n_tasks, 0))
-
-
-def fit(X, y, groups, family, *, weight=None, **kwargs):
-    return fit_laplace(*as_batches(X, y, groups, weight), family, **kwargs)
-
-
-# -- families --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_derivatives_and_constants(name):
-    family, K = FAMILIES[name]
-    rng = np.random.default_rng(0)
-    r, phi, h = 0.7 * rng.standard_normal((K, 5, 4)), 0.6, 1e-5
-    y = np.moveaxis(draw(family, np.moveaxis(r, 0, -1), rng), -1, 0)
-    loss, first, second = family.derivatives(r, y)
-    assert loss.shape == (5, 4)
-    S = rng.standard_normal((K, K))
-    S = S @ S.T
-    G = np.repeat(np.eye(K)[:, :, None, None], 5, axis=2).repeat(4, axis=3)
-    SG = np.einsum("ab,bktn->aktn", S, G)
-    slope = family.slope(y, first, second, G, SG)
-    for k in range(K):
-        step = h * (np.arange(K) == k)[:, None, None]
-        up, down = family.derivatives(r + step, y), family.derivatives(r - step, y)
-        assert_allclose((up[0] - down[0]) / (2 * h), first[k], atol=1e-8)
-        if family.information(r, y, phi) is None:
-            products = [family.product(part[2], SG) for part in (up, down)]
-            traces = [np.einsum("aatn->tn", product) for product in products]
-            assert_allclose((traces[0] - traces[1]) / (4 * h), slope[k], atol=1e-7)
-        assert_allclose((up[1] - down[1]) / (2 * h), family.product(second, G)[k], atol=1e-8)
-    smooth = family.information(r, y, phi)
-    if smooth is not None:
-        up, down = family.information(r + h, y, phi)[0], family.information(r - h, y, phi)[0]
-        assert_allclose((up - down) / (2 * h), smooth[1], atol=1e-8)
-    changed = [(f(phi * np.exp(s * h))) for s in (1, -1) for f in [lambda p: p]]
-    up, down = (family.constant(y, p)[0] for p in changed)
-    assert_allclose((up - down) / (2 * h), family.constant(y, phi)[1], atol=1e-7)
-    if smooth is not None:
-        up, down = (family.information(r, y, p)[0] for p in changed)
-        assert_allclose((up - down) / (2 * h), smooth[2], atol=1e-8)
-
-
-def log_density(family, r, y, phi):
-    r, y = np.full((1, 1, 1), r), np.full((1, 1, 1), y)
-    return float((-family.derivatives(r, y)[0] / phi + family.constant(y, phi)[0])[0, 0])
-
-
-def test_densities_are_those_of_scipy_and_sum_to_one():
-    r, y, phi = 0.3, 1.7, 0.4
-    mean = np.exp(r)
-    exact = {
-        GammaFamily(): gamma(1 / phi, scale=mean * phi).logpdf(y),
-        Gaussian(): norm(r, np.sqrt(phi)).logpdf(y),
-        TweedieFamily(3.0): invgauss(mean * phi, scale=1 / phi).logpdf(y),
-    }
-    for family, value in exact.items():
-        assert_allclose(log_density(family, r, y, phi), value)
-    assert_allclose(log_density(PoissonFamily(), r, 3.0, 1.0), poisson(mean).logpmf(3))
-    for power, phi in ((1.2, 0.5), (1.5, 0.05), (1.5, 2.0), (1.8, 1.0)):
-        a, b = 2 - power, 1 - power  # y is a Poisson number of gamma variables
-        rate, scale = mean**a / (phi * a), phi * -b * mean**-b
-        n = np.arange(1, 400)
-        terms = poisson(rate).logpmf(n) + gamma(n * a / -b, scale=scale).logpdf(y)
-        family = TweedieFamily(power)
-        assert_allclose(log_density(family, r, y, phi), logsumexp(terms), rtol=1e-10)
-        assert_allclose(log_density(family, r, 0.0, phi), -rate)
-    for family in (HuberDensity(0.8), EpsilonDensity(0.4)):
-        total = quad(lambda y, f=family: np.exp(log_density(f, 0.0, y, 0.6)), -30, 30, points=[0])
-        assert_allclose(total[0], 1.0)
-
-
-def test_every_loss_with_curvature_has_a_family():
-    rng = np.random.default_rng(0)
-    r, coded = rng.standard_normal((3, 4, 1)), np.ones((3, 4, 1))
-    for loss in (
-        losses.Squared(),
-        losses.Huber(1.1),
-        losses.EpsilonInsensitive(0.3, squared=True),
-        losses.Poisson(),
-        losses.Gamma(),
-        losses.Tweedie(1),
-        losses.Tweedie(1.3),
-        losses.Tweedie(2),
-        losses.Logistic(),
-        losses.Multinomial(),
-        losses.Hinge(1.0, squared=True),
-        losses.ModifiedHuber(),
-    ):
-        first = family_of(loss).derivatives(np.moveaxis(r, -1, 0), np.moveaxis(coded, -1, 0))[1]
-        assert_allclose(np.moveaxis(first, 0, -1), loss.gradient(r, coded), err_msg=str(loss))
-    for loss in (losses.Hinge(), losses.EpsilonInsensitive()):
-        with pytest.raises(ValueError, match="no curvature"):
-            family_of(loss)
 
 
 # -- the marginal likelihood -----------------------------------------------------------------------
@@ -272,90 +120,6 @@ def test_gaussian_rows_are_the_linear_mixed_model():
     assert_allclose(model.B, exact.B, atol=1e-5)
     assert_allclose(model.covariance, exact.sigma2 * exact.factor @ exact.factor.T, atol=1e-5)
     assert_allclose(model.dispersion, exact.sigma2, rtol=1e-5)
-
-
-# -- lme4 and glmmTMB ------------------------------------------------------------------------------
-
-
-def read(name):
-    return pd.read_csv(GOLDEN / "data" / name)
-
-
-@pytest.fixture(scope="module")
-def golden():
-    table = pd.read_csv(GOLDEN / "glmer.csv")
-    return {
-        name: dict(zip(g["name"], g["value"], strict=True)) for name, g in table.groupby("model")
-    }
-
-
-def check(model, expected, *, relative_to=0.0):
-    assert model.converged
-    numbers = {f"b{i}": b for i, b in enumerate(model.B[:, 0], 1)}
-    V = model.covariance
-    for i, at in enumerate(zip(*np.triu_indices(len(V)), strict=True), 1):
-        numbers[f"v{i}"] = V[at]
-    numbers["log_likelihood"] = model.log_likelihood - relative_to
-    if "dispersion" in expected:
-        numbers["dispersion"] = model.dispersion
-    assert set(numbers) == set(expected)
-    for name, value in expected.items():
-        assert_allclose(numbers[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
-    assert_allclose(numbers["log_likelihood"], expected["log_likelihood"], atol=1e-4)
-
-
-def contraception(**kwargs):
-    table = read("contraception.csv")
-    X = table[["age", "age2", "urban"]]
-    return fit(X, table["use"], table["district"], Bernoulli(), **kwargs)
-
-
-@pytest.mark.parametrize(
-    "name, options",
-    [
-        ("contraception_1", dict(random=[0])),
-        ("contraception_9", dict(random=[0], n_quadrature=9)),
-        ("contraception_slope", dict(random=[0, 3])),
-        ("contraception_diag", dict(random=[0, 3], covariance="diag")),
-    ],
-)
-def test_glmer_contraception(golden, name, options):
-    check(contraception(**options), golden[name])
-
-
-def test_glmer_cbpp(golden):
-    """Counts are weights of a row of 1 and a row of 0."""
-    table = read("cbpp.csv")
-    k, n = table["incidence"], table["size"]
-    X = np.concatenate([table["period"].to_numpy()[:, None] == [2, 3, 4]] * 2)
-    y, herd = np.repeat([1.0, 0.0], len(k)), np.tile(table["herd"], 2)
-    models = [
-        fit(X, y, herd, Bernoulli(), weight=np.append(k, n - k), random=[0], n_quadrature=nodes)
-        for nodes in (1, 9)
-    ]
-    coefficients = (gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)).sum()
-    saturated = (xlogy(k, k / n) + xlogy(n - k, 1 - k / n)).sum()
-    check(models[0], golden["cbpp_rows"])
-    check(models[0], golden["cbpp_1"], relative_to=-coefficients)
-    check(models[1], golden["cbpp_9"], relative_to=saturated)
-
-
-def test_glmer_grouseticks(golden):
-    table = read("grouseticks.csv")
-    X, y = table[["year96", "year97", "cHEIGHT"]], table["TICKS"]
-    one, nine = (
-        fit(X, y, table["BROOD"], PoissonFamily(), random=[0], n_quadrature=n) for n in (1, 9)
-    )
-    check(one, golden["grouseticks_1"])
-    check(nine, golden["grouseticks_9"], relative_to=(xlogy(y, y) - y - gammaln(y + 1)).sum())
-    tweedie = fit(X, y, table["BROOD"], TweedieFamily(1.5), random=[0])
-    check(tweedie, golden["grouseticks_tweedie"])
-
-
-def test_glmmtmb_gamma(golden):
-    table = read("sleepstudy.csv")
-    model = fit(table[["Days"]], table["Reaction"], table["Subject"], GammaFamily(), random=[0])
-    check(model, golden["sleepstudy_gamma"])
 
 
 # -- what must not matter --------------------------------------------------------------------------
@@ -563,45 +327,6 @@ def test_callback_stops_with_a_model():
 
 
 # -- predictions -----------------------------------------------------------------------------------
-
-
-def average(function, m, sd):
-    return quad(lambda z: function(m + sd * z) * norm.pdf(z), -10, 10)[0]
-
-
-def test_predictions_average_over_the_posterior():
-    rng = np.random.default_rng(0)
-    m, sd = rng.standard_normal(20), rng.uniform(0, 3, 20)
-    z = rng.standard_normal(200_000)
-    for predict, function in ((predictive_probabilities, expit), (predictive_mean, np.exp)):
-        sd = np.minimum(sd, 1.0) if function is np.exp else sd
-        expected = [average(function, *pair) for pair in zip(m, sd, strict=True)]
-        assert_allclose(predict(m, sd**2), expected, atol=3e-4)
-    A = rng.standard_normal((5, 4, 4))
-    V, M = A @ np.swapaxes(A, 1, 2), rng.standard_normal((5, 4))
-    p = predictive_softmax(M, V)
-    assert_allclose(p.sum(axis=1), 1.0)
-    order = [3, 1, 0, 2]
-    assert_allclose(predictive_softmax(M[:, order], V[:, order][:, :, order]), p[:, order])
-    z = rng.standard_normal((50_000, 4))
-    for i in range(5):
-        e = np.exp(M[i] + z @ A[i].T)
-        assert_allclose(p[i], (e / e.sum(axis=1, keepdims=True)).mean(axis=0), atol=0.015)
-    assert np.isfinite(predictive_mean(np.array([1e4]), np.array([1.0]))).all()
-
-
-def test_moments_of_raw_predictions():
-    rng = np.random.default_rng(0)
-    K, X, task = 2, rng.standard_normal((5, 2)), np.array([0, 1, 1, 0, 1])
-    mode = rng.standard_normal((2, 3 * K))
-    A = rng.standard_normal((2, 2 * K, 2 * K))
-    V = A @ np.swapaxes(A, 1, 2)
-    mean, variance = predictor_moments(X, task, mode, V, np.array([0, 2]), n_outputs=K)
-    for i in range(5):
-        x = np.kron(np.append(1.0, X[i])[None], np.eye(K))
-        z = np.kron(np.array([[1.0, X[i, 1]]]), np.eye(K))
-        assert_allclose(mean[i], x @ mode[task[i]])
-        assert_allclose(variance[i], z @ V[task[i]] @ z.T)
 
 
 def test_close_to_the_oracle_with_twenty_shots():

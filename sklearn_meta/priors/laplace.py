@@ -280,7 +280,7 @@ def posterior(model, batches, S):
     -------
     mode : ndarray of shape (n_tasks, n_coefs * n_outputs)
     covariance : ndarray of shape (n_tasks, n_random * n_outputs, n_random * n_outputs)
-        ``Lambda A^{-1} Lambda'``.
+        ``Lambda A^{-1} Lambda'``, of the curvature at the mode, however many nodes the model has.
     """
     mode = model.means(np.asarray(S, dtype=np.float64))
     covariance = np.repeat(model.covariance[None], len(S), axis=0)
