@@ -12,8 +12,8 @@ With ``conditioning="prior"`` the learner is linear, and s says where its coeffi
 
     theta_t ~ N(b + M s_t, Sigma).
 
-They then adapt to the support: in closed form for squared loss (``hierarchical.py``), by Newton's
-method for other losses (``priors/conditional.py``).
+They then adapt to the support: in closed form for squared loss (``hierarchical.py``), by Laplace's
+approximation for other losses (``priors/conditional.py``).
 
 References
 ----------
@@ -115,7 +115,8 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         The task descriptor, see :mod:`sklearn_meta.descriptors`: a transformer over tasks, a
         Pipeline or FeatureUnion of such, or a function of a :class:`Task` that returns a vector.
         Of a list, the vectors are put side by side. None: a :class:`LandmarkDescriptor` around
-        ``estimator``, and the side information if there is any.
+        ``estimator``, and the side information if there is any; with ``conditioning="prior"`` the
+        side information alone, since coefficients adapt to what rows say.
     conditioning : {"features", "prior"}, default="features"
         Whether the descriptor is further columns for the learner, or says where the coefficients of
         a linear learner start, :math:`\theta_t \sim N(b + M s_t, \Sigma)`, which then adapt.
@@ -125,7 +126,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         that new tasks will have.
     covariance : {"diag", "full", "spherical"}, default="diag"
         The form of :math:`\Sigma` with ``conditioning="prior"``, in standardised units, see
-        :class:`HierarchicalBayes`; other losses than the squared one have ``"diag"`` only.
+        :class:`HierarchicalBayes`.
     n_estimators : int, default=10
         Draws of episodes. Each draw deals every row to one query and trains one learner; their
         predictions are averaged. Not used with ``conditioning="prior"``.
@@ -275,11 +276,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         last = last_step(estimator)
         if self.conditioning == "prior":
             check_prior_of(last)
-            if self._laplace and self.covariance != "diag":
-                raise ValueError(
-                    f"covariance={self.covariance!r} needs squared loss; for {type(last).__name__} "
-                    'use covariance="diag".'
-                )
             return
         if self.tasks_per_batch is not None and not hasattr(last, "partial_fit"):
             raise ValueError(
@@ -290,7 +286,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     def _make_descriptor(self, learner):
         if self.descriptor is not None:
             return check_descriptor(self.descriptor)
-        if self.conditioning == "prior" and self.n_descriptors_in_:
+        if self.conditioning == "prior":
             return SideInformation()
         landmarks = LandmarkDescriptor(learner.estimator)  # random_state seeds it already
         if self.n_descriptors_in_ == 0:
@@ -360,16 +356,15 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             warn_of_one_task()
         prior = fit_prior(
             learner.network,
-            learner.pooled(table),
             [(batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table)],
             table.descriptors,
-            estimate_dispersion=learner.classes is None and learner.link == "identity",
+            covariance=self.covariance,
             report=report_prior,
         )
-        if not prior.converged:
+        if not prior.model.converged:
             warnings.warn(
-                f"BatchMetaLearner stopped after {prior.n_iter} iterations before its prior "
-                "converged. Pass more tasks, or a descriptor with fewer entries.",
+                f"BatchMetaLearner stopped after {prior.model.n_iter} iterations before its prior "
+                'converged. Pass more tasks, fewer descriptors, or covariance="diag".',
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -391,27 +386,17 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         if isinstance(model, Conditional):
             return model.standardized(S)
         if isinstance(model, ConditionalPrior):
-            return self._adapt_prior(learner, model, table, model.means(S))
+            return self._adapt_prior(learner, model, table, S)
         coefs, _ = posterior_rows(model, replace(table, descriptors=S))
         return coefs.astype(learner.dtype, copy=False)
 
     def _vectors_of(self, learner, meta_model, table):
         return describe(meta_model.descriptor, self._described(learner, table))
 
-    def _adapt_prior(self, learner, prior, table, h):
-        rows = np.empty((table.n_tasks, learner.network.n_params), dtype=learner.dtype)
-        for padded in padded_batches(table):
-            batch, n_rows = all_rows(learner, padded)
-            theta, _, _ = posterior_modes(
-                learner.network,
-                h[padded.tasks],
-                batch,
-                n_rows,
-                prior.variance,
-                prior.dispersion,
-            )
-            rows[padded.tasks] = learner.rows(theta)
-        return rows
+    def _adapt_prior(self, learner, prior, table, S):
+        supports = ((batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table))
+        theta = posterior_modes(prior, learner.network, supports, S)
+        return learner.rows(theta).astype(learner.dtype, copy=False)
 
     def _predictor(self, learner, meta_model):
         if self.conditioning == "prior":

