@@ -267,7 +267,7 @@ class _Profile:
     Where fixed slopes have a prior, log omega is one more free entry, the last.
     """
 
-    def __init__(self, moments, random, structure, *, intercept, reml, shrinkage, slopes=False):
+    def __init__(self, moments, random, structure, *, intercept, reml, shrinkage, slopes, centred):
         first = 0 if intercept else 1
         self.G = moments.M[first:-1, first:-1]
         self.g = moments.M[first:-1, -1]
@@ -282,6 +282,8 @@ class _Profile:
             flat = np.arange(len(self.G) * len(self.s)) == 0
             self.slopes = np.flatnonzero(~flat if intercept else flat | True)
         self.kept = self._estimable()
+        if centred:
+            self.kept = self.kept[self.kept % len(self.s) > 0]
         n_flat = len(self.kept) - (0 if self.slopes is None else len(self.slopes))
         self.dof = max(self.n_rows - (n_flat if reml or slopes else 0), 1.0)
         self.floor = max(NOISE_FLOOR * self.yy / self.n_rows, np.finfo(np.float64).tiny)
@@ -423,6 +425,7 @@ def fit_mixed_model(
     reml=True,
     shrinkage=None,
     slopes=False,
+    centred=False,
     start=None,
     max_iter=1000,
     tol=1e-8,
@@ -445,6 +448,8 @@ def fit_mixed_model(
     shrinkage : Shrinkage, default=None
     slopes : bool, default=False
         Whether fixed effects but the intercept have a prior around 0.
+    centred : bool, default=False
+        Whether the means of coefficients are 0 where the side information is; not with ``slopes``.
     start : ndarray of shape (n_random, n_random), default=None
         Lambda to start from, not singular. In its metric the problem is well conditioned if it is
         near the solution.
@@ -468,6 +473,7 @@ def fit_mixed_model(
         reml=reml,
         shrinkage=shrinkage,
         slopes=slopes,
+        centred=centred,
     )
 
     def model(free, n_iter, converged):

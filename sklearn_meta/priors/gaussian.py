@@ -198,6 +198,8 @@ def learn_gaussian(
         mean = np.zeros_like(mean)
     elif 0 not in random:  # to centre a feature moves variation to the intercept
         mean[random - 1] = 0.0
+    if settings.get("centred"):
+        mean[-1] = 0.0  # without rows, 0 is predicted
     scaling = Scaling(mean[:-1], scale[:-1], mean[-1], scale[-1])
     s_mean = moments.S.mean(axis=1)
     s_scale = nonzero_scale(moments.S.std(axis=1), s_mean)

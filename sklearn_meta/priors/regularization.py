@@ -86,7 +86,8 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, **setti
     scores : dict of float to float
         Log score of every strength that was tried, per row.
     """
-    settings |= {"intercept": intercept, "slopes": _few_for_slopes(moments, random, intercept)}
+    slopes = not settings.get("centred") and _few_for_slopes(moments, random, intercept)
+    settings |= {"intercept": intercept, "slopes": slopes}
     callback = settings.pop("callback", None)
     kind = "two" if covariance != "spherical" and intercept and 0 in random else "spherical"
     noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments, intercept) / 3)
