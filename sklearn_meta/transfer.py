@@ -34,7 +34,16 @@ from .priors.candidates import (
     risks,
 )
 from .priors.sources import fit_sources
-from .tasks.columns import View, Viewed, aligned, check_gaps, shared_names, sources_that_meet, without
+from .tasks.columns import (
+    View,
+    Viewed,
+    aligned,
+    check_gaps,
+    present,
+    shared_names,
+    sources_that_meet,
+    without,
+)
 from .tasks.task import as_tasks
 from .tasks.validation import addressed, as_table, check_features, plain, task_label, with_address
 
@@ -326,7 +335,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         seen = table
         if self._shared:
             check_gaps(table)
-            seen = replace(table, X=View.of(table.X).rows(table.X))
+            seen = replace(table, X=View.of_all(table.X).rows(table.X))
         seen = super()._make_learner(estimator, seen, step_params)
         self.learner_ = AdaptedLearner(self.learner_)
         return table if self._shared else seen
@@ -345,7 +354,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         table, fitter, frame, refused = next(tables), learner.fitter, None, {}
         if self._shared:
             frame, refused = _those_that_meet(table)
-            table, _ = View.of(frame.X).tasks(frame)
+            table, _ = View.of_all(frame.X).tasks(frame)
         seed = int(check_random_state(self.random_state).randint(2**31))
         by_row = {k: v for k, v in fit_params.items() if np.ndim(v) and len(v) == len(table.y)}
         whole = {k: v for k, v in fit_params.items() if k not in by_row}
@@ -458,9 +467,9 @@ def _seen_by(meta_model, table):
     """The columns that a target has, the meta-model for these, and who has none of them."""
     frame = meta_model.frame
     if len(table.y) == 0:
-        return View.of(frame.X), meta_model, {}
+        return View.of_all(frame.X), meta_model, {}
     check_gaps(table)
-    view = View.of(table.X)  # missing values are imputed from the side of the target
+    view = View.of(table.X, np.flatnonzero(present(table.X)))  # imputed from the side of the target
     if len(view.kept) == frame.X.shape[1] and not np.isnan(frame.X).any():
         return view, meta_model, {}
     seen, blind = view.tasks(frame)
@@ -530,7 +539,9 @@ def _chosen(meta_model, target, selection, shares, temperature, max_sources):
     kept, raw, risk, error = _looked_at(meta_model, target, max_sources)
     Z, Y = sources.numbers(target)
     component = int(np.argmax(sources.mixture.adapt(Z, Y, target.weight)[2]))
-    some = sorted({min(component, len(sources.pools) - 1), len(sources.pools) - 1})
+    everyone = len(sources.pools) - 1
+    agree = sources.mixture.member.argmax(axis=1).max() == 0
+    some = [everyone] if agree or component == everyone else [component, everyone]
     pools = sources.pools[some]
     if n:
         own, own_left_out = fitter.refit(None, target, 1.0)

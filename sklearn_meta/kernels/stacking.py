@@ -4,10 +4,10 @@ The prediction is ``sum_c v_c f_c(x)``, ``v >= 0``, ``sum v = 1`` (Wolpert 1992)
 on the support say little, so prior weights ``v(n)`` are learned from episodes: a source is the target, it
 shows n rows, and the rest judges. Over the episodes with n rows they minimise
 
-    sum_e loss(sum_c v_c f_ec) + strength * curvature * (v - v0)' D (v - v0) / 2,
+    sum_e loss(sum_c v_c f_ec) + strength * least_loss * |v - v0|² / 2,
 
-D the mean square of what changes of v change of a prediction, v0 the single best candidate. On a
-target the losses ``L_c`` of its n rows, each by models that have not seen it, have their say:
+``least_loss`` the mean loss of the best candidate and v0 all weight on it; on the first candidate, if
+that is worse by less than a standard error. On a target the losses ``L_c`` of its n rows, each by models that have not seen it, have their say:
 
     v_c proportional to v_c(n) exp(-eta(n) L_c),
 
@@ -26,10 +26,7 @@ from . import losses
 
 __all__ = ["Episode", "RawLoss", "Stack", "learn_stack", "offsets"]
 
-STRENGTH = 10.0  # episodes that v0 counts for
-import os
-METRIC=os.environ.get("METRIC","E")
-STRENGTH=float(os.environ.get("STR","3"))
+STRENGTH = 3.0  # episodes that v0 counts for
 ETA = (0.0, 0.1, 0.3, 1.0)
 MIN_EPISODES = 4
 MAX_ITER = 40  # of an offset
@@ -178,17 +175,11 @@ def _best_weights(episodes, loss):
     sure = gain.mean() > gain.std() / np.sqrt(len(gain))
     v0 = np.eye(len(F))[best if sure else 0]
     scale = max(single[best].sum(), 1e-300)
-    if METRIC == "D":
-        deviation = F - F.mean(axis=0)
-        D = np.einsum("cno,n,eno->ce", deviation, weight / len(episodes), deviation)
-        D = STRENGTH * loss.curvature * D
-    else:
-        D = STRENGTH * scale / len(episodes) * np.eye(len(F))
     R = F - Y
     M = np.einsum("cno,n,eno->ce", R, weight, R) if loss.squared else None
 
     def objective(v):
-        away = D @ (v - v0)
+        away = STRENGTH * scale / len(episodes) * (v - v0)
         if loss.squared:
             value, slope = 0.5 * v @ M @ v, M @ v
         else:

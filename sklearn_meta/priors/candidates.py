@@ -22,6 +22,7 @@ from .sources import pooled_models
 
 __all__ = ["Candidates", "candidates", "learn_from_episodes", "nearest", "risks"]
 
+STRENGTHS = (1.0, 3.0)  # of the prior: what suits all rows of sources may be too weak for a few
 KAPPA = np.array([np.inf, 30.0, 3.0, 0.3])  # strengths of an offset, in rows
 SHARES = (1.0, 0.1)  # of a source row in a refit, where it is chosen
 MIN_FITTED = 3  # rows; with fewer nothing is refitted but least squares
@@ -162,8 +163,10 @@ def candidates(
     w, posterior_left_out, p = mixture.adapt(Z, Y, target.weight, source)
     of_pools = fitter.raw(pools, target.X)
     if sources.closed:
-        at = build.model(sources.as_model(w))
-        build.add([at], [1.0], posterior_left_out + sources.level, -2)
+        for strength in STRENGTHS:
+            w, posterior_left_out, _ = mixture.adapt(Z, Y, target.weight, source, strength)
+            at = build.model(sources.as_model(w))
+            build.add([at], [1.0], posterior_left_out + sources.level, -2)
     else:
         models = [build.model(row) for row in pools]
         f = _mixed(p[None], of_pools)[0]
@@ -286,7 +289,7 @@ def learn_from_episodes(sources, sample, shares, n_jobs):
         for part in parts:
             for n, episode in part:
                 episodes.setdefault(n, []).append(episode)
-    n_pooled = 2 if sources.closed else len(KAPPA) + 1
+    n_pooled = 1 + len(STRENGTHS) if sources.closed else len(KAPPA) + 1
     start = np.r_[np.full(n_pooled, 1.0), np.full(len(shares) + 2, 1.0)]
     return learn_stack(episodes, sources.loss, start / start.sum())
 

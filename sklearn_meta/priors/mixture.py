@@ -10,8 +10,7 @@ and slopes over all sources. (A broad component for outliers: Banfield and Rafte
 It is fitted by EM (Dempster, Laird, Rubin 1977) on the moments of :mod:`..kernels.evidence`. The mean
 that judges source a is fitted without a, by generalised least squares, so the sum over sources of
 ``log sum_k pi_k p_k(y_a)`` is a leave-one-source-out score. The covariance is shrunk to a two-variance
-fit ``D = diag(Omega_00, t, ..., t)``, as by an inverse Wishart prior that counts for as many sources
-as there are landmarks.
+fit ``D = diag(Omega_00, t, ..., t)``, as by an inverse Wishart prior that counts for one source.
 
 EM starts from one narrow component, and from two: the signs of the sources along the leading direction
 of their slopes, around 0. Two remain if the score gains more than the Bayesian information
@@ -32,6 +31,7 @@ __all__ = ["Mixture", "fit_mixture", "learn_mixture"]
 NU = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1e6])  # to one noise for all
 MAX_ITER = 40
 TOLERANCE = 0.02  # of the score
+MIN_NOISE = 1e-10  # beside the mean square of all targets
 MIN_SIZE = 0.5  # of a component, in sources
 MAX_LOG_ODDS = np.log(100.0)  # of what inputs say of the component of a source
 MAX_BROAD = 0.01  # probability that a target agrees with no source, before its rows are seen
@@ -78,7 +78,7 @@ class Mixture:
         n_sources, _, d, o = self.left_out_means.shape
         return self.score - 0.5 * d * o * len(self.means) * np.log(n_sources)
 
-    def adapt(self, Z, Y, weight, source=None):
+    def adapt(self, Z, Y, weight, source=None, strength=1.0):
         """Posterior of a target, mixed over the components by their evidence.
 
         Parameters
@@ -87,6 +87,8 @@ class Mixture:
             Its rows, see :func:`..kernels.evidence.adapt_to_rows`.
         source : int, default=None
             A source that is the target, and shall not have been seen.
+        strength : float, default=1.0
+            Factor of the precision of the priors.
 
         Returns
         -------
@@ -101,7 +103,9 @@ class Mixture:
         share[-1] = min(share[-1], MAX_BROAD)
         log_share = np.log(share / share.sum())
         priors = [(m, self.P) for m in means] + [(np.zeros_like(means[0]), self.P_broad)]
-        found = [adapt_to_rows(Z, Y, weight, *prior, self.s, self.nu) for prior in priors]
+        found = [
+            adapt_to_rows(Z, Y, weight, m, strength * P, self.s, self.nu) for m, P in priors
+        ]
         w, evidence, left_out, without = (np.stack(part) for part in zip(*found, strict=True))
         p = softmax(log_share + evidence)
         votes = softmax(log_share[:, None] + without, axis=0)
@@ -163,8 +167,8 @@ def fit_mixture(moments, member, intercept=True, gate=0.0, max_iter=MAX_ITER):
     n_sources, d, o = moments.C.shape
     N, K = moments.n_values, member.shape[1] - 1
     gate = np.broadcast_to(gate, member.shape)
-    s, nu = max(moments.yy.sum() / N.sum(), 1e-300), NU[-1]
-    floor, score = 1e-10 * s, -np.inf
+    s, nu, score = moments.yy.sum() / N.sum() or 1.0, NU[-1], -np.inf
+    floor = MIN_NOISE * s
     P = B = np.diag(np.r_[[1.0] * intercept, np.full(d - intercept, 10.0)])
     precision = np.full(member.shape, 1 / s)
     for _ in range(max_iter):
@@ -188,7 +192,7 @@ def fit_mixture(moments, member, intercept=True, gate=0.0, max_iter=MAX_ITER):
         e = u[:, :K] * (w[:, :K] - without)
         S = np.einsum("akio,akjo->ij", e, e) + o * np.tensordot(1 - member[:, K], V, axes=1)
         size = max(o * np.sum(1 - member[:, K]), 1e-12)
-        P = np.linalg.inv((S + o * d * _two_variances(S / size, intercept)) / (size + o * d))
+        P = np.linalg.inv((S + o * _two_variances(S / size, intercept)) / (size + o))
         square = np.sum((u * w) ** 2, axis=(0, 1, 3)) + o * np.einsum("a,aii->i", member[:, K], V_broad)
         square = square + o * np.einsum("a,aii->i", 1 - member[:, K], V)
         B = np.linalg.inv(_two_variances(np.diag(square / (n_sources * o)), intercept))

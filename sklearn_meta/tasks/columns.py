@@ -37,12 +37,16 @@ class View:
     fill: np.ndarray
 
     @classmethod
-    def of(cls, X):
-        """The columns that are present in some rows; missing values count as their means."""
-        kept = np.flatnonzero(present(X))
+    def of(cls, X, kept):
+        """Some columns of rows; missing values count as the means of these rows."""
         known = ~np.isnan(X[:, kept])
         total = np.where(known, X[:, kept], 0.0).sum(axis=0)
         return cls(kept, total / np.maximum(known.sum(axis=0), 1))
+
+    @classmethod
+    def of_all(cls, X):
+        """All columns."""
+        return cls.of(X, np.arange(X.shape[1]))
 
     def rows(self, X):
         """The rows as the model sees them."""
