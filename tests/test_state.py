@@ -45,7 +45,7 @@ METAS = [
     BatchMetaLearner(make_pipeline(StandardScaler(), LogisticRegression()), random_state=0),
     BatchMetaLearner(conditioning="prior", random_state=0),
     BatchMetaLearner(LogisticRegression(), conditioning="prior", random_state=0),
-    TransferMetaLearner(),
+    TransferMetaLearner(random_state=0),
 ]
 each_meta = pytest.mark.parametrize(
     "meta", METAS, ids=lambda meta: f"{type(meta).__name__}-{type(meta.estimator).__name__}"

@@ -29,6 +29,7 @@ __all__ = ["Episode", "RawLoss", "Stack", "learn_stack", "offsets"]
 STRENGTH = 3.0  # episodes that v0 counts for
 ETA = (0.0, 0.1, 0.3, 1.0)
 MIN_EPISODES = 4
+MIN_PRIOR = 1e-3  # of a candidate that the support may prefer
 MAX_ITER = 40  # of an offset
 
 
@@ -122,10 +123,10 @@ class Stack:
 
 
 def tilted(v, eta, support_loss):
-    """``v exp(-eta support_loss)``, scaled to sum to 1."""
+    """``v exp(-eta support_loss)``, scaled to sum to 1; no candidate is ruled out before."""
     if not eta:
         return v
-    return softmax(np.log(np.maximum(v, 1e-300)) - eta * support_loss)
+    return softmax(np.log(np.maximum(v, MIN_PRIOR)) - eta * support_loss)
 
 
 def learn_stack(episodes, loss, start):
