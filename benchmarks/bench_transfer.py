@@ -38,7 +38,6 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_squared_error
 from tables import SPEC, episode, make_split
 
-
 from sklearn_meta import Independent, Pooled, Task, TransferMetaLearner
 from sklearn_meta.datasets import make_linear_tasks
 

@@ -1,8 +1,9 @@
 """Transfer-based meta-learning: many sources, one small target.
 
 The parameters of the sources follow a mixture of priors (:mod:`.priors.mixture`). A target gets
-candidates (:mod:`.priors.candidates`): its posterior, pooled models, refits on the best source, its own
-model. They are stacked with weights that depend on the number of its rows (:mod:`.kernels.stacking`).
+candidates (:mod:`.priors.candidates`): its posterior, pooled models, refits on the best source, its
+own model. They are stacked with weights that depend on the number of its rows
+(:mod:`.kernels.stacking`).
 """
 
 import copy
@@ -156,8 +157,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         ``exp(-risk / temperature)``; chosen sources are refitted on their rows and those of the
         target. ``"stack"`` mixes all candidates with weights that are not negative: which to
         trust after n rows is learned from episodes in which each source is the target of the
-        others; with fewer than four sources the weights are equal, and the loss on the support
-        soon outweighs that.
+        others; with fewer than four sources they start equal, and the loss on the support soon
+        outweighs that.
     source_weight : "auto" or float, default="auto"
         Weight of a source row, beside 1 for a target row, in a refit on both. "auto" chooses it by
         cross-validation on the target. Estimators without ``sample_weight`` are fitted on rows
@@ -175,7 +176,7 @@ class TransferMetaLearner(BaseMetaEstimator):
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
     random_state : int, RandomState instance or None, default=None
-        Seeds the wrapped estimator, the episodes, and rows that are drawn. None draws as 0 does.
+        Seeds the wrapped estimator, the episodes, and rows that are drawn.
     n_jobs : int, default=None
         Number of workers that fit chunks of sources and adapt chunks of targets, as in joblib.
 
@@ -222,23 +223,22 @@ class TransferMetaLearner(BaseMetaEstimator):
     Notes
     -----
     Sources that contradict the others, all in one way (flipped labels) or each in its own (shuffled
-    columns), are found by their evidence and pooled apart, where that lowers the error on the
-    others after a few of their rows. The model pooled over all sources stays a candidate then.
-    With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out included; other
-    estimators are fitted once for each source, six times on all rows (five of them for the
-    episodes; as often again by group where there are groups), and a few times for each target;
-    folds are stratified. All rows of the sources are kept. A source on which the estimator cannot
-    be fitted is left out with a warning; where a refit fails on too few rows the source stays as it
-    is, and a constant stands for the target alone. If sources of more than two classes differ in
-    their labels, each is one classifier for each of its classes against the rest, and classes are
-    matched by label; a class that no source has is learned from the target.
+    columns), are found by a mixture of priors, and pooled apart. The model pooled over all sources
+    stays a candidate. With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out
+    included (up to 99 columns); other estimators are fitted once for each source, six times on all
+    rows (five of them for the episodes), and a few times for each target. All rows of the sources
+    are kept. A source on which the estimator cannot be fitted is left out with a warning; where a
+    refit fails on too few rows the source stays as it is, and a constant stands for the target
+    alone. If sources of more than two classes differ in their labels, each is one classifier for
+    each of its classes against the rest, and classes are matched by label; a class that no source
+    has is learned from the target.
 
     References
     ----------
-    Daumé (2007), Frustratingly easy domain adaptation, ACL (levels of their own in a refit).
-    Wolpert (1992), Stacked generalization, Neural Networks 5. Ben-David et al. (2010), A theory of
-    learning from different domains, Machine Learning 79. Banfield and Raftery (1993), Model-based
-    Gaussian and non-Gaussian clustering, Biometrics 49 (sources that agree with nobody).
+    Banfield and Raftery (1993), Model-based Gaussian and non-Gaussian clustering, Biometrics 49 (a
+    broad component for sources that agree with nobody). Wolpert (1992), Stacked generalization,
+    Neural Networks 5. Ben-David et al. (2010), A theory of learning from different domains, Machine
+    Learning 79.
 
     Examples
     --------
@@ -300,9 +300,9 @@ class TransferMetaLearner(BaseMetaEstimator):
     def _check_wrapped(self, estimator):
         if self._shared and isinstance(estimator, Pipeline):
             raise ValueError(
-                "TransferMetaLearner with columns='shared' cannot wrap a Pipeline: its transformers "
-                "would be fitted on columns that some tasks do not have. Wrap its last step, and "
-                "transform the tasks before."
+                "TransferMetaLearner with columns='shared' cannot wrap a Pipeline: its "
+                "transformers would be fitted on columns that some tasks do not have. Wrap its "
+                "last step, and transform the tasks before."
             )
 
     def _takes_raw_rows(self, X):

@@ -311,7 +311,8 @@ def test_shared_columns(selection):
 def test_the_same_columns_in_all_sources_are_the_plain_case():
     sources, (target, *_) = sources_and_targets()
     plain = TransferMetaLearner(random_state=0).meta_fit(sources)
-    shared = TransferMetaLearner(columns="shared", random_state=0).meta_fit(frames(sources, lambda i: []))
+    shared = TransferMetaLearner(columns="shared", random_state=0)
+    shared.meta_fit(frames(sources, lambda i: []))
     (frame,) = frames([target], lambda i: [])
     plain.adapt(target.X[:5], target.y[:5])
     shared.adapt(frame.X[:5], frame.y[:5])

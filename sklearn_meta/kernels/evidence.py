@@ -1,19 +1,22 @@
 r"""Evidence and posterior of linear models under a conjugate Gaussian prior, from moments.
 
-A task has the rows ``y = z' w + e`` with ``w ~ N(m, sigma² P^-1)`` and ``e ~ N(0, sigma²)``. With its
-moments ``G = Z'Z``, ``C = Z'Y`` and ``yy = Y'Y``, and ``c = C - G m`` those of the residuals of m,
+A task has the rows ``y = z' w + e`` with ``w ~ N(m, sigma² P^-1)`` and ``e ~ N(0, sigma²)``. With
+its moments ``G = Z'Z``, ``C = Z'Y`` and ``yy = Y'Y``, and ``c = C - G m`` those of the residuals of
+m,
 
     posterior mean  m + (G + P)^-1 c,
     q = r'r - c' (G + P)^-1 c,    r = y - Z m.
 
-Its noise is its own, ``1 / sigma² ~ Gamma(nu / 2, rate=nu s / 2)``: tasks may be noisier than others
-and yet agree. Integrated out, what remains of n rows is Student's t (nu large: one noise for all),
+Its noise is its own, ``1 / sigma² ~ Gamma(nu / 2, rate=nu s / 2)``: tasks may be noisier than
+others and yet agree. Integrated out, what remains of n rows is Student's t (nu large: one noise for
+all),
 
     log p(y) = log Gamma((n + nu) / 2) - log Gamma(nu / 2) - (n / 2) log(nu s)
         - ((n + nu) / 2) log(1 + q / (nu s)) - log det(I + G P^-1) / 2 + constant.
 
-Left out, a row with weight 1 has the residual ``r_i / (1 - h_i)``, ``h_i = z_i' (G + P)^-1 z_i`` and r
-those of the posterior mean; ``q`` falls by ``r_i² / (1 - h_i)`` and the determinant by ``1 - h_i``.
+Left out, a row with weight 1 has the residual ``r_i / (1 - h_i)``, ``h_i = z_i' (G + P)^-1 z_i``
+and r those of the posterior mean; ``q`` falls by ``r_i² / (1 - h_i)`` and the determinant by ``1 -
+h_i``.
 
 Several outputs (one-hot labels) are independent given sigma², with the same P. O'Hagan and Forster
 (2004), Kendall's Advanced Theory of Statistics 2B, chapter 11.

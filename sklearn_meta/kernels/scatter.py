@@ -2,16 +2,16 @@ r"""Tasks whose inputs hang together in another way than those of the others.
 
 Around their mean the inputs of task a have the scatter ``T_a`` of ``n_a`` degrees of freedom. It is
 Wishart around a covariance of its own, which is inverse Wishart around W for a task of the common
-kind. For one of the other kind, as of shuffled columns, it is so, too, but W is turned to the axes of
-``T_a``: the same variances along other axes, at the cost of ``log(n_a) / 2`` for each of
-``p (p - 1) / 2`` angles (Schwarz 1978). The covariance is integrated out: with p columns,
-``k = nu + p - 1`` and the multivariate Gamma_p,
+kind. For one of the other kind, as of shuffled columns, it is so, too, but W is turned to the axes
+of ``T_a``: the same variances along other axes, at the cost of ``log(n_a) / 2`` for each of ``p (p
+- 1) / 2`` angles (Schwarz 1978). The covariance is integrated out: with p columns, ``k = nu + p -
+1`` and the multivariate Gamma_p,
 
     log p(T_a) = log Gamma_p((k + n_a) / 2) - log Gamma_p(k / 2)
         + (k log det(nu W) - (k + n_a) log det(nu W + T_a)) / 2 + constant.
 
-The W that judges a is fitted without a. EM finds W, nu and who is of which kind. Means do not count:
-tasks may lie elsewhere and yet agree.
+The W that judges a is fitted without a. EM finds W, nu and who is of which kind. Means do not
+count: tasks may lie elsewhere and yet agree.
 """
 
 import numpy as np

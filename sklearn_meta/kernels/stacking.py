@@ -1,13 +1,14 @@
 r"""A stack of candidates whose weights depend on the number of support rows.
 
-The prediction is ``sum_c v_c f_c(x)``, ``v >= 0``, ``sum v = 1`` (Wolpert 1992). After few rows the errors
-on the support say little, so prior weights ``v(n)`` are learned from episodes: a source is the target, it
-shows n rows, and the rest judges. Over the episodes with n rows they minimise
+The prediction is ``sum_c v_c f_c(x)``, ``v >= 0``, ``sum v = 1`` (Wolpert 1992). After few rows the
+errors on the support say little, so prior weights ``v(n)`` are learned from episodes: a source is
+the target, it shows n rows, and the rest judges. Over the episodes with n rows they minimise
 
     sum_e loss(sum_c v_c f_ec) + strength * least_loss * |v - v0|² / 2,
 
-``least_loss`` the mean loss of the best candidate and v0 all weight on it; on the first candidate, if
-that is worse by less than a standard error. On a target the losses ``L_c`` of its n rows, each by models that have not seen it, have their say:
+``least_loss`` the mean loss of the best candidate and v0 all weight on it; on the first candidate,
+if that is worse by less than a standard error. On a target the losses ``L_c`` of its n rows, each
+by models that have not seen it, have their say:
 
     v_c proportional to v_c(n) exp(-eta(n) L_c),
 

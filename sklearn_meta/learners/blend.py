@@ -11,7 +11,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from .blackbox import classes_of, label_shares, numbers
 
-__all__ = ["BlendClassifier", "BlendRegressor", "ClasswiseClassifier", "blend", "MIN_PROBABILITY", "raw_scores"]
+__all__ = [
+    "MIN_PROBABILITY",
+    "BlendClassifier",
+    "BlendRegressor",
+    "ClasswiseClassifier",
+    "blend",
+    "raw_scores",
+]
 
 MIN_PROBABILITY = 1e-4
 

@@ -49,7 +49,8 @@ class Rows:
     @classmethod
     def concatenate(cls, parts):
         """The rows of several tasks."""
-        y, weight, Y = (np.concatenate([getattr(p, k) for p in parts]) for k in ("y", "weight", "Y"))
+        names = ("y", "weight", "Y")
+        y, weight, Y = (np.concatenate([getattr(p, name) for p in parts]) for name in names)
         keys = set.intersection(*(set(p.extra) for p in parts))
         extra = {key: np.concatenate([p.extra[key] for p in parts]) for key in sorted(keys)}
         X = concat_rows([p.X for p in parts])

@@ -1,8 +1,8 @@
 """Candidates for a target, what each would say of rows that it has not seen, and their stack.
 
-* With a linear learner of squared loss: the posterior under the mixture of priors, components mixed by
-  their evidence. With others: the pooled models of the components, mixed by the evidence of linear
-  landmarks, with shrunken offsets.
+* With a linear learner of squared loss: the posterior under the mixture of priors, components mixed
+  by their evidence. With others: the pooled models of the components, mixed by the evidence of
+  linear landmarks, with shrunken offsets.
 * The model pooled over all sources.
 * A mixture of the sources by their likelihood on the support.
 * A refit on the best source and the target; the target alone.
@@ -180,7 +180,8 @@ def candidates(
     without = softmax(likely[:, None] + value, axis=0)[:, :, None] * ~np.isnan(raw)
     mass = without.sum(axis=0)
     mean = np.sum(without * _known(raw), axis=0) / np.where(mass > 0, mass, 1.0)
-    build.add(np.arange(len(kept)), v, np.where(mass > 0, mean, np.log(MIN_PROBABILITY)), np.arange(len(kept)))
+    every = np.arange(len(kept))
+    build.add(every, v, np.where(mass > 0, mean, np.log(MIN_PROBABILITY)), every)
     best = int(np.argmax(likely))
     enough = len(target) >= (1 if fitter.exact else MIN_FITTED)
     for place, share in enumerate([*shares, None]):

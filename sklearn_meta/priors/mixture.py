@@ -1,20 +1,21 @@
 r"""A mixture of Gaussian priors over the linear models of source tasks.
 
-    w_a ~ sum_k pi_k N(m_k, sigma_a² Omega) + pi_0 N(0, sigma_a² B),    B = diag(b_0, b_1, ..., b_1).
+    w_a ~ sum_k pi_k N(m_k, sigma_a² Omega) + pi_0 N(0, sigma_a² B),  B = diag(b_0, b_1, ..., b_1).
 
 Sources that agree share a narrow component; those that contradict them all in one way (flipped
 labels) have a mean of their own; those that agree with nobody (shuffled columns) fall to the broad
-component, of which nothing but the scale is known: ``b_0`` and ``b_1`` are the mean squares of levels
-and slopes over all sources. (A broad component for outliers: Banfield and Raftery 1993.)
+component, of which nothing but the scale is known: ``b_0`` and ``b_1`` are the mean squares of
+levels and slopes over all sources. (A broad component for outliers: Banfield and Raftery 1993.)
 
-It is fitted by EM (Dempster, Laird, Rubin 1977) on the moments of :mod:`..kernels.evidence`. The mean
-that judges source a is fitted without a, by generalised least squares, so the sum over sources of
-``log sum_k pi_k p_k(y_a)`` is a leave-one-source-out score. The covariance is shrunk to a two-variance
-fit ``D = diag(Omega_00, t, ..., t)``, as by an inverse Wishart prior that counts for one source.
+It is fitted by EM (Dempster, Laird, Rubin 1977) on the moments of :mod:`..kernels.evidence`. The
+mean that judges source a is fitted without a, by generalised least squares, so the sum over sources
+of ``log sum_k pi_k p_k(y_a)`` is a leave-one-source-out score. The covariance is shrunk to a
+two-variance fit ``D = diag(Omega_00, t, ..., t)``, as by an inverse Wishart prior that counts for
+one source.
 
-EM starts from one narrow component, and from two: the signs of the sources along the leading direction
-of their slopes, around 0. Two remain if the score gains more than the Bayesian information
-criterion asks (Schwarz 1978). Sources whose inputs hang together in another way
+EM starts from one narrow component, and from two: the signs of the sources along the leading
+direction of their slopes, around 0. Two remain if the score gains more than the Bayesian
+information criterion asks (Schwarz 1978). Sources whose inputs hang together in another way
 (:mod:`..kernels.scatter`) are likely to be of the broad component before their targets are seen.
 """
 
@@ -193,9 +194,10 @@ def fit_mixture(moments, member, intercept=True, gate=0.0, max_iter=MAX_ITER):
         S = np.einsum("akio,akjo->ij", e, e) + o * np.tensordot(1 - member[:, K], V, axes=1)
         size = max(o * np.sum(1 - member[:, K]), 1e-12)
         P = np.linalg.inv((S + o * _two_variances(S / size, intercept)) / (size + o))
-        square = np.sum((u * w) ** 2, axis=(0, 1, 3)) + o * np.einsum("a,aii->i", member[:, K], V_broad)
-        square = square + o * np.einsum("a,aii->i", 1 - member[:, K], V)
-        B = np.linalg.inv(_two_variances(np.diag(square / (n_sources * o)), intercept))
+        spread = np.einsum("a,aii->i", member[:, K], V_broad)
+        spread = spread + np.einsum("a,aii->i", 1 - member[:, K], V)
+        square = np.sum((u * w) ** 2, axis=(0, 1, 3)) / o + spread
+        B = np.linalg.inv(_two_variances(np.diag(square / n_sources), intercept))
     return Mixture(means, without, P, B, s, nu, share, member, float(score))
 
 

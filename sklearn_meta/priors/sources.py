@@ -1,4 +1,4 @@
-"""Fitted sources: a model of each, their mixture of priors, and a pooled model of each component."""
+"""Fitted sources: a model of each, their mixture of priors, a pooled model of each component."""
 
 import warnings
 from dataclasses import dataclass, replace

@@ -1,6 +1,7 @@
 """Tasks of differing columns: they meet on shared names, in a frame in which what is absent is NaN.
 
-The frame has the names of all sources. A column that is missing throughout a task is absent from it.
+The frame has the names of all sources. A column that is missing throughout a task is absent from
+it.
 """
 
 from dataclasses import dataclass, replace
