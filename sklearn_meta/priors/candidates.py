@@ -20,7 +20,18 @@ from ..learners.blend import MIN_PROBABILITY
 from ..learners.refit import Rows, deal_folds
 from .sources import pooled_models
 
-__all__ = ["Candidates", "candidates", "learn_from_episodes", "nearest", "risks"]
+__all__ = [
+    "MIN_WEIGHT",
+    "SHARES",
+    "Candidates",
+    "Sample",
+    "candidates",
+    "draw_sample",
+    "learn_from_episodes",
+    "mutual_risks",
+    "nearest",
+    "risks",
+]
 
 STRENGTHS = (1.0, 3.0)  # of the prior: what suits all rows of sources may be too weak for a few
 KAPPA = np.array([np.inf, 30.0, 3.0, 0.3])  # strengths of an offset, in rows
@@ -290,9 +301,8 @@ def learn_from_episodes(sources, sample, shares, n_jobs):
         for part in parts:
             for n, episode in part:
                 episodes.setdefault(n, []).append(episode)
-    n_pooled = 1 + len(STRENGTHS) if sources.closed else len(KAPPA) + 1
-    start = np.r_[np.full(n_pooled, 1.0), np.full(len(shares) + 2, 1.0)]
-    return learn_stack(episodes, sources.loss, start / start.sum())
+    n_candidates = (len(STRENGTHS) if sources.closed else len(KAPPA)) + len(shares) + 3
+    return learn_stack(episodes, sources.loss, np.full(n_candidates, 1 / n_candidates))
 
 
 def _play_chunk(sources, args, ladder, shares):
