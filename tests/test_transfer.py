@@ -72,7 +72,7 @@ def test_the_source_that_is_the_target_is_found(selection):
     assert_allclose(shares, 1)
 
 
-@pytest.mark.parametrize("n_shots", [5, 10, 20])
+@pytest.mark.parametrize("n_shots", [5, 20])
 def test_the_stack_is_no_worse_than_pooled_and_independent(n_shots):
     for covariance in (0.01, 1.0):  # tasks that hardly differ, and that do
         sources, targets = sources_and_targets(20, 20, covariance=covariance * np.eye(4))
@@ -98,7 +98,7 @@ def test_harmful_sources_do_not_harm():
 def test_negated_sources_far_away_do_not_bind_the_stack():
     """What candidates differ by where the targets lie is nothing beside what they do over there."""
     order, ratios = np.random.default_rng(0).permutation(9), []
-    for seed in range(3):
+    for seed in range(2):
         rng, tasks = np.random.default_rng(seed), []
         for _ in range(36):
             x = np.linspace(-1, 1, 9)
