@@ -8,9 +8,9 @@ sigma² makes it Student's t with the degrees of freedom of Satterthwaite,
 
 What is left is calibrated: tasks are left out by folds, and given k = 0, 1, 5, 20 of their rows.
 For each k, residuals become normal scores ``z = Phi^{-1}((1 + F_d(|r| / sqrt v)) / 2)``, of which
-every task has the same weight. Their quantile at the level wanted, pulled towards that of the normal
-distribution as if by ten tasks more, takes its place, linear in log(1 + k) between the numbers of
-rows. (The quantile that is valid whatever the distribution has a point at infinity; it exists only
+every task has the same weight. Their quantile at the level wanted, pulled towards that of the
+normal distribution as if by ten tasks more, takes its place, linear in log(1 + k) between the
+numbers of rows. (The quantile that is valid whatever the distribution has a point at infinity; it exists only
 for levels up to ``T / (T + 1)``, and covers too much where Student's t is nearly right.)
 
 References
