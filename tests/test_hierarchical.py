@@ -17,20 +17,28 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import DotProduct
 from sklearn.linear_model import (
     ElasticNet,
-    HuberRegressor,
     Lasso,
     LinearRegression,
-    LogisticRegression,
+    Perceptron,
     Ridge,
+    SGDClassifier,
     SGDRegressor,
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.svm import LinearSVC, LinearSVR
 
 import sklearn_meta.base.meta_estimator
 from sklearn_meta import HierarchicalBayes, Task, tasks_from_table
 from sklearn_meta.datasets import make_linear_tasks
+
+
+def Plain(*args, **params):
+    """Without regularisation: what lme4 fits."""
+    return HierarchicalBayes(*args, **({"regularization": None} | params))
+
+
+each_regularization = pytest.mark.parametrize("regularization", [None, "auto", 3.0])
 
 # -- lme4 ------------------------------------------------------------------------------------------
 
@@ -74,7 +82,7 @@ def fitted(name, with_groups=False):
     columns = params.pop("features") + params.get("descriptor_columns", [])
     target = expected["formula"].split(" ~ ")[0]
     weight = None if expected["weights"] is None else frame[expected["weights"]]
-    model = HierarchicalBayes(method="reml" if expected["reml"] else "ml", **params)
+    model = Plain(method="reml" if expected["reml"] else "ml", **params)
     if with_groups:
         groups = frame[expected["group"]]
         return model.fit(frame[columns], frame[target], groups=groups, sample_weight=weight)
@@ -219,7 +227,7 @@ def dense_log_likelihood(model, tasks, intercept=True):
     ids=str,
 )
 def test_log_likelihood_is_that_of_the_data_as_they_came(large_units, params, method):
-    model = HierarchicalBayes(**params, method=method)
+    model = Plain(**params, method=method)
     intercept = "estimator" not in params
     rng = np.random.default_rng(0)
     weighted = [replace(t, sample_weight=rng.integers(0, 3, len(t.y)) + 1) for t in large_units]
@@ -235,7 +243,7 @@ def test_log_likelihood_is_that_of_the_data_as_they_came(large_units, params, me
 )
 def test_adapted_predictions_are_those_of_a_gaussian_process(large_units, params, n_shots):
     """y - m'z is a Gaussian process with the kernel z' Sigma z'."""
-    model = HierarchicalBayes(**params).meta_fit(large_units[:-1])
+    model = Plain(**params).meta_fit(large_units[:-1])
     new = max(large_units, key=lambda task: len(task.y))
     X, y = new.X[:n_shots], new.y[:n_shots]
     mean, std = model.adapt(X, y).predict(new.X, return_std=True)
@@ -254,11 +262,30 @@ def test_adapted_predictions_are_those_of_a_gaussian_process(large_units, params
         process.fit(features(X), y - prior(X))
     expected, latent = process.predict(features(new.X), return_std=True)
     np.testing.assert_allclose(mean, prior(new.X) + expected, rtol=1e-6)
-    np.testing.assert_allclose(std, np.sqrt(latent**2 + model.noise_variance_), rtol=1e-6)
+    of_prior = variance_of_the_prior_mean(model, large_units[:-1], X, new.X)
+    variance = latent**2 + model.noise_variance_ + of_prior
+    np.testing.assert_allclose(std, np.sqrt(variance), rtol=1e-6)
+
+
+def variance_of_the_prior_mean(model, tasks, X, new):
+    """What is not known of m by generalised least squares, as far as predictions move with m."""
+
+    def design(X):
+        return np.column_stack([np.ones(len(X)), X])
+
+    def covariance(Z):
+        return Z @ model.prior_covariance_ @ Z.T + model.noise_variance_ * np.eye(len(Z))
+
+    designs = [design(task.X) for task in tasks]
+    P = sum(Z.T @ np.linalg.solve(covariance(Z), Z) for Z in designs)
+    Z, z = design(X), design(new)
+    gain = model.prior_covariance_ @ Z.T @ np.linalg.inv(covariance(Z))
+    moved = z @ (np.eye(len(P)) - gain @ Z)
+    return np.einsum("ni,ij,nj->n", moved, np.linalg.inv(P), moved)
 
 
 def test_std_of_every_row_is_that_of_its_task(tasks):
-    model = HierarchicalBayes().meta_fit(tasks)
+    model = Plain().meta_fit(tasks)
     a, b, new = tasks[0], tasks[1], tasks[2]
     model.adapt(
         np.concatenate([a.X, b.X]),
@@ -268,7 +295,7 @@ def test_std_of_every_row_is_that_of_its_task(tasks):
     groups = np.resize(["a", "unknown", "b"], len(new.X))
     mean, std = model.predict(new.X, groups=groups, return_std=True)
     for id_, X, y in (("a", a.X, a.y), ("b", b.X, b.y), ("unknown", a.X[:0], a.y[:0])):
-        one = HierarchicalBayes().meta_fit(tasks).adapt(X, y)
+        one = Plain().meta_fit(tasks).adapt(X, y)
         expected = one.predict(new.X, return_std=True)
         np.testing.assert_allclose(mean[groups == id_], expected[0][groups == id_])
         np.testing.assert_allclose(std[groups == id_], expected[1][groups == id_])
@@ -276,7 +303,7 @@ def test_std_of_every_row_is_that_of_its_task(tasks):
 
 def test_std_covers_new_targets():
     tasks = make_linear_tasks(n_tasks=400, n_rows=20, n_features=2, random_state=1)
-    model = HierarchicalBayes().meta_fit(tasks[:200])
+    model = Plain().meta_fit(tasks[:200])
     z = []
     for task in tasks[200:]:
         mean, std = model.adapt(task.X[:3], task.y[:3]).predict(task.X[3:], return_std=True)
@@ -291,7 +318,7 @@ def test_many_tasks_recover_the_truth():
     tasks = make_linear_tasks(
         3000, 10, 1, mean=mean, covariance=covariance, noise=noise, random_state=0
     )
-    model = HierarchicalBayes().meta_fit(tasks)
+    model = Plain().meta_fit(tasks)
     np.testing.assert_allclose(model.prior_mean_, mean, atol=0.1)
     np.testing.assert_allclose(model.prior_covariance_, covariance, atol=0.15)
     assert model.noise_variance_ == pytest.approx(noise**2, rel=0.03)
@@ -311,10 +338,11 @@ def assert_same_prior(one, two, rtol=1e-5):
 
 @pytest.mark.parametrize("method", ["reml", "ml"])
 @pytest.mark.parametrize("cut", [1, 2, 15])
-def test_partial_meta_fit_in_two_parts_is_meta_fit(tasks, method, cut):
+@each_regularization
+def test_partial_meta_fit_in_two_parts_is_meta_fit(tasks, method, cut, regularization):
     data = with_descriptors(tasks)
-    whole = HierarchicalBayes(method=method).meta_fit(data)
-    parts = HierarchicalBayes(method=method)
+    whole = Plain(method=method, regularization=regularization).meta_fit(data)
+    parts = Plain(method=method, regularization=regularization)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a single task, where cut is 1
         parts.partial_meta_fit(data[:cut])
@@ -332,17 +360,17 @@ def test_partial_meta_fit_leaves_a_variance_of_zero():
         noise -= LinearRegression().fit(X, noise).predict(X)  # least squares agree in all tasks
         alike.append(Task(X, 1 + (2 * X + noise)[:, 0]))
     apart = make_linear_tasks(30, 10, 1, covariance=4 * np.eye(2), random_state=1)
-    model = HierarchicalBayes().partial_meta_fit(alike)
+    model = Plain().partial_meta_fit(alike)
     np.testing.assert_allclose(model.prior_covariance_, 0, atol=1e-9)
     model.partial_meta_fit(apart)
-    assert_same_prior(model, HierarchicalBayes().meta_fit(alike + apart))
+    assert_same_prior(model, Plain().meta_fit(alike + apart))
 
 
 def test_stream_is_a_list(tasks, monkeypatch):
     data = with_descriptors(tasks)
     monkeypatch.setattr(sklearn_meta.base.meta_estimator, "STREAM_TASKS", 7)
-    stream = HierarchicalBayes().meta_fit(iter(data))
-    assert_same_prior(stream, HierarchicalBayes().meta_fit(data))
+    stream = Plain().meta_fit(iter(data))
+    assert_same_prior(stream, Plain().meta_fit(data))
     assert stream.n_tasks_ == len(tasks)
 
 
@@ -350,7 +378,7 @@ def test_stream_far_from_zero(tasks, monkeypatch):
     """Sums of squares are kept around the first tasks, so a large mean costs no digits."""
     monkeypatch.setattr(sklearn_meta.base.meta_estimator, "STREAM_TASKS", 7)
     far = in_units(tasks, x_shift=1e6, y_shift=1e6)
-    stream, expected = HierarchicalBayes(), HierarchicalBayes().meta_fit(tasks)
+    stream, expected = Plain(), Plain().meta_fit(tasks)
     stream.meta_fit(iter(far))
     np.testing.assert_allclose(stream.prior_mean_[1:], expected.prior_mean_[1:], rtol=1e-5)
     np.testing.assert_allclose(stream.noise_variance_, expected.noise_variance_, rtol=1e-5)
@@ -360,7 +388,7 @@ def test_stream_far_from_zero(tasks, monkeypatch):
 def test_features_far_from_zero(tasks, random_effects):
     """A fixed slope does not depend on where 0 is: a column that is almost constant counts."""
     far = in_units(tasks, x_shift=[1e7, 0.0])
-    near, model = (HierarchicalBayes(random_effects=random_effects) for _ in range(2))
+    near, model = (Plain(random_effects=random_effects) for _ in range(2))
     near.meta_fit(tasks).adapt(tasks[0].X[:3], tasks[0].y[:3])
     model.meta_fit(far).adapt(far[0].X[:3], far[0].y[:3])
     np.testing.assert_allclose(model.prior_mean_[1:], near.prior_mean_[1:], rtol=1e-4)
@@ -371,7 +399,7 @@ def test_features_far_from_zero(tasks, random_effects):
 
 def test_blocks_of_adaptation_change_nothing(tasks, monkeypatch):
     data = with_descriptors(tasks)
-    model = HierarchicalBayes().meta_fit(data)
+    model = Plain().meta_fit(data)
     expected = model._adapt_table(next(model._read_tasks(data, None, reset=False)), {})
     monkeypatch.setattr(sklearn_meta.base.meta_estimator, "BLOCK_TASKS", 4)
     for n_jobs in (None, 2):
@@ -389,9 +417,10 @@ units = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(units)
-def test_units_change_nothing_but_the_units(units):
+@each_regularization
+@settings(max_examples=15, deadline=None)
+@given(units=units)
+def test_units_change_nothing_but_the_units(units, regularization):
     x_scale, x_shift, y_scale, y_shift, signs = units
     # A shift of many scales would leave no digits.
     x_scale = np.array(x_scale) * signs[:2]
@@ -400,7 +429,8 @@ def test_units_change_nothing_but_the_units(units):
     y_shift = np.clip(y_shift, -100 * abs(y_scale), 100 * abs(y_scale))
     tasks = make_linear_tasks(n_tasks=12, n_rows=(3, 8), n_features=2, random_state=3)
     other = in_units(tasks, x_scale, x_shift, y_scale, y_shift)
-    models = [HierarchicalBayes(tol=1e-9).meta_fit(data[:-1]) for data in (tasks, other)]
+    settings = dict(tol=1e-9, regularization=regularization)
+    models = [Plain(**settings).meta_fit(data[:-1]) for data in (tasks, other)]
     predicted = [
         model.adapt(data[-1].X[:3], data[-1].y[:3]).predict(data[-1].X, return_std=True)
         for model, data in zip(models, (tasks, other), strict=True)
@@ -411,71 +441,38 @@ def test_units_change_nothing_but_the_units(units):
     np.testing.assert_allclose(predicted[1][1] / abs(y_scale), predicted[0][1], rtol=1e-4)
 
 
-def test_correlation_prior_pulls_correlations_to_zero(tasks):
-    def correlation(model):
-        C = model.prior_covariance_
-        return abs(C[1, 2]) / np.sqrt(C[1, 1] * C[2, 2])
-
-    models = [HierarchicalBayes(correlation_prior=eta).meta_fit(tasks) for eta in (1, 3, 30)]
-    assert (np.diff([correlation(model) for model in models]) < 0).all()
-    assert (np.diff([model.log_likelihood_ for model in models]) < 0).all()
-    far = HierarchicalBayes(correlation_prior=1e9).meta_fit(tasks)
-    diag = HierarchicalBayes(covariance="diag").meta_fit(tasks)
-    assert_same_prior(far, diag, 1e-3)
-
-
-def test_correlation_prior_does_not_depend_on_the_units(tasks):
-    model = HierarchicalBayes(correlation_prior=4).meta_fit(tasks)
-    other = HierarchicalBayes(correlation_prior=4).meta_fit(
-        [Task(5 + 100 * task.X, 1000 * task.y - 7) for task in tasks]
-    )
-    X, y = tasks[0].X, tasks[0].y
-    expected = 1000 * model.adapt(X[:4], y[:4]).predict(X) - 7
-    other.adapt(5 + 100 * X[:4], 1000 * y[:4] - 7)
-    np.testing.assert_allclose(other.predict(5 + 100 * X), expected, rtol=1e-5, atol=1e-3)
-
-
-@pytest.mark.parametrize("random_effects, eta", [("all", 1.5), (["intercept", 0], 1.0)])
-def test_correlation_prior_auto(tasks, random_effects, eta):
-    params = dict(random_effects=random_effects)
-    auto = HierarchicalBayes(correlation_prior="auto", **params).meta_fit(tasks)
-    assert_same_prior(auto, HierarchicalBayes(correlation_prior=eta, **params).meta_fit(tasks), 0)
-
-
-def test_correlation_prior_below_one_is_an_error(tasks):
-    with pytest.raises(ValueError, match=r"'correlation_prior' parameter .* \[1.0, inf\)"):
-        HierarchicalBayes(correlation_prior=0.5).meta_fit(tasks)
-
-
 def test_standardize_changes_nothing_for_full_covariance(tasks):
-    params = dict(correlation_prior=1, tol=1e-9)
-    model = HierarchicalBayes(**params).meta_fit(tasks)
-    other = HierarchicalBayes(standardize=False, **params).meta_fit(tasks)
+    params = dict(tol=1e-9)
+    model = Plain(**params).meta_fit(tasks)
+    other = Plain(standardize=False, **params).meta_fit(tasks)
     assert_same_prior(model, other, 1e-4)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.randoms(use_true_random=False), st.booleans())
-def test_order_of_tasks_and_rows_changes_nothing(random, as_table):
+@each_regularization
+@settings(max_examples=10, deadline=None)
+@given(random=st.randoms(use_true_random=False), as_table=st.booleans())
+def test_order_of_tasks_and_rows_changes_nothing(random, as_table, regularization):
+    settings = dict(tol=1e-9, regularization=regularization)
     tasks = make_linear_tasks(n_tasks=10, n_rows=(2, 6), n_features=1, random_state=4)
     X = np.concatenate([task.X for task in tasks])
     y = np.concatenate([task.y for task in tasks])
     groups = np.repeat([task.id for task in tasks], [len(task.y) for task in tasks])
-    expected = HierarchicalBayes(tol=1e-9).fit(X, y, groups=groups)
+    expected = Plain(**settings).fit(X, y, groups=groups)
     if as_table:
         order = random.sample(range(len(y)), len(y))
-        model = HierarchicalBayes(tol=1e-9).fit(X[order], y[order], groups=groups[order])
+        model = Plain(**settings).fit(X[order], y[order], groups=groups[order])
         np.testing.assert_allclose(
             model.predict(X, groups=groups), expected.predict(X, groups=groups), rtol=1e-4
         )
     else:
-        model = HierarchicalBayes(tol=1e-9).meta_fit(random.sample(tasks, len(tasks)))
+        model = Plain(**settings).meta_fit(random.sample(tasks, len(tasks)))
     assert_same_prior(model, expected, rtol=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.lists(st.integers(0, 3), min_size=60, max_size=60), st.booleans())
-def test_weights_are_repetitions(weights, descriptors):
+@each_regularization
+@settings(max_examples=10, deadline=None)
+@given(weights=st.lists(st.integers(0, 3), min_size=60, max_size=60), descriptors=st.booleans())
+def test_weights_are_repetitions(weights, descriptors, regularization):
     tasks = make_linear_tasks(n_tasks=10, n_rows=6, n_features=1, random_state=5)
     if descriptors:
         tasks = with_descriptors(tasks)
@@ -483,7 +480,8 @@ def test_weights_are_repetitions(weights, descriptors):
     weights[:, :4] += 1  # no task and no slope is lost
     weighted = [replace(t, sample_weight=w) for t, w in zip(tasks, weights, strict=True)]
     repeated = [t.rows(np.repeat(np.arange(6), w)) for t, w in zip(tasks, weights, strict=True)]
-    models = [HierarchicalBayes(tol=1e-9).meta_fit(data) for data in (weighted, repeated)]
+    settings = dict(tol=1e-9, regularization=regularization)
+    models = [Plain(**settings).meta_fit(data) for data in (weighted, repeated)]
     assert_same_prior(*models, rtol=1e-4)
     one, two = weighted[0], repeated[0]
     models[0].adapt(one.X, one.y, sample_weight=one.sample_weight, descriptor=one.descriptor)
@@ -493,8 +491,8 @@ def test_weights_are_repetitions(weights, descriptors):
 
 def test_float32_stays_and_agrees(tasks):
     narrow = [replace(t, X=t.X.astype(np.float32), y=t.y.astype(np.float32)) for t in tasks]
-    model = HierarchicalBayes().meta_fit(narrow)
-    expected = HierarchicalBayes().meta_fit(tasks)
+    model = Plain().meta_fit(narrow)
+    expected = Plain().meta_fit(tasks)
     assert_same_prior(model, expected, rtol=1e-4)
     mean, std = model.adapt(narrow[0].X, narrow[0].y).predict(narrow[0].X, return_std=True)
     assert mean.dtype == std.dtype == model.estimator_.coef_.dtype == np.float32
@@ -527,7 +525,7 @@ def named_table(tasks):
 )
 def test_only_random_effects_vary(tasks, random_effects, vary):
     X, y = named_table(tasks)
-    model = HierarchicalBayes(random_effects=random_effects, task_column="id").fit(X, y)
+    model = Plain(random_effects=random_effects, task_column="id").fit(X, y)
     fixed = np.setdiff1d(range(3), vary)
     assert (np.diag(model.prior_covariance_)[vary] > 0).all()
     np.testing.assert_array_equal(model.prior_covariance_[fixed], 0)
@@ -539,27 +537,30 @@ def test_only_random_effects_vary(tasks, random_effects, vary):
 def test_unknown_random_effect_is_named(tasks, effect):
     X, y = named_table(tasks)
     with pytest.raises(ValueError, match=rf"{effect!r}.*known are intercept, a, b"):
-        HierarchicalBayes(random_effects=["a", effect], task_column="id").fit(X, y)
+        Plain(random_effects=["a", effect], task_column="id").fit(X, y)
 
 
 def test_random_intercept_without_an_intercept_is_an_error(tasks):
-    model = HierarchicalBayes(LinearRegression(fit_intercept=False), random_effects="intercept")
+    model = Plain(LinearRegression(fit_intercept=False), random_effects="intercept")
     with pytest.raises(ValueError, match="'intercept', which is no coefficient"):
         model.meta_fit(tasks)
 
 
 def test_no_random_effects_is_least_squares(tasks):
     X, y = np.concatenate([t.X for t in tasks]), np.concatenate([t.y for t in tasks])
-    model = HierarchicalBayes(random_effects=[]).meta_fit(tasks).adapt(tasks[0].X, tasks[0].y)
+    model = Plain(random_effects=[]).meta_fit(tasks).adapt(tasks[0].X, tasks[0].y)
     expected = LinearRegression().fit(X, y)
     np.testing.assert_allclose(model.predict(X), expected.predict(X))
     _, std = model.predict(X, return_std=True)
-    np.testing.assert_allclose(std**2, np.sum((y - expected.predict(X)) ** 2) / (len(y) - 3))
+    Z = np.column_stack([np.ones(len(X)), X])
+    leverage = np.einsum("ni,ij,nj->n", Z, np.linalg.inv(Z.T @ Z), Z)
+    noise = np.sum((y - expected.predict(X)) ** 2) / (len(y) - 3)
+    np.testing.assert_allclose(std**2, noise * (1 + leverage))
 
 
 @pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
 def test_form_of_the_covariance(tasks, covariance):
-    model = HierarchicalBayes(covariance=covariance, standardize=False).meta_fit(tasks)
+    model = Plain(covariance=covariance, standardize=False).meta_fit(tasks)
     Sigma = model.prior_covariance_
     if covariance != "full":
         np.testing.assert_array_equal(Sigma, np.diag(np.diag(Sigma)))
@@ -571,17 +572,17 @@ def test_form_of_the_covariance(tasks, covariance):
 
 def test_richer_models_are_likelier(tasks):
     likelihood = [
-        HierarchicalBayes(method="ml", covariance=covariance).meta_fit(tasks).log_likelihood_
+        Plain(method="ml", covariance=covariance).meta_fit(tasks).log_likelihood_
         for covariance in ("spherical", "diag", "full")
     ]
     likelihood.insert(
-        0, HierarchicalBayes(method="ml", random_effects=[]).meta_fit(tasks).log_likelihood_
+        0, Plain(method="ml", random_effects=[]).meta_fit(tasks).log_likelihood_
     )
     assert (np.diff(likelihood) > 0).all()
 
 
 def test_without_intercept(tasks):
-    model = HierarchicalBayes(LinearRegression(fit_intercept=False)).meta_fit(tasks)
+    model = Plain(LinearRegression(fit_intercept=False)).meta_fit(tasks)
     assert model.prior_mean_.shape == (2,)
     assert model.prior_covariance_.shape == (2, 2)
     model.adapt(tasks[0].X, tasks[0].y)
@@ -595,29 +596,22 @@ def test_without_intercept(tasks):
     "estimator", [LinearRegression(), Ridge(), Lasso(), ElasticNet(), SGDRegressor()], ids=str
 )
 def test_adapted_estimator_is_of_the_wrapped_class(tasks, estimator):
-    model = HierarchicalBayes(estimator).meta_fit(tasks).adapt(tasks[0].X, tasks[0].y)
+    model = Plain(estimator).meta_fit(tasks).adapt(tasks[0].X, tasks[0].y)
     assert type(model.estimator_) is type(estimator)
     np.testing.assert_allclose(model.estimator_.predict(tasks[0].X), model.predict(tasks[0].X))
-    expected = HierarchicalBayes().meta_fit(tasks).adapt(tasks[0].X, tasks[0].y)
+    expected = Plain().meta_fit(tasks).adapt(tasks[0].X, tasks[0].y)
     np.testing.assert_allclose(model.predict(tasks[0].X), expected.predict(tasks[0].X))
 
 
 @pytest.mark.parametrize(
     "estimator",
-    [
-        HuberRegressor(),
-        SGDRegressor(loss="huber"),
-        LogisticRegression(),
-        DecisionTreeRegressor(),
-        Ridge(positive=True),
-        make_pipeline(StandardScaler(), DecisionTreeRegressor()),
-    ],
+    [Ridge(positive=True), LinearSVR(), LinearSVC(), Perceptron(), SGDClassifier()],
     ids=str,
 )
 def test_other_estimators_are_refused_with_a_way_out(tasks, estimator):
     last = getattr(estimator, "steps", [(None, estimator)])[-1][1]
     with pytest.raises(ValueError, match=rf"HierarchicalBayes.*{type(last).__name__}"):
-        HierarchicalBayes(estimator).meta_fit(tasks)
+        Plain(estimator).meta_fit(tasks)
 
 
 def test_pipeline_inside_is_the_transformed_table(tasks):
@@ -627,11 +621,11 @@ def test_pipeline_inside_is_the_transformed_table(tasks):
         (StandardScaler(), ["a", "b"]), (OneHotEncoder(drop="first"), ["kind"])
     )
     random_effects = ["intercept", 0, 1]
-    model = HierarchicalBayes(
+    model = Plain(
         make_pipeline(columns, Ridge()), task_column="id", random_effects=random_effects
     ).fit(X, y)
     Z = columns.fit_transform(X)
-    expected = HierarchicalBayes(random_effects=random_effects).fit(Z, y, groups=X["id"])
+    expected = Plain(random_effects=random_effects).fit(Z, y, groups=X["id"])
     np.testing.assert_allclose(model.predict(X), expected.predict(Z, groups=X["id"]))
     np.testing.assert_allclose(model.task_coefs_, expected.task_coefs_)
 
@@ -645,13 +639,13 @@ def test_three_ways_to_give_descriptors(tasks):
     side = rng.standard_normal((len(tasks), 2))
     X = X.assign(size=side[X["id"], 0], age=side[X["id"], 1])
     columns = dict(task_column="id", descriptor_columns=["size", "age"])
-    table = HierarchicalBayes(**columns).fit(X, y)
-    arrays = HierarchicalBayes().meta_fit(
+    table = Plain(**columns).fit(X, y)
+    arrays = Plain().meta_fit(
         [replace(t, descriptor=s) for t, s in zip(tasks, side, strict=True)]
     )
     mappings = [{"age": age, "size": size} for size, age in side]
-    named = HierarchicalBayes().meta_fit(tasks_from_table(X, y, **columns))
-    reordered = HierarchicalBayes().meta_fit(
+    named = Plain().meta_fit(tasks_from_table(X, y, **columns))
+    reordered = Plain().meta_fit(
         [replace(t, descriptor=s) for t, s in zip(tasks, mappings, strict=True)]
     )
     for model in (arrays, named):
@@ -678,7 +672,7 @@ def test_unknown_tasks_are_predicted_from_their_side_information():
     X = pd.DataFrame({"id": ids, "size": size[ids], "x": rng.standard_normal(len(ids))})
     y = 5 + 2 * X["size"] + X["x"] * X["size"] + rng.standard_normal(n_tasks)[ids]
     y = y + 0.1 * rng.standard_normal(len(y))
-    model = HierarchicalBayes(task_column="id", descriptor_columns=["size"]).fit(X, y)
+    model = Plain(task_column="id", descriptor_columns=["size"]).fit(X, y)
     np.testing.assert_allclose(model.descriptor_coef_[:, 0], [2, 1], atol=0.2)
     new = pd.DataFrame({"id": [-1, -2], "size": [12.0, 18.0], "x": [1.0, -1.0]})
     np.testing.assert_allclose(model.predict(new), [5 + 36, 5 + 18], atol=1)
@@ -688,12 +682,20 @@ def test_unknown_tasks_are_predicted_from_their_side_information():
     _, std = model.predict(new, return_std=True)
     Z = np.column_stack([np.ones(2), new["x"]])
     expected = np.einsum("ni,ij,nj->n", Z, model.prior_covariance_, Z) + model.noise_variance_
-    np.testing.assert_allclose(std**2, expected)
+    P = 0.0  # of the fixed effects, side information times coefficients
+    for t in range(n_tasks):
+        own = np.column_stack([np.ones(n_rows), X["x"][ids == t]])
+        V = own @ model.prior_covariance_ @ own.T + model.noise_variance_ * np.eye(n_rows)
+        design = np.kron(own, [1.0, size[t]])
+        P = P + design.T @ np.linalg.solve(V, design)
+    D = np.stack([np.kron(z, [1.0, v]) for z, v in zip(Z, s, strict=True)])
+    expected += np.einsum("ni,ij,nj->n", D, np.linalg.inv(P), D)
+    np.testing.assert_allclose(std**2, expected, rtol=1e-6)
 
 
 def test_side_information_not_known_is_the_mean(tasks):
     data = with_descriptors(tasks)
-    model = HierarchicalBayes().meta_fit(data)
+    model = Plain().meta_fit(data)
     mean = np.mean([task.descriptor for task in data], axis=0)
     coefs = model.prior_mean_ + model.descriptor_coef_ @ mean
     np.testing.assert_allclose(model.predict(tasks[0].X), coefs[0] + tasks[0].X @ coefs[1:])
@@ -703,7 +705,7 @@ def test_no_rows_with_descriptor_columns_is_the_meta_model(tasks):
     """Without rows, columns say nothing of the task: its side information is not known."""
     X = np.concatenate([np.column_stack([t.X, np.full(len(t.y), t.id)]) for t in tasks])
     y = np.concatenate([t.y for t in tasks])
-    model = HierarchicalBayes(descriptor_columns=[2]).fit(X, y, groups=X[:, 2])
+    model = Plain(descriptor_columns=[2]).fit(X, y, groups=X[:, 2])
     model.adapt(X[:0], y[:0])
     coefs = model.prior_mean_ + model.descriptor_coef_[:, 0] * np.mean([t.id for t in tasks])
     np.testing.assert_allclose(model.predict(X), coefs[0] + X[:, :2] @ coefs[1:])
@@ -711,7 +713,7 @@ def test_no_rows_with_descriptor_columns_is_the_meta_model(tasks):
 
 @pytest.mark.parametrize("descriptor", [None, [1.0], [1.0, 2.0, 3.0], {"a": 1, "b": 2}], ids=str)
 def test_other_descriptors_than_in_training_are_an_error(tasks, descriptor):
-    model = HierarchicalBayes().meta_fit(with_descriptors(tasks))
+    model = Plain().meta_fit(with_descriptors(tasks))
     before = model.predict(tasks[0].X)
     with pytest.raises(ValueError, match="descriptor"):
         model.adapt(tasks[0].X, tasks[0].y, descriptor=descriptor)
@@ -724,7 +726,7 @@ def test_other_descriptors_than_in_training_are_an_error(tasks, descriptor):
 def test_one_task_warns_and_is_least_squares(tasks):
     task = max(tasks, key=lambda task: len(task.y))
     with pytest.warns(UserWarning, match="single task"):
-        model = HierarchicalBayes().fit(task.X, task.y)
+        model = Plain().fit(task.X, task.y)
     np.testing.assert_array_equal(model.prior_covariance_, 0)
     expected = LinearRegression().fit(task.X, task.y)
     np.testing.assert_allclose(model.predict(task.X), expected.predict(task.X))
@@ -733,18 +735,18 @@ def test_one_task_warns_and_is_least_squares(tasks):
 def test_more_features_than_rows_in_every_task():
     tasks = make_linear_tasks(n_tasks=80, n_rows=3, n_features=8, random_state=0)
     train, test = tasks[:-20], make_linear_tasks(20, 30, 8, random_state=1)
-    model = HierarchicalBayes(covariance="spherical").meta_fit(train)
+    model = Plain(covariance="spherical").meta_fit(train)
     score = np.mean([model.adapt(t.X[:3], t.y[:3]).score(t.X[3:], t.y[3:]) for t in test])
     zero = np.mean([model.adapt(t.X[:0], t.y[:0]).score(t.X[3:], t.y[3:]) for t in test])
     assert score > zero > 0.8
-    full = HierarchicalBayes().meta_fit(train)
+    full = Plain().meta_fit(train)
     assert np.isfinite(full.adapt(test[0].X[:3], test[0].y[:3]).predict(test[0].X)).all()
 
 
 def test_fewer_rows_than_coefficients_in_all(tasks):
     few = make_linear_tasks(n_tasks=3, n_rows=2, n_features=10, random_state=0)
     for method in ("reml", "ml"):
-        model = HierarchicalBayes(method=method).meta_fit(few)
+        model = Plain(method=method).meta_fit(few)
         mean, std = model.adapt(few[0].X, few[0].y).predict(few[1].X, return_std=True)
         assert np.isfinite(mean).all()
         assert np.isfinite(std).all()
@@ -752,7 +754,7 @@ def test_fewer_rows_than_coefficients_in_all(tasks):
 
 def test_one_row_in_every_task():
     tasks = make_linear_tasks(n_tasks=50, n_rows=1, n_features=1, random_state=0)
-    model = HierarchicalBayes().meta_fit(tasks)
+    model = Plain().meta_fit(tasks)
     assert np.isfinite(model.adapt(tasks[0].X, tasks[0].y).predict(tasks[0].X)).all()
     np.testing.assert_allclose(model.prior_mean_, [0, 1], atol=1)
 
@@ -772,8 +774,8 @@ def test_column_that_adds_nothing_changes_nothing(tasks, column, random_effects,
     """Full covariances of collinear coefficients describe the same functions."""
     add = COLUMNS[column]
     more = [replace(t, X=add(t.X)) for t in tasks]
-    params = dict(random_effects=random_effects, method=method, correlation_prior=1)
-    model, expected = (HierarchicalBayes(**params).meta_fit(data) for data in (more, tasks))
+    params = dict(random_effects=random_effects, method=method)
+    model, expected = (Plain(**params).meta_fit(data) for data in (more, tasks))
     predicted = [
         m.adapt(d[0].X[:3], d[0].y[:3]).predict(d[1].X, return_std=True)
         for m, d in ((model, more), (expected, tasks))
@@ -786,7 +788,7 @@ def test_constant_target():
     tasks = make_linear_tasks(n_tasks=10, n_rows=5, n_features=2, random_state=0)
     for value in (0.0, 3.0, -1e6):
         constant = [replace(t, y=np.full(5, value)) for t in tasks]
-        model = HierarchicalBayes().meta_fit(constant).adapt(tasks[0].X, constant[0].y)
+        model = Plain().meta_fit(constant).adapt(tasks[0].X, constant[0].y)
         mean, std = model.predict(tasks[1].X, return_std=True)
         np.testing.assert_allclose(mean, value, atol=1e-6)
         np.testing.assert_allclose(std, 0, atol=1e-5 * max(1, abs(value)))
@@ -803,7 +805,7 @@ def test_data_without_noise_are_recovered(scale):
         tasks.append(Task(X, scale * (row[0] + X @ row[1:])))
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        model = HierarchicalBayes().meta_fit(tasks)
+        model = Plain().meta_fit(tasks)
         for row, task in zip(w, tasks, strict=True):
             estimator = model.adapt(task.X, task.y).estimator_
             found = np.append(estimator.intercept_, estimator.coef_) / scale
@@ -816,7 +818,7 @@ def test_data_without_noise_are_recovered(scale):
 
 def test_stopping_early_warns_with_a_way_out(tasks):
     with pytest.warns(ConvergenceWarning, match="1 iterations.*Raise max_iter"):
-        model = HierarchicalBayes(max_iter=1).meta_fit(tasks)
+        model = Plain(max_iter=1).meta_fit(tasks)
     assert model.n_iter_ == 1
 
 
@@ -824,13 +826,13 @@ def test_stopping_early_warns_with_a_way_out(tasks):
     "name", ["prior_mean_", "prior_covariance_", "log_likelihood_", "task_coefs_", "n_iter_"]
 )
 def test_attributes_come_with_fitting(tasks, name):
-    assert not hasattr(HierarchicalBayes(), name)
-    assert hasattr(HierarchicalBayes().meta_fit(tasks), name) == (name != "task_coefs_")
+    assert not hasattr(Plain(), name)
+    assert hasattr(Plain().meta_fit(tasks), name) == (name != "task_coefs_")
 
 
 def test_task_coefs_are_those_of_adaptation(tasks):
     X, y = named_table(tasks)
-    model = HierarchicalBayes(task_column="id").fit(X, y)
+    model = Plain(task_column="id").fit(X, y)
     for task, coefs in zip(tasks, model.task_coefs_, strict=True):
-        one = HierarchicalBayes().meta_fit(tasks).adapt(task.X, task.y).estimator_
+        one = Plain().meta_fit(tasks).adapt(task.X, task.y).estimator_
         np.testing.assert_allclose(coefs, np.append(one.intercept_, one.coef_), rtol=1e-6)

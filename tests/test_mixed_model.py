@@ -4,18 +4,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
 from sklearn_meta.kernels.mixed_model import (
     Moments,
-    _Correlated,
+    Shrinkage,
     _Profile,
     _Structure,
     fit_mixed_model,
+    log_densities,
     posterior,
 )
 from sklearn_meta.kernels.stacked import SMALL
@@ -118,7 +116,7 @@ def test_deviance_is_that_of_a_multivariate_normal(case, covariance, reml):
         problem.moments, problem.random, structure, intercept=problem.intercept, reml=reml
     )
     free = random_free(structure)
-    factor, _, _, B, _, sigma2, deviance = profile.solve(free)
+    factor, _, _, B, _, sigma2, deviance, *_ = profile.solve(free)
     expected, expected_B, expected_sigma2 = dense_fit(problem, factor, reml)
     np.testing.assert_allclose(deviance, expected, rtol=1e-9)
     np.testing.assert_allclose(B, expected_B, rtol=1e-6, atol=1e-8)
@@ -168,74 +166,136 @@ def test_structures_of_lambda(covariance):
     assert len(free) == {"full": 6, "diag": 3, "spherical": 1}[covariance]
     weights = np.arange(9.0).reshape(3, 3)
     numeric = approx_fprime(free, lambda free: np.sum(weights * structure.factor(free)), 1e-6)
-    np.testing.assert_allclose(structure.gradient(free, weights), numeric, rtol=1e-6)
-    assert structure.penalty(free) == (0, 0)
+    np.testing.assert_allclose(structure.gradient(weights), numeric, rtol=1e-6)
 
 
-# -- the prior on correlations ---------------------------------------------------------------------
+# -- priors of the variances -----------------------------------------------------------------------
+
+PRIORS = {
+    "covariance": dict(nu=4.0),
+    "noise": dict(nu=0.0),
+    "slopes": dict(slopes=True),
+    "all": dict(nu=4.0, slopes=True),
+    "centred": dict(nu=4.0, centred=True),
+}
 
 
-def correlations(factor):
-    unit = factor / np.linalg.norm(factor, axis=1, keepdims=True)
-    return unit @ unit.T
+def prior_of(problem, nu=None, **settings):
+    """Arguments of a profile: a shrinkage worth nu tasks, and the others."""
+    q = len(problem.random)
+    if nu is not None:
+        Sigma0 = 0.5 * np.eye(q) + 0.1
+        settings["shrinkage"] = Shrinkage(nu, Sigma0, 5.0, 0.4)
+    return settings
 
 
-@given(arrays(float, 10, elements=st.floats(-3, 3)), st.floats(1, 50))
-def test_lkj_penalty_is_the_determinant_of_the_correlations(free, eta):
-    structure = _Correlated(4, eta)
-    tau = np.where(np.abs(free[:4]) < 1e-3, 1.0, free[:4])
-    free = np.append(tau, free[4:])
-    factor = structure.factor(free)
-    np.testing.assert_array_equal(factor, np.tril(factor))
-    np.testing.assert_allclose(np.linalg.norm(factor, axis=1), np.abs(tau))
-    expected = -2 * (eta - 1) * np.linalg.slogdet(correlations(factor))[1]
-    np.testing.assert_allclose(structure.penalty(free)[0], expected, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize("tau", [1.0, 0.0])
-def test_lkj_gradients_are_those_of_finite_differences(tau):
-    structure = _Correlated(3, 2.5)
-    free = random_free(structure)
-    free[0] *= tau  # a variance of 0 is no singularity
-    weights = np.arange(9.0).reshape(3, 3)
-    numeric = approx_fprime(free, lambda free: np.sum(weights * structure.factor(free)), 1e-7)
-    np.testing.assert_allclose(structure.gradient(free, weights), numeric, atol=1e-5)
-    numeric = approx_fprime(free, lambda free: structure.penalty(free)[0], 1e-7)
-    np.testing.assert_allclose(structure.penalty(free)[1], numeric, atol=1e-5)
-
-
-def test_lkj_spans_full_and_diag():
-    """eta = 1 is the likelihood itself, by another route; a large eta leaves no correlations."""
-    problem = make_problem(**CASES["slope"], n_tasks=25)
-    full, diag = fit(problem, "full"), fit(problem, "diag")
-    nearly = fit(problem, eta=1 + 1e-12)
-    np.testing.assert_allclose(nearly.deviance, full.deviance, rtol=1e-9)
-    expected = full.factor @ full.factor.T
-    np.testing.assert_allclose(nearly.factor @ nearly.factor.T, expected, rtol=1e-3)
-    far = fit(problem, eta=1e9)
-    np.testing.assert_allclose(far.deviance, diag.deviance, rtol=1e-9)
-    between = [abs(correlations(fit(problem, eta=eta).factor)[0, 1]) for eta in (1, 2, 5, 50)]
-    assert (np.diff(between) < 0).all()
-
-
-def test_lkj_optimum_is_one():
-    """Nothing nearby is better, and the deviance that is told is that of the likelihood alone."""
-    problem = make_problem(**CASES["slope"], n_tasks=25)
-    structure = _Correlated(2, 3.0)
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+@pytest.mark.parametrize("case", ["slope", "descriptors", "no intercept", "above SMALL"])
+def test_gradient_of_priors_is_that_of_finite_differences(case, covariance, prior):
+    problem = make_problem(**CASES[case])
+    settings = prior_of(problem, **PRIORS[prior])
+    centre = np.tril(0.3 + np.eye(len(problem.random))) if covariance == "full" else None
+    structure = _Structure(covariance, len(problem.random), centre)
     profile = _Profile(
-        problem.moments, problem.random, structure, intercept=problem.intercept, reml=False
+        problem.moments,
+        problem.random,
+        structure,
+        intercept=problem.intercept,
+        reml=True,
+        **settings,
     )
-    model = fit(problem, eta=3.0)
-    C = model.factor / np.diag(model.factor)[:, None]
-    tau = np.linalg.norm(model.factor, axis=1) * np.sign(np.diag(model.factor))
-    free = np.append(tau, C[1, 0])
-    np.testing.assert_allclose(structure.factor(free), model.factor)
-    np.testing.assert_allclose(profile.solve(free)[-1], model.deviance)
-    rng = np.random.default_rng(0)
-    for size in (1e-3, 1e-1):
-        for _ in range(10):
-            nearby = free + size * rng.standard_normal(3)
-            assert profile(nearby)[0] >= profile(free)[0] - 1e-12
+    free = random_free(structure)
+    if settings.get("slopes"):
+        free = np.append(free, 0.7)
+    h = 2e-4
+    central = [
+        sum(c * profile(free + k * e)[0] for k, c in ((1, 8), (-1, -8), (2, -1), (-2, 1))) / 12 / h
+        for e in h * np.eye(len(free))
+    ]
+    gradient = profile(free)[1]
+    np.testing.assert_allclose(gradient, central, rtol=1e-6, atol=1e-8 * np.abs(gradient).max())
+
+
+def test_shrunken_covariance_is_a_fixed_point_of_em():
+    """Sigma = (sum E[u u'] + nu Sigma0) / (T + nu), sigma2 = (rss + nu1 s2) / (N + nu1)."""
+    problem = make_problem(**CASES["slope"], n_tasks=25)
+    shrinkage = prior_of(problem, nu=6.0)["shrinkage"]
+    model = fit(problem, shrinkage=shrinkage, start=np.eye(2))
+    Sigma = model.sigma2 * model.factor @ model.factor.T
+    B, plain, noise = em_step(problem, model.B, Sigma, model.sigma2, "full")
+    n_rows, nu, nu1 = problem.moments.M[0, 0].sum(), shrinkage.nu, shrinkage.nu1
+    expected = (25 * plain + nu * shrinkage.Sigma0) / (25 + nu)
+    np.testing.assert_allclose(Sigma, expected, rtol=1e-4)
+    expected = (n_rows * noise + nu1 * shrinkage.s2) / (n_rows + nu1)
+    np.testing.assert_allclose(model.sigma2, expected, rtol=1e-5)
+    np.testing.assert_allclose(model.B, B, rtol=1e-5)
+
+
+def test_strong_shrinkage_ends_at_what_it_pulls_to():
+    problem = make_problem(**CASES["slope"], n_tasks=25)
+    Sigma0 = np.array([[0.5, 0.1], [0.1, 0.2]])
+    model = fit(problem, shrinkage=Shrinkage(1e9, Sigma0, 0.0, 0.0), start=np.eye(2))
+    np.testing.assert_allclose(model.sigma2 * model.factor @ model.factor.T, Sigma0, rtol=1e-5)
+
+
+def test_a_prior_of_slopes_shrinks_them():
+    """B is ridge regression with omega, and omega is that of the greatest likelihood."""
+    problem = make_problem(n_features=8, random=[0], n_tasks=6)
+    model = fit(problem, reml=True, slopes=True)
+    V = model.sigma2 * model.factor @ model.factor.T
+    P, k = np.diag([0.0] + [model.omega] * 8), 0.0
+    for X, Z, y, _ in rows_of(problem):
+        H = np.eye(len(y)) + Z @ V @ Z.T / model.sigma2
+        P, k = P + X.T @ np.linalg.solve(H, X), k + X.T @ np.linalg.solve(H, y)
+    np.testing.assert_allclose(model.B[:, 0], np.linalg.solve(P, k), rtol=1e-7)
+    b = model.B[1:, 0]
+    known = 8 - model.omega * np.diag(np.linalg.inv(P))[1:].sum()
+    np.testing.assert_allclose(model.omega, known * model.sigma2 / (b @ b), rtol=1e-4)
+
+
+def test_few_rows_are_factored_as_rows():
+    problem = make_problem(**CASES["above SMALL"])
+    problem.table = problem.table.block(0, 9)
+    rows = np.concatenate([np.arange(a, min(a + 4, b)) for a, b in offsets_of(problem.table)])
+    sizes = [min(4, b - a) for a, b in offsets_of(problem.table)]
+    table = TaskTable(
+        problem.table.X[rows], problem.table.y[rows], np.append(0, np.cumsum(sizes)), None
+    )
+    moments = moments_of(table)
+    assert moments.rows is not None
+    plain = Moments(moments.M, moments.S)
+    structure, random = _Structure("full", len(problem.random)), problem.random
+    free = random_free(structure)
+    values = [
+        _Profile(m, random, structure, intercept=True, reml=True)(free) for m in (moments, plain)
+    ]
+    np.testing.assert_allclose(values[0][0], values[1][0], rtol=1e-10)
+    np.testing.assert_allclose(values[0][1], values[1][1], rtol=1e-7, atol=1e-10)
+    some = moments.of(np.array([3, 1]))
+    np.testing.assert_array_equal(some.rows, moments.rows[..., [3, 1]])
+    assert moments.concatenate(some).rows.shape[2] == 11
+
+
+def normal_logpdf(y, mean, covariance, noise):
+    return multivariate_normal(mean, covariance + noise * np.eye(len(y))).logpdf(y)
+
+
+def offsets_of(table):
+    return zip(table.offsets[:-1].tolist(), table.offsets[1:].tolist(), strict=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_log_densities_are_those_of_multivariate_normals(case):
+    problem = make_problem(**CASES[case])
+    model = fit(problem, max_iter=3)
+    Sigma = model.sigma2 * model.factor @ model.factor.T
+    expected = [
+        normal_logpdf(y, X @ model.B @ s, Z @ Sigma @ Z.T, model.sigma2)
+        for X, Z, y, s in rows_of(problem)
+    ]
+    found = log_densities(model, problem.moments, intercept=problem.intercept)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
 # -- the optimum -----------------------------------------------------------------------------------
@@ -411,7 +471,12 @@ def test_posterior_is_that_of_conditioning_the_joint_normal(case):
         expected = prior.copy()
         expected[problem.random] += gain @ (y - X @ prior)
         np.testing.assert_allclose(mean[:, t], expected, rtol=1e-8, atol=1e-9)
-        np.testing.assert_allclose(covariance[..., t], Sigma - gain @ Z @ Sigma, atol=1e-9)
+        share = np.eye(len(prior))
+        share[problem.random] -= gain @ X
+        V = np.kron(np.eye(len(prior)), s) @ model.B_covariance @ np.kron(np.eye(len(prior)), s).T
+        total = share @ V @ share.T
+        total[np.ix_(problem.random, problem.random)] += Sigma - gain @ Z @ Sigma
+        np.testing.assert_allclose(covariance[..., t], total, atol=1e-9)
 
 
 def test_posterior_of_no_rows_is_the_prior():
@@ -420,7 +485,9 @@ def test_posterior_of_no_rows_is_the_prior():
     table = TaskTable(np.empty((0, 2)), np.empty(0), np.array([0, 0]), descriptors=np.ones((1, 2)))
     mean, covariance = posterior(model, moments_of(table))
     np.testing.assert_allclose(mean[:, 0], model.B.sum(axis=1))
-    np.testing.assert_allclose(covariance[..., 0], model.sigma2 * model.factor @ model.factor.T)
+    of_mean = np.kron(np.eye(3), np.ones(3)) @ model.B_covariance @ np.kron(np.eye(3), np.ones(3)).T
+    of_mean[np.ix_(model.random, model.random)] += model.sigma2 * model.factor @ model.factor.T
+    np.testing.assert_allclose(covariance[..., 0], of_mean)
 
 
 # -- moments ---------------------------------------------------------------------------------------

@@ -270,7 +270,18 @@ class _Profile:
     Where fixed slopes have a prior, log omega is one more free entry, the last.
     """
 
-    def __init__(self, moments, random, structure, *, intercept, reml, shrinkage, slopes, centred):
+    def __init__(
+        self,
+        moments,
+        random,
+        structure,
+        *,
+        intercept,
+        reml,
+        shrinkage=None,
+        slopes=False,
+        centred=False,
+    ):
         first = 0 if intercept else 1
         self.G = moments.M[first:-1, first:-1]
         self.g = moments.M[first:-1, -1]

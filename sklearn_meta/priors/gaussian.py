@@ -123,7 +123,7 @@ class GaussianPrior:
     def without_side(self):
         """The prior of tasks whose side information is not known: its variance counts."""
         n_coefs, q = self.model.B.shape
-        if q == 1:
+        if q == 1 or self.moments.n_tasks < 2:
             return self
         S = (self.moments.S - self.s_mean[:, None]) / self.s_scale[:, None]
         M, factor = self.model.B[:, 1:], np.zeros((n_coefs, n_coefs))

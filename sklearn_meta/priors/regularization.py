@@ -168,11 +168,13 @@ class _Fit:
 
 
 def _left_by_pooling(moments, intercept):
-    """Variance of the residuals of one linear model of all rows."""
+    """Variance of the residuals of one linear model of all rows; of the targets if rows are few."""
     M = moments.M.sum(axis=-1)[0 if intercept else 1 :, 0 if intercept else 1 :]
-    G, g, n = M[:-1, :-1], M[:-1, -1], moments.M[0, 0].sum()
-    w = np.linalg.lstsq(G, g, rcond=1e-10)[0]
-    return max(M[-1, -1] - g @ w, 0.0) / max(n - len(g), 1.0)
+    n, p = moments.M[0, 0].sum(), len(M) - 1
+    if MIN_PER_SLOPE * p > n:
+        p = 1 if intercept else 0
+    w = np.linalg.lstsq(M[:p, :p], M[:p, -1], rcond=1e-10)[0]
+    return max(M[-1, -1] - M[:p, -1] @ w, 0.0) / max(n - p, 1.0)
 
 
 def _few_for_slopes(moments, random, intercept):
