@@ -72,11 +72,6 @@ def is_own(meta, estimator):
     return is_conditioned(meta) or isinstance(last, own)
 
 
-def reads_rows(estimator):
-    """The part that knows the columns: of a body and its head it is the body."""
-    return getattr(estimator, "body", estimator)
-
-
 def goes_on(meta):
     """Whether it can learn from more tasks: from sums of moments, or step by step."""
     if not isinstance(meta, BatchMetaLearner):
@@ -219,7 +214,7 @@ def test_dataframes(make, library):
     meta.adapt(X[:8], table.y[:8])
     expected.adapt(table.X[:8], table.y[:8])
     assert_close(meta.estimator_.predict(X), expected.estimator_.predict(table.X))
-    assert_array_equal(reads_rows(meta.estimator_).feature_names_in_, table.names)
+    assert_array_equal(meta.estimator_.feature_names_in_, table.names)
     (many,) = meta.adapt_many([(X[:8], table.y[:8])])
     assert_close(many.predict(X), expected.estimator_.predict(table.X))
 
@@ -302,7 +297,7 @@ def test_estimator_is_plain_scikit_learn(make):
     for n_shots in (0, 10):
         plain = meta.adapt(new.X[:n_shots], new.y[:n_shots]).estimator_
         check_is_fitted(plain)
-        assert reads_rows(plain).n_features_in_ == 3 or n_shots == 0
+        assert plain.n_features_in_ == 3 or n_shots == 0
         if not is_own(meta, plain):
             assert b"sklearn_meta" not in pickle.dumps(plain)
             assert type(plain) is type(meta._wrapped()) or n_shots == 0
