@@ -270,6 +270,43 @@ def test_the_default_landmark_is_the_learner_itself():
     assert_allclose(meta.task_vectors_, by_hand.fit_transform(tasks))
 
 
+def long_table(tasks):
+    ids = np.repeat(np.arange(len(tasks)), [len(task.y) for task in tasks])
+    return np.concatenate([t.X for t in tasks]), np.concatenate([t.y for t in tasks]), ids
+
+
+def test_known_tasks_are_described_by_models_that_have_not_seen_them():
+    """A tree knows its rows by heart: they leave no residual that would say what task it is."""
+    tasks = make_tasks(side=False)
+    X, y, ids = long_table(tasks)
+    known = np.arange(len(y)) % 2 == 0
+    later = X[~known], y[~known]
+    meta = BatchMetaLearner(DecisionTreeRegressor(), n_estimators=3, random_state=0)
+    meta.fit(X[known], y[known], groups=ids[known])
+    assert_array_equal(meta.descriptor_.estimator_.predict(X[known]), y[known])
+    remembered = meta.score(*later, groups=ids[~known])
+    own = meta.meta_model_.model.standardized(meta.task_vectors_)
+    expected = meta._predicts.predict("predict", own, later[0], ids[~known])
+    assert_array_equal(meta.predict(later[0], groups=ids[~known]), expected)
+    as_new = meta.adapt(X[known], y[known], groups=ids[known]).score(*later, groups=ids[~known])
+    assert remembered > as_new + 0.1
+
+
+@pytest.mark.parametrize("descriptor", [MomentsDescriptor(), RidgeDescriptor(), None])
+def test_what_fit_remembers_is_adapt_where_nothing_was_fitted_to_the_rows(descriptor):
+    X, y, ids = long_table(make_tasks(n_tasks=12, side=False))
+    conditioning = "features" if descriptor is not None else "prior"
+    descriptor = LandmarkDescriptor() if descriptor is None else descriptor
+    meta = BatchMetaLearner(
+        descriptor=descriptor, conditioning=conditioning, n_estimators=2, random_state=0
+    ).fit(X, y, groups=ids)
+    other = HierarchicalBayes(descriptor=descriptor, random_state=0).fit(X, y, groups=ids)
+    for model in (meta, other):
+        remembered = model.predict(X, groups=ids)
+        again = model.adapt(X, y, groups=ids).predict(X, groups=ids)
+        assert_array_equal(again, remembered)
+
+
 def test_results_depend_on_the_seed_only():
     tasks = make_tasks(30)
     first = BatchMetaLearner(TREES, n_estimators=3, random_state=0).meta_fit(tasks)

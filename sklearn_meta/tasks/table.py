@@ -133,6 +133,9 @@ class TaskTable:
         What episodes may use a row for: 0 anything, 1 support only, 2 query only.
     own_classes : TaskClasses, default=None
         The labels of every task, where each has its own and y holds their places among these.
+    origin : ndarray of shape (n_rows,), default=None
+        Which row of the table that the learner and the descriptor were fitted on a row is; None
+        for rows that they have not seen.
     """
 
     X: Any
@@ -144,6 +147,7 @@ class TaskTable:
     row_numbers: Any = None
     role: Any = None
     own_classes: Any = None
+    origin: Any = None
 
     @classmethod
     def from_rows(cls, X, y, ids=None, sample_weight=None, side=None, side_names=None):
@@ -218,6 +222,7 @@ class TaskTable:
             part(self.row_numbers, rows),
             part(self.role, rows),
             part(self.own_classes, slice(start, stop)),
+            part(self.origin, rows),
         )
 
 
