@@ -19,19 +19,16 @@ Protocol:
    the targets of every method: the second may need 16 s for one.
 4. With `--harm`, half of the sources, drawn with seed 0, get their targets negated (classes
    reversed) or the columns of their rows shuffled, each source in its own way; the reference is
-   the run without these sources ("dropped"). With `--told`, the learner need not find out which
-   sources these are: they are a group of their own.
+   the run without these sources ("dropped").
 5. With `--speed`, 300 sources of 50 rows and 10 columns (regression, and classification), and 1,000
    sources of 1,000 rows: seconds to meta-train, median milliseconds to adapt to 10 rows, both of
    processor time.
 """
 
 import argparse
-import contextlib
 import time
 import warnings
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -41,9 +38,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_squared_error
 from tables import SPEC, episode, make_split
 
-import sklearn_meta._sources
 from sklearn_meta import Independent, Pooled, Task, TransferMetaLearner
-from sklearn_meta._source_groups import whitened, with_labels
 from sklearn_meta.datasets import make_linear_tasks
 
 PEERS = Path(__file__).with_name("peer_results.csv")
@@ -55,14 +50,6 @@ ADAPT = ("TrAdaBoostR2", "TwoStageTrAdaBoostR2")
 def harmful(n_sources, rng):
     """Which half of the sources is spoiled."""
     return set(rng.permutation(n_sources)[: n_sources // 2].tolist())
-
-
-def told(X, Y, offsets, weight, n_groups, rng):
-    """The groups of sources as they are, instead of those found."""
-    n_sources = len(offsets) - 1
-    bad = harmful(n_sources, np.random.default_rng(0))
-    labels = np.array([int(t in bad) for t in range(n_sources)])
-    return with_labels(whitened(X, Y, offsets, weight), labels)
 
 
 def harmed(tasks, how):
@@ -119,14 +106,10 @@ def run(name, seed, args, harm=None):
     methods = {"transfer": TransferMetaLearner(LINEAR[kind], random_state=0)}
     if harm is None:
         methods |= {"pooled": Pooled(LINEAR[kind]), "independent": Independent(LINEAR[kind])}
-    grouping = contextlib.nullcontext()
-    if args.told and harm in HARM:
-        grouping = mock.patch.object(sklearn_meta._sources, "worth_grouping", told)
     rows = []
     for method, meta in methods.items():
         start = time.perf_counter()
-        with grouping:
-            meta.meta_fit(sources)
+        meta.meta_fit(sources)
         fitted = time.perf_counter() - start
         start = time.perf_counter()
         scores = few_shot_errors(meta, tasks, kind)
@@ -217,7 +200,6 @@ def main():
     parser.add_argument(
         "--harm", nargs="+", choices=HARM, default=[], help="spoil half the sources"
     )
-    parser.add_argument("--told", action="store_true", help="with --harm: say which half")
     parser.add_argument("--speed", action="store_true", help="only time generated sources")
     parser.add_argument("--most-targets", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=-1, help="processes, each with one thread")

@@ -79,9 +79,9 @@ def known_months(target):
 models = {
     "pooled": Pooled(),
     "target alone": Independent(),
-    "best source": TransferMetaLearner(selection="best"),
-    "weighted": TransferMetaLearner(selection="weighted"),
-    "stack": TransferMetaLearner(),
+    "best source": TransferMetaLearner(selection="best", random_state=0),
+    "weighted": TransferMetaLearner(selection="weighted", random_state=0),
+    "stack": TransferMetaLearner(random_state=0),
 }
 errors = {}
 for name, model in models.items():

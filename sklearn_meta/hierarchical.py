@@ -1,10 +1,12 @@
-"""Hierarchical Bayes, the closed form of meta-learning: a linear mixed model.
+"""Hierarchical Bayes, the closed form of meta-learning: a (generalised) linear mixed model.
 
-    y = X w_t + e,   w_t ~ N(m + M s_t, Sigma),   e ~ N(0, sigma² I)
+    y ~ family(x'w_t),   w_t ~ N(m + M s_t, Sigma)
 
-The prior of the coefficients is learned from the meta-train tasks by (restricted) maximum
-likelihood; adaptation is the posterior of ``w_t`` given the support rows. The mathematics is in
-``kernels/mixed_model.py``; this file turns estimators into it and back.
+The prior of the coefficients is learned from the meta-train tasks by maximum likelihood; adaptation
+is the posterior of ``w_t`` given the support rows. With squared loss both are in closed form
+(``priors/gaussian.py``), with other losses by Laplace's approximation (``priors/laplace.py``). An
+estimator without coefficients is a frozen body f, and the model is that of a head on ``[1, f(x),
+x]`` that is added to it, with means of 0.
 """
 
 import warnings
@@ -12,15 +14,20 @@ from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
+from sklearn.svm import LinearSVC
+from sklearn.utils.metaestimators import available_if
 
 from .base import BaseMetaEstimator, Needs
 from .base.described import DescriptorMixin, describe
-from .base.moments import gather_moments, posterior_rows
-from .learners import is_squared_linear, last_step
+from .base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
+from .base.moments import gather_moments, posterior_rows, warn_of_one_task
+from .learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
 from .learners.privates import HasMethods, Interval, StrOptions
-from .priors.gaussian import GaussianPrior, learn_gaussian
+from .priors.gaussian import learn_gaussian
+from .priors.intervals import interval
 
 __all__ = ["HierarchicalBayes"]
 
@@ -33,12 +40,13 @@ class MetaModel:
 
     Parameters
     ----------
-    prior : GaussianPrior
+    prior : GaussianPrior or ConditionalPrior
+        The first with squared loss.
     descriptor : transformer or None
         What makes ``s_t`` of a task, fitted; None: side information as it is.
     """
 
-    prior: GaussianPrior
+    prior: object
     descriptor: object = None
 
 
@@ -56,9 +64,14 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     Parameters
     ----------
     estimator : estimator, default=None
-        A linear regressor with squared loss (``LinearRegression``, ``Ridge``, ``Lasso``,
-        ``ElasticNet``, ``SGDRegressor``), or a Pipeline that ends with one. The learned prior takes
-        the place of its penalty; ``estimator_`` is of its class. None: ``LinearRegression()``.
+        Any regressor or classifier, or a Pipeline that ends with one. Linear ones with squared
+        loss (``LinearRegression``, ``Ridge``, ``Lasso``, ``ElasticNet``, ``SGDRegressor``) are in
+        closed form; those with another likelihood (``LogisticRegression``, ``PoissonRegressor``,
+        ``GammaRegressor``, ``TweedieRegressor``, ``HuberRegressor``) by Laplace's approximation.
+        The learned prior takes the place of their penalty; ``estimator_`` is of their class. Every
+        other estimator f, fitted once on the pooled rows, is a frozen body, and the model that of a
+        head on ``[1, f(x), x]``, learned out of fold; without rows, predictions are those of the
+        body. None: ``LinearRegression()``.
     random_effects : {"all", "intercept"} or list, default="all"
         Which coefficients vary between tasks: all, the intercept only, or those of a list of
         feature names or indices (those that the transformers of a Pipeline give), in which
@@ -75,6 +88,9 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         for the tasks have a prior of their own, but with None.
     method : {"reml", "ml"}, default="reml"
         Restricted or plain maximum likelihood.
+    n_quadrature : int, default=1
+        Nodes of adaptive Gauss-Hermite quadrature in the likelihood, for a single random
+        coefficient and another loss than the squared one; 1 is Laplace's approximation.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
     descriptor_columns : list of str or int, default=None
@@ -170,6 +186,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         "covariance": [StrOptions({"full", "diag", "spherical"})],
         "regularization": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
         "method": [StrOptions({"reml", "ml"})],
+        "n_quadrature": [Interval(Integral, 1, None, closed="left")],
         "descriptor_columns": ["array-like", None],
         "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
         "standardize": ["boolean"],
@@ -187,6 +204,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         covariance="full",
         regularization="auto",
         method="reml",
+        n_quadrature=1,
         task_column=None,
         descriptor_columns=None,
         descriptor=None,
@@ -201,6 +219,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         self.covariance = covariance
         self.regularization = regularization
         self.method = method
+        self.n_quadrature = n_quadrature
         self.task_column = task_column
         self.descriptor_columns = descriptor_columns
         self.descriptor = descriptor
@@ -240,20 +259,42 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     def _check_wrapped(self, estimator):
         last = last_step(estimator)
         name = type(last).__name__
-        if not is_squared_linear(last):
-            raise ValueError(
-                f"HierarchicalBayes needs a linear regressor with squared loss: LinearRegression, "
-                f"Ridge, Lasso, ElasticNet or SGDRegressor(loss='squared_error'), or a Pipeline "
-                f"that ends with one; got {name}. Pooled and Independent take any estimator."
-            )
+        if not has_network(last, False):
+            return
         if getattr(last, "positive", False):
             raise ValueError(
                 f"HierarchicalBayes cannot keep coefficients positive; set {name}(positive=False)."
             )
+        if not has_curvature(last) or isinstance(last, LinearSVC):
+            raise ValueError(
+                f"HierarchicalBayes needs a likelihood, and the loss of {last} is none. Use "
+                f"{'LogisticRegression()' if is_classifier(last) else 'LinearRegression()'}."
+            )
+
+    @property
+    def _gaussian(self):
+        """Whether the model is linear with squared loss: of the estimator, or of its head."""
+        last = last_step(self._wrapped())
+        if has_network(last, False):
+            return is_squared_linear(last)
+        return not is_classifier(last)
 
     def _needs(self):
-        side = "numbers" if self.descriptor is None else "objects"
-        return Needs(side=side, fits=False, goes_on=True, streams=True, n_epochs=None)
+        last = last_step(self._wrapped())
+        closed = is_squared_linear(last)
+        return Needs(
+            gradients=not closed,
+            standardized=not closed and self.standardize,
+            side="numbers" if self.descriptor is None else "objects",
+            fits=False,
+            goes_on=closed,
+            why_not=""
+            if closed
+            else f"{type(last).__name__} has no squared loss, so that what was learned cannot be "
+            "added to; meta_fit on all tasks.",
+            streams=closed,
+            n_epochs=None,
+        )
 
     # -- learn and adapt ---------------------------------------------------------------------------
 
@@ -263,31 +304,64 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             descriptor, prior = meta_model.descriptor, meta_model.prior
         if self.descriptor is not None:
             descriptor, tables = self._vectors(learner, tables, descriptor, (0, MAX_SHOTS))
+        if not self._gaussian:
+            prior = self._learn_generalized(learner, tables, descriptor, report)
+            return MetaModel(prior, descriptor)
+        tables = (self._residuals(learner, table) for table in tables)
         prior = learn_gaussian(
             *gather_moments(tables, prior),
             self._random(learner),
-            intercept=learner.fit_intercept,
+            intercept=learner.network.intercept,
             standardize=self.standardize,
             covariance=self.covariance,
             regularization=self.regularization,
             reml=self.method == "reml",
             max_iter=self.max_iter,
             tol=self.tol,
+            centred=isinstance(learner, HeadLearner),
             callback=lambda prior: report(lambda: MetaModel(prior(), descriptor)),
         )
-        if not prior.model.converged:
+        self._check_converged(prior.model)
+        return MetaModel(prior, descriptor)
+
+    def _learn_generalized(self, learner, tables, descriptor, report):
+        (table,) = tables
+        if table.n_tasks == 1:
+            warn_of_one_task()
+        plain = self.regularization is None
+        settings = {"precision": 0.0} if plain else {"regularization": self.regularization}
+        prior = learn_generalized(
+            learner,
+            table,
+            random=self._random(learner),
+            covariance=self.covariance,
+            n_quadrature=self.n_quadrature,
+            max_iter=self.max_iter,
+            report=lambda prior: report(lambda: MetaModel(prior(), descriptor)),
+            **settings,
+        )
+        self._check_converged(prior.model)
+        return prior
+
+    def _check_converged(self, model):
+        if not model.converged:
             warnings.warn(
-                f"HierarchicalBayes stopped after {prior.model.n_iter} iterations before it "
-                "converged. Raise max_iter or tol, let fewer coefficients vary (random_effects), "
-                'or use covariance="diag".',
+                f"HierarchicalBayes stopped after {model.n_iter} iterations before it converged. "
+                "Raise max_iter or tol, let fewer coefficients vary (random_effects), or use "
+                'covariance="diag".',
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return MetaModel(prior, descriptor)
+
+    def _residuals(self, learner, table):
+        """What a head is fitted on: the targets less the predictions of the body."""
+        if not isinstance(learner, HeadLearner) or len(table.y) == 0:
+            return table
+        return replace(table, y=table.y - table.X[:, 0])
 
     def _random(self, learner):
         """Positions of the random coefficients; the intercept, where there is one, is 0."""
-        intercept = learner.fit_intercept
+        intercept = learner.network.intercept
         n_coefs = learner.n_features + intercept
         if isinstance(self.random_effects, str):
             if self.random_effects == "all":
@@ -320,8 +394,16 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             table = replace(table, origin=None)  # as a new task, which coefficients adapt to
             S = describe(meta_model.descriptor, self._described(learner, table))
             table = replace(table, descriptors=S)
-        coefs, covariance = posterior_rows(meta_model.prior, table)
-        return np.concatenate([coefs, covariance], axis=1).astype(learner.dtype, copy=False)
+        if not self._gaussian:
+            return generalized_rows(learner, meta_model.prior, table)
+        coefs, covariance = posterior_rows(meta_model.prior, self._residuals(learner, table))
+        weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
+        n_rows = np.bincount(table.codes, weight, minlength=table.n_tasks)[:, None]
+        rows = [coefs, covariance, n_rows]
+        return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)
+
+    def _predictor(self, learner, meta_model):
+        return learner if self._gaussian else GeneralizedPredictor(learner, meta_model.prior)
 
     # -- predictions -------------------------------------------------------------------------------
 
@@ -350,12 +432,64 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         """
         if not return_std:
             return self._predict("predict", X, groups)
+        if is_classifier(self):
+            raise TypeError("return_std is for regressors; predict_proba tells what is not known.")
         X, ids, side, _ = self._read_query(X, groups)
         params, index = self._params_of(X, ids, side)
-        mean = self.learner_.predict("predict", params, X, index)
-        covariance = params[:, 1 + self.learner_.n_features :]
-        std = self._learned("prior").predictive_deviation(covariance, X, index)
+        mean = self._predicts.predict("predict", params, X, index)
+        if not self._gaussian:
+            std = self._predicts.deviation(params, X, index)
+        else:
+            prior = self._learned("prior")
+            std = prior.deviation(prior.of_coefs(self._covariance(params), X, index))
         return mean, std.astype(mean.dtype, copy=False)
+
+    def _covariance(self, params):
+        """Posterior covariances in parameter rows."""
+        return params[:, 1 + self.learner_.n_features : -1]
+
+    @available_if(lambda self: self._gaussian)
+    def predict_interval(self, X, *, confidence_level=0.9, groups=None):
+        """Predict an interval for the target of each row.
+
+        Intervals are those of Student's t, calibrated on meta-train tasks that are left out by
+        folds, for the number of rows that is known of a task. They hold for new tasks: of 100
+        intervals of level 0.9, about 90 contain the target.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        confidence_level : float, default=0.9
+            Between 0 and 1.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids, as in :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, 2)
+            Lower and upper bounds, in the units of y.
+        """
+        if not 0 < confidence_level < 1:
+            raise ValueError(
+                f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
+            )
+        X, ids, side, _ = self._read_query(X, groups)
+        params, index = self._params_of(X, ids, side)
+        prior = self._learned("prior")
+        n_tasks = prior.moments.n_tasks
+        if n_tasks < confidence_level / (1 - confidence_level):
+            warnings.warn(
+                f"Intervals of level {confidence_level:g} cannot be calibrated on {n_tasks} tasks: "
+                "they are those of Student's t, wide where few tasks say how tasks differ.",
+                UserWarning,
+                stacklevel=2,
+            )
+        scaling = prior.scaling
+        mean = self.learner_.predict("predict", params, X, index).astype(np.float64)
+        of_coefs = prior.of_coefs(self._covariance(params), X, index)
+        bounds = interval(prior, 0.0 * mean, of_coefs, params[index, -1], confidence_level)
+        return (mean[:, None] + scaling.y_scale * bounds).astype(params.dtype, copy=False)
 
     # -- what was learned, in the units of the data ------------------------------------------------
 
@@ -363,27 +497,49 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     def prior_mean_(self):
         """Prior mean of the coefficients (intercept first) where the side information is 0."""
         prior = self._learned("prior")
+        if not self._gaussian:
+            s = -prior.s_mean / prior.s_scale
+            return self._in_units(prior.model.means(s[None])[0])
         return prior.mean_at(np.zeros(len(prior.s_mean)))
 
     @property
     def prior_covariance_(self):
         """Prior covariance of the coefficients; 0 in rows and columns of fixed effects."""
-        return self._learned("prior").covariance()
+        prior = self._learned("prior")
+        if self._gaussian:
+            return prior.covariance()
+        model, k = prior.model, prior.model.n_outputs
+        random = (model.random[:, None] * k + np.arange(k)).ravel()
+        J = self._in_units(np.eye(len(model.B))[random]) - self._in_units(np.zeros(len(model.B)))
+        return J.T @ model.covariance @ J
+
+    def _in_units(self, theta):
+        """Coefficients in the units of the data, from those of the network."""
+        learner = self.learner_
+        missing = learner.network.n_params - theta.shape[-1]
+        theta = np.concatenate([np.zeros((*theta.shape[:-1], missing)), theta], axis=-1)
+        return learner.rows(np.atleast_2d(theta))[:, missing:].reshape(*theta.shape[:-1], -1)
 
     @property
     def descriptor_coef_(self):
         """What one unit of each descriptor adds to the prior mean."""
-        return self._learned("prior").side_coefs()
+        prior = self._learned("prior")
+        if self._gaussian:
+            return prior.side_coefs()
+        M = prior.model.B[:, 1:].T / prior.s_scale[:, None]
+        return (self._in_units(M) - self._in_units(np.zeros(M.shape[1]))).T
 
     @property
     def noise_variance_(self):
-        """Variance of the noise."""
-        return self._learned("prior").noise_variance()
+        """Variance of the noise; with other losses than the squared one, the dispersion."""
+        prior = self._learned("prior")
+        return prior.noise_variance() if self._gaussian else prior.model.dispersion
 
     @property
     def log_likelihood_(self):
         """Log (restricted) likelihood of the data as they came, comparable with lme4's."""
-        return self._learned("prior").log_likelihood()
+        prior = self._learned("prior")
+        return prior.log_likelihood() if self._gaussian else prior.model.log_likelihood
 
     @property
     def regularization_(self):
@@ -403,7 +559,9 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     @property
     def task_coefs_(self):
         """Posterior means of the coefficients of the remembered tasks, ordered as ``task_ids_``."""
-        first = 0 if self._learned("prior").intercept else 1
+        self._learned("prior")
+        learner = self.learner_
+        first = 0 if learner.network.intercept else learner.n_outputs
         if self._memory.params is None:
             raise AttributeError("no tasks are remembered; fit or adapt with task ids.")
-        return self._memory.params[:, first : 1 + self.learner_.n_features]
+        return self._memory.params[:, first : learner.network.n_params]

@@ -1,4 +1,10 @@
-"""Transfer-based meta-learning: many sources, one small target."""
+"""Transfer-based meta-learning: many sources, one small target.
+
+The parameters of the sources follow a mixture of priors (:mod:`.priors.mixture`). A target gets
+candidates (:mod:`.priors.candidates`): its posterior, pooled models, refits on the best source, its
+own model. They are stacked with weights that depend on the number of its rows
+(:mod:`.kernels.stacking`).
+"""
 
 import copy
 import warnings
@@ -7,90 +13,139 @@ from numbers import Integral, Real
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.special import softmax
 from sklearn.base import is_classifier
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
 
-from ._bank import Bank
-from ._candidates import Settings
-from ._columns import (
+from .base import BaseMetaEstimator, transactional
+from .base.labels import SharedClasses
+from .kernels.stacking import Stack
+from .learners import BlackBoxLearner, chunk_bounds, classes_of
+from .learners.privates import Interval, StrOptions
+from .learners.refit import Fitter, Rows
+from .priors.candidates import (
+    MIN_WEIGHT,
+    SHARES,
+    candidates,
+    draw_sample,
+    learn_from_episodes,
+    mutual_risks,
+    nearest,
+    risks,
+)
+from .priors.sources import fit_sources
+from .tasks.columns import (
     View,
     Viewed,
     aligned,
-    behind,
     check_gaps,
-    in_view,
-    mean_where_present,
-    narrowed,
-    padded,
     present,
-    projected,
     shared_names,
+    sources_that_meet,
     without,
 )
-from ._lessons import learn_lessons
-from ._selection import adapted
-from ._sources import Sources, fit_sources, source_data
-from .base import BaseMetaEstimator, transactional
-from .base.labels import SharedClasses
-from .learners import BlackBoxLearner, chunk_bounds, classes_of
-from .learners.privates import HasMethods, Interval, StrOptions
 from .tasks.task import as_tasks
 from .tasks.validation import addressed, as_table, check_features, plain, task_label, with_address
 
 __all__ = ["TransferMetaLearner"]
 
+MIN_SHARE = 0.05  # of a source that is worth a refit ("weighted")
+MAX_REFITS = 5
+
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """The meta-model: fitted sources and what episodes among them taught.
+    """The meta-model.
 
     Parameters
     ----------
-    bank : Bank
     sources : Sources
-    lessons : tuple of Lesson
-    ids : list
-        Of the sources, by place where they have none.
+    risk, risk_error : ndarray of shape (n_sources,)
+        Of the model of each source on the others.
+    pool_risk : ndarray of shape (K + 1,)
+        Of the pooled models.
+    stack : Stack or None
     refused : dict
         Id of a source that was left out -> why.
     frame : TaskTable or None
         The rows of the sources with NaN where a column is absent (``columns="shared"``).
-    projection : tuple of (transformer, fitted transformer, ndarray) or None
-        Not fitted; and that of the source that serves a target without rows, and its columns.
     """
 
-    bank: Bank
-    sources: Sources
-    lessons: tuple
-    ids: list
+    sources: object
+    risk: np.ndarray
+    risk_error: np.ndarray
+    pool_risk: np.ndarray
+    stack: object
     refused: dict
     frame: object = None
-    projection: object = None
 
 
-class AdaptedLearner(BlackBoxLearner):
-    """Predicts by fitted estimators; what fits them is another learner.
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Where the model of a target comes from; see the attributes of TransferMetaLearner."""
+
+    risk: np.ndarray
+    risk_error: np.ndarray
+    weight: np.ndarray
+    pooled_weight: float
+    target_weight: float
+    refused: dict
+
+    @classmethod
+    def of(cls, n_sources, kept, risk, risk_error, share):
+        """Spread what is known of the sources that were looked at over all."""
+        full = np.full((3, n_sources), np.nan)
+        full[2] = 0.0
+        share = share / share.sum()
+        full[:, kept] = risk, risk_error, share[:-2]
+        return cls(*full, float(share[-2]), float(share[-1]), {})
+
+    def among(self, ids, refused):
+        """The same among all sources, of which this target refused some."""
+        kept = [i for i, id_ in enumerate(ids) if id_ not in refused]
+        share = np.append(self.weight, [self.pooled_weight, self.target_weight])
+        found = Report.of(len(ids), kept, self.risk, self.risk_error, share)
+        return replace(found, refused=refused)
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """The parameter row of a target.
 
     Parameters
     ----------
-    fitter : TaskwiseLearner
+    model : estimator or Viewed
+    report : Report
+        Where it comes from.
     """
 
-    def __init__(self, fitter):
+    model: object
+    report: object
+
+
+class AdaptedLearner(BlackBoxLearner):
+    """Predicts by the fitted estimators that parameter rows hold.
+
+    Parameters
+    ----------
+    learner : TaskwiseLearner
+        What fitted them.
+    """
+
+    def __init__(self, learner):
         super().__init__(
-            fitter.estimator,
-            n_features=fitter.n_features,
-            steps=fitter.steps,
-            name=fitter.name,
-            classes=fitter.classes,
-            feature_names=fitter.feature_names,
+            learner.estimator,
+            n_features=learner.n_features,
+            steps=learner.steps,
+            name=learner.name,
+            classes=learner.classes,
+            feature_names=learner.feature_names,
         )
-        self.fitter = fitter
-        self.checks_rows = fitter.checks_rows
 
     def make_estimator(self, row):
-        names, model = self.feature_names, row[0]
+        names, model = self.feature_names, row[0].model
         if isinstance(model, Viewed):
             names = None if names is None else names[model.view.kept]
             model = model.model
@@ -98,6 +153,9 @@ class AdaptedLearner(BlackBoxLearner):
         if names is not None and type(model) is type(self.estimator):
             model.feature_names_in_ = names
         return self.wrap(model)
+
+    def _one(self, method, adapted, X):
+        return super()._one(method, adapted.model, X)
 
 
 class OpenClasses(SharedClasses):
@@ -107,8 +165,8 @@ class OpenClasses(SharedClasses):
         if len(table.y) == 0:
             return table
         kinds = {np.asarray(y).dtype.kind in "US" for y in (self.outputs, *table.y[:1])}
-        odd = table.y.dtype.kind == "O" or len(kinds) > 1 or table.y.dtype.kind == "f"
-        return super().check(table) if odd else table
+        strange = table.y.dtype.kind in "Of" or len(kinds) > 1
+        return super().check(table) if strange else table
 
 
 class TransferMetaLearner(BaseMetaEstimator):
@@ -128,8 +186,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         ``exp(-risk / temperature)``; chosen sources are refitted on their rows and those of the
         target. ``"stack"`` mixes all candidates with weights that are not negative: which to
         trust after n rows is learned from episodes in which each source is the target of the
-        others; with fewer than four sources the weights are equal, and the loss on the support
-        soon outweighs that.
+        others; with fewer than four sources they start equal, and the loss on the support soon
+        outweighs that.
     source_weight : "auto" or float, default="auto"
         Weight of a source row, beside 1 for a target row, in a refit on both. "auto" chooses it by
         cross-validation on the target. Estimators without ``sample_weight`` are fitted on rows
@@ -144,13 +202,10 @@ class TransferMetaLearner(BaseMetaEstimator):
         With "shared" tasks are dataframes that may differ in their columns. They meet on shared
         names: a target column that a source lacks counts as its mean over the support. A source
         that shares no column is refused.
-    projection : transformer, default=None
-        For arrays that differ in their columns: a clone of it, such as ``PCA(2)``, is fitted on the
-        rows of each source and of the target, and all meet in its output.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
     random_state : int, RandomState instance or None, default=None
-        Seeds the wrapped estimator, the episodes, and rows that are drawn. None draws as 0 does.
+        Seeds the wrapped estimator, the episodes, and rows that are drawn.
     n_jobs : int, default=None
         Number of workers that fit chunks of sources and adapt chunks of targets, as in joblib.
 
@@ -197,23 +252,22 @@ class TransferMetaLearner(BaseMetaEstimator):
     Notes
     -----
     Sources that contradict the others, all in one way (flipped labels) or each in its own (shuffled
-    columns), are found by their evidence and pooled apart, where that lowers the error on the
-    others after a few of their rows. The model pooled over all sources stays a candidate then.
-    With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out included; other
-    estimators are fitted once for each source, six times on all rows (five of them for the
-    episodes; as often again by group where there are groups), and a few times for each target;
-    folds are stratified. All rows of the sources are kept. A source on which the estimator cannot
-    be fitted is left out with a warning; where a refit fails on too few rows the source stays as it
-    is, and a constant stands for the target alone. If sources of more than two classes differ in
-    their labels, each is one classifier for each of its classes against the rest, and classes are
-    matched by label; a class that no source has is learned from the target.
+    columns), are found by a mixture of priors, and pooled apart. The model pooled over all sources
+    stays a candidate. With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out
+    included (up to 99 columns); other estimators are fitted once for each source, six times on all
+    rows (five of them for the episodes), and a few times for each target. All rows of the sources
+    are kept. A source on which the estimator cannot be fitted is left out with a warning; where a
+    refit fails on too few rows the source stays as it is, and a constant stands for the target
+    alone. If sources of more than two classes differ in their labels, each is one classifier for
+    each of its classes against the rest, and classes are matched by label; a class that no source
+    has is learned from the target.
 
     References
     ----------
-    Daumé (2007), Frustratingly easy domain adaptation, ACL (levels of their own in a refit).
-    Wolpert (1992), Stacked generalization, Neural Networks 5. Ben-David et al. (2010), A theory of
-    learning from different domains, Machine Learning 79. Banfield and Raftery (1993), Model-based
-    Gaussian and non-Gaussian clustering, Biometrics 49 (sources that agree with nobody).
+    Banfield and Raftery (1993), Model-based Gaussian and non-Gaussian clustering, Biometrics 49 (a
+    broad component for sources that agree with nobody). Wolpert (1992), Stacked generalization,
+    Neural Networks 5. Ben-David et al. (2010), A theory of learning from different domains, Machine
+    Learning 79.
 
     Examples
     --------
@@ -233,7 +287,6 @@ class TransferMetaLearner(BaseMetaEstimator):
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "max_sources": [Interval(Integral, 1, None, closed="left")],
         "columns": [StrOptions({"same", "shared"})],
-        "projection": [HasMethods(["fit", "transform"]), None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
     }
@@ -247,7 +300,6 @@ class TransferMetaLearner(BaseMetaEstimator):
         temperature="auto",
         max_sources=100,
         columns="same",
-        projection=None,
         task_column=None,
         random_state=None,
         n_jobs=None,
@@ -258,7 +310,6 @@ class TransferMetaLearner(BaseMetaEstimator):
         self.temperature = temperature
         self.max_sources = max_sources
         self.columns = columns
-        self.projection = projection
         self.task_column = task_column
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -266,72 +317,54 @@ class TransferMetaLearner(BaseMetaEstimator):
     def _default_estimator(self):
         return Ridge()
 
-    # -- learning ----------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     @property
-    def _gaps(self):
+    def _shared(self):
         """Whether tasks may differ in their columns."""
-        return self.columns == "shared" or self.projection is not None
+        return self.columns == "shared"
 
     def _check_wrapped(self, estimator):
-        if self._gaps and isinstance(estimator, Pipeline):
+        if self._shared and isinstance(estimator, Pipeline):
             raise ValueError(
-                "TransferMetaLearner with columns='shared' or a projection cannot wrap a Pipeline: "
-                "its transformers would be fitted on columns that some tasks do not have. Wrap "
-                "its last step, and transform the tasks before."
+                "TransferMetaLearner with columns='shared' cannot wrap a Pipeline: its "
+                "transformers would be fitted on columns that some tasks do not have. Wrap its "
+                "last step, and transform the tasks before."
             )
-        if self.columns == "shared" and self.projection is not None:
-            raise ValueError("Set columns='shared' or projection, not both.")
 
     def _takes_raw_rows(self, X):
-        return not self._gaps and super()._takes_raw_rows(X)
+        return not self._shared and super()._takes_raw_rows(X)
 
     def _check_X(self, X, where, min_rows):
-        if not self._gaps:
+        if not self._shared:
             return super()._check_X(X, where, min_rows)
         return check_features(X, where=where, allow_nan=True, min_rows=min_rows)
 
     def _checked(self, table, X, where):
-        return replace(table, X=X) if self._gaps else super()._checked(table, X, where)
+        return replace(table, X=X) if self._shared else super()._checked(table, X, where)
 
     def _read_tasks(self, tasks, size, *, reset, min_rows=1):
-        if not self._gaps:
-            yield from super()._read_tasks(tasks, size, reset=reset, min_rows=min_rows)
-            return
-        tasks = list(as_tasks(tasks))
-        if self.columns == "shared" and tasks:
+        tasks = list(as_tasks(tasks)) if self._shared else tasks
+        if self._shared and tasks:
             names = shared_names(tasks) if reset else list(self.feature_names_in_)
             tasks = [
                 replace(task, X=aligned(task.X, names, task_label(task.id, t)))
                 for t, task in enumerate(tasks)
             ]
-        elif tasks:
-            widths = [np.shape(task.X)[-1] if np.ndim(task.X) == 2 else 0 for task in tasks]
-            width = max(widths) if reset else self.n_features_in_
-            tasks = [replace(task, X=padded(task.X, width)) for task in tasks]
         yield from super()._read_tasks(tasks, size, reset=reset, min_rows=min_rows)
 
     def _read_rows(self, X, y, groups, fit_params, *, reset, **settings):
-        if self._gaps and not reset:
-            X = as_table(X)
-            if self.columns == "shared":
-                X = aligned(X, list(getattr(self, "feature_names_in_", [])), "this task")
-            else:
-                X = padded(X, self.n_features_in_)
+        if self._shared and not reset:
+            X = aligned(as_table(X), list(getattr(self, "feature_names_in_", [])), "this task")
         return super()._read_rows(X, y, groups, fit_params, reset=reset, **settings)
 
     def _make_learner(self, estimator, table, step_params):
-        if not self._gaps:
-            table = super()._make_learner(estimator, table, step_params)
-            return table
-        check_gaps(table)
-        if self.projection is None:
-            mean = mean_where_present(table.X)
-            seen = replace(table, X=np.where(np.isnan(table.X), mean, table.X))
-        else:
-            seen, *_ = projected(table, self.projection)
-        super()._make_learner(estimator, seen, step_params)
-        return table
+        seen = table
+        if self._shared:
+            check_gaps(table)
+            seen = replace(table, X=View.of_all(table.X).rows(table.X))
+        seen = super()._make_learner(estimator, seen, step_params)
+        return table if self._shared else seen
 
     def _predictor(self, learner, meta_model):
         return AdaptedLearner(learner)
@@ -342,80 +375,70 @@ class TransferMetaLearner(BaseMetaEstimator):
             self._labels = OpenClasses(self._labels.outputs)
         return table
 
-    @property
-    def _settings(self):
-        return Settings(self.selection, self.source_weight, self.temperature, self.max_sources)
-
-    def _seed(self):
-        """An integer; None stands for 0, so that results can be repeated."""
-        state = self.random_state
-        if state is None or isinstance(state, Integral):
-            return int(state or 0)
-        return int(np.random.RandomState(state.get_state()[1]).randint(2**31))
+    # -- learning ----------------------------------------------------------------------------------
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
-        table, fitter = next(tables), learner
-        frame, refused_before, views = None, {}, None
-        if self.projection is not None:
-            table, projections, kept = projected(table, self.projection)
-            views = projections, kept
-        elif self._gaps:
-            frame, refused_before = _meeting(table)
-            view = View(np.arange(frame.X.shape[1]), mean_where_present(frame.X))
-            table, _ = in_view(frame, view)
-        seed = self._seed()
-        whole = {k: v for k, v in fit_params.items() if not _by_row(v, len(table.y))}
-        bank = Bank(fitter, fitter.prior(table), seed, whole)
-        rng = np.random.default_rng(seed)
-        sources, ids, refused = fit_sources(bank, table, fit_params, self.n_jobs, rng)
-        lessons = ()
+        table, frame, refused = next(tables), None, {}
+        if self._shared:
+            frame, refused = _those_that_meet(table)
+            table, _ = View.of_all(frame.X).tasks(frame)
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        by_row = {k: v for k, v in fit_params.items() if np.ndim(v) and len(v) == len(table.y)}
+        whole = {k: v for k, v in fit_params.items() if k not in by_row}
+        fitter = Fitter(learner, learner.prior(table), seed, whole)
+        sources = fit_sources(fitter, table, by_row, self.n_jobs)
+        sample = draw_sample(sources, np.random.default_rng(seed))
+        stack = None
         if self.selection == "stack":
-            lessons = learn_lessons(bank, sources, self._settings, rng)
-        if views is not None:
-            best = int(np.argmin(sources.mutual))
-            views = (self.projection, *(part[best] for part in views))
-        return Transfer(bank, sources, lessons, ids, refused_before | refused, frame, views)
+            stack = learn_from_episodes(sources, sample, self._shares, self.n_jobs)
+        refused = refused | sources.refused
+        return Transfer(sources, *mutual_risks(sources, sample), stack, refused, frame)
+
+    @property
+    def _shares(self):
+        """Weights of a source row that are tried in a refit."""
+        return SHARES if self.source_weight == "auto" else (float(self.source_weight),)
 
     # -- adapting ----------------------------------------------------------------------------------
 
     def _adapt(self, learner, meta_model, table, fit_params):
-        settings = self._settings
+        settings = self.selection, self._shares, self.temperature, self.max_sources
         parts = Parallel(n_jobs=self.n_jobs)(
             delayed(_adapt_chunk)(meta_model, table.block(lo, hi), settings)
             for lo, hi in chunk_bounds(table.n_tasks)
         )
-        rows = np.empty((table.n_tasks, 2), dtype=object)
-        rows[:] = [row for part in parts for row in part]
+        rows = np.empty((table.n_tasks, 1), dtype=object)
+        rows[:, 0] = [adapted for part in parts for adapted in part]
         return rows
 
     def _set_meta_model(self, meta_model, n_tasks):
         super()._set_meta_model(meta_model, n_tasks)
-        self._tell(self._zero)
+        self._set_report(self._zero)
 
     def _set_current(self, table, params):
         super()._set_current(table, params)
-        self._tell(params)
+        self._set_report(params)
 
-    def _tell(self, params):
+    def _set_report(self, params):
         """Show what the current task has from which source."""
-        told = params[0, 1]
-        self.source_ids_ = np.empty(len(told.risk), dtype=object)
-        self.source_ids_[:] = self.meta_model_.ids
-        self.source_scores_ = told.risk
-        self.source_score_errors_ = told.risk_error
-        self.source_weights_ = told.weight
-        self.pooled_weight_ = told.pooled_weight
-        self.target_weight_ = told.target_weight
-        self.refused_sources_ = {**self.meta_model_.refused, **told.refused}
-        self.best_source_ = self.meta_model_.ids[int(np.nanargmin(told.risk))]
+        report, ids = params[0, 0].report, self.meta_model_.sources.ids
+        self.source_ids_ = np.empty(len(ids), dtype=object)
+        self.source_ids_[:] = ids
+        self.source_scores_ = report.risk
+        self.source_score_errors_ = report.risk_error
+        self.source_weights_ = report.weight
+        self.pooled_weight_ = report.pooled_weight
+        self.target_weight_ = report.target_weight
+        self.refused_sources_ = {**self.meta_model_.refused, **report.refused}
+        self.best_source_ = ids[int(np.nanargmin(report.risk))]
 
     @transactional
     def adapt(self, X, y, *, groups=None, sample_weight=None, descriptor=None):
         super().adapt(X, y, groups=groups, sample_weight=sample_weight, descriptor=descriptor)
         if is_classifier(self):
             rows = [r for r in (self._current, self._memory.params) if r is not None]
-            known = self.meta_model_.bank.classes
-            seen = [classes_of(m, known) for r in rows for m in r[:, 0]]
+            known = self.meta_model_.sources.fitter.classes
+            seen = [classes_of(m, known) for r in rows for m in (a.model for a in r[:, 0])]
             classes = np.unique(np.concatenate([known, *seen]))
             if len(classes) != len(self.classes_):
                 self._predicts = copy.copy(self._predicts)
@@ -425,29 +448,19 @@ class TransferMetaLearner(BaseMetaEstimator):
     adapt.__doc__ = BaseMetaEstimator.adapt.__doc__
 
 
-def _by_row(value, n_rows):
-    return np.ndim(value) > 0 and len(value) == n_rows
-
-
-def _meeting(table):
+def _those_that_meet(table):
     """The table of the sources that share columns with others, and why the others are refused."""
-    has = np.stack([present(X) for X in np.split(table.X, table.offsets[1:-1])])
-    shared = has & (has.sum(axis=0) > 1)
-    refused = np.flatnonzero(~shared.any(axis=1)) if table.n_tasks > 1 else np.array([], int)
-    if len(refused) == table.n_tasks:
-        raise ValueError("no two sources share a column. Rename columns, or set projection.")
-    ids = [t if table.ids is None or table.ids[t] is None else table.ids[t] for t in refused]
-    reasons = dict.fromkeys(map(plain, ids), "it shares no column with any other source")
-    if reasons:
-        names = ", ".join(task_label(id_, 0) for id_ in list(reasons)[:5])
+    meeting, alone = sources_that_meet(table)
+    ids = [t if table.ids is None or table.ids[t] is None else plain(table.ids[t]) for t in alone]
+    if ids:
+        names = ", ".join(task_label(id_, 0) for id_ in ids[:5])
         warnings.warn(
-            f"{len(reasons)} of {table.n_tasks} sources are left out: {names} share no column with "
+            f"{len(ids)} of {table.n_tasks} sources are left out: {names} share no column with "
             "any other source.",
             UserWarning,
             stacklevel=2,
         )
-        table = without(table, refused)
-    return table, reasons
+    return meeting, dict.fromkeys(ids, "it shares no column with any other source")
 
 
 def _adapt_chunk(meta_model, table, settings):
@@ -456,70 +469,128 @@ def _adapt_chunk(meta_model, table, settings):
 
 def _adapt_one(meta_model, table, settings):
     """The model of one task, and where it comes from."""
-    bank, sources, lessons = meta_model.bank, meta_model.sources, meta_model.lessons
-    view = fitted = None
-    refused = {}
-    if meta_model.projection is not None:
-        projection, fitted, kept = meta_model.projection
-        fill = np.zeros(len(kept))
-        if len(table.y):
-            check_gaps(table)
-            table, (fitted,), (kept,), fill = _projected_target(table, projection)
-        view = View(kept, fill, exact=True)
-    elif meta_model.frame is not None:
-        view, bank, sources, lessons, refused = _view_of(meta_model, table)
-        table, _ = in_view(table, view)
-    _, y, _ = table.task(0)
-    if bank.classes is not None and not np.isin(y, bank.classes).all():
-        classes = np.union1d(bank.classes, y)
-        sources = sources.with_classes(bank, classes)
-        bank, lessons = bank.with_classes(classes), ()  # no episode had a class of this kind
-    (target,), (number,) = source_data(bank.learner, table, {})
-    if len(target) == 0:
-        number = np.zeros((0, sources.numbers[0].shape[1]))
+    view, refused, ids = None, {}, meta_model.sources.ids
+    if meta_model.frame is not None:
+        view, meta_model, refused = _seen_by(meta_model, table)
+        table, _ = view.tasks(table)
+    classes, y = meta_model.sources.fitter.classes, table.task(0)[1]
+    if classes is not None and not np.isin(y, classes).all():
+        meta_model = _with_classes(meta_model, np.union1d(classes, y))
+    (target,) = Rows.of_tasks(table, meta_model.sources.fitter.classes, {})
     try:
-        model, told = adapted(bank, sources, lessons, target, number, settings)
+        model, report = (_stacked if settings[0] == "stack" else _chosen)(
+            meta_model, target, *settings
+        )
     except Exception as error:
         if len(table.y) == 0:
             raise
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
     if refused:
-        told = told.spread(meta_model.ids, refused)
-    if fitted is not None:
-        model = behind(fitted, model)
-    return (model if view is None else Viewed(model, view)), told
+        report = report.among(ids, refused)
+    return Adapted(model if view is None else Viewed(model, view), report)
 
 
-def _projected_target(table, projection):
-    fill = mean_where_present(table.X)
-    table, fitted, kept = projected(table, projection)
-    return table, fitted, kept, fill[kept[0]]
-
-
-def _view_of(meta_model, table):
-    """Bank, sources and lessons for the columns that a target has."""
-    bank, sources, lessons = meta_model.bank, meta_model.sources, meta_model.lessons
+def _seen_by(meta_model, table):
+    """The columns that a target has, the meta-model for these, and who has none of them."""
     frame = meta_model.frame
-    every = np.arange(frame.X.shape[1])
-    mean = mean_where_present(frame.X)
     if len(table.y) == 0:
-        return View(every, mean), bank, sources, lessons, {}
+        return View.of_all(frame.X), meta_model, {}
     check_gaps(table)
-    kept = np.flatnonzero(present(table.X))
-    view = View(kept, table.X[:, kept].mean(axis=0))  # imputed from the side of the target
-    if len(kept) == len(every) and not np.isnan(frame.X).any():
-        return view, bank, sources, lessons, {}
-    seen, blind = in_view(frame, view)
-    names = meta_model.ids
-    refused = {names[t]: "it shares no column with the target" for t in blind}
+    view = View.of(table.X, np.flatnonzero(present(table.X)))  # imputed from the side of the target
+    if len(view.kept) == frame.X.shape[1] and not np.isnan(frame.X).any():
+        return view, meta_model, {}
+    seen, blind = view.tasks(frame)
+    sources = meta_model.sources
+    refused = {sources.ids[t]: "it shares no column with the target" for t in blind}
     if len(blind) == frame.n_tasks:
         raise ValueError(f"{table.label(0)}: X shares no column with any source.")
-    if blind:
-        seen = without(seen, blind)
-    bank = Bank(narrowed(bank.learner, view), bank.prior, bank.seed, bank.params)
-    rng = np.random.default_rng(bank.seed)
-    labels = np.delete(sources.groups.labels, blind)
-    sources, _, failed = fit_sources(bank, seen, {}, None, rng, labels)
-    if sources.groups.n_groups != meta_model.sources.groups.n_groups:
-        lessons = ()
-    return view, bank, sources, lessons, refused | failed
+    fitter = sources.fitter
+    learner = copy.copy(fitter.learner)
+    learner.n_features = len(view.kept)
+    if learner.feature_names is not None:
+        learner.feature_names = learner.feature_names[view.kept]
+    fitter = Fitter(learner, fitter.prior, fitter.seed, fitter.params)
+    member = np.delete(sources.mixture.member, blind, axis=0)
+    sources = fit_sources(fitter, without(seen, blind), {}, None, member)
+    sample = draw_sample(sources, np.random.default_rng(fitter.seed))
+    meta_model = Transfer(
+        sources, *mutual_risks(sources, sample), meta_model.stack, meta_model.refused
+    )
+    return view, meta_model, refused | sources.refused
+
+
+def _with_classes(meta_model, classes):
+    """The meta-model of targets with classes that no source has: only what is fitted on the target
+    knows of them."""
+    stack = meta_model.stack
+    if stack is not None:
+        v = np.zeros(stack.v.shape[1])
+        v[-2:] = 0.5
+        stack = Stack(np.array([np.inf]), v[None], np.zeros(1))
+    return replace(meta_model, sources=meta_model.sources.with_classes(classes), stack=stack)
+
+
+def _looked_at(meta_model, target, max_sources):
+    """Places of some sources, what they say of the support, their risks and standard errors."""
+    sources = meta_model.sources
+    kept = nearest(sources, target, meta_model.risk, max_sources)
+    raw = sources.fitter.raw(sources.rows[kept], target.X)
+    if len(target) == 0:
+        return kept, raw, meta_model.risk[kept], meta_model.risk_error[kept]
+    return kept, raw, *risks(raw, target, sources.loss)
+
+
+def _stacked(meta_model, target, selection, shares, temperature, max_sources):
+    """The stack of all candidates."""
+    sources, n = meta_model.sources, len(target)
+    kept, raw, risk, error = _looked_at(meta_model, target, max_sources)
+    v, eta = meta_model.stack.prior(n)
+    found = candidates(
+        sources,
+        target,
+        kept,
+        raw,
+        shares,
+        left_out=eta > 0,
+        wanted=v > MIN_WEIGHT if eta == 0 else None,
+    )
+    v = meta_model.stack.weights(n, sources.loss.value(found.left_out, target.Y) @ target.weight)
+    model = sources.fitter.blend(found.rows, v @ found.mix, v @ found.offset)
+    return model, Report.of(len(sources), kept, risk, error, v @ found.share)
+
+
+def _chosen(meta_model, target, selection, shares, temperature, max_sources):
+    """The candidate of least risk, or all weighted by ``exp(-risk / temperature)``."""
+    sources, n = meta_model.sources, len(target)
+    fitter, loss = sources.fitter, sources.loss
+    kept, raw, risk, error = _looked_at(meta_model, target, max_sources)
+    Z, Y = sources.numbers(target)
+    component = int(np.argmax(sources.mixture.adapt(Z, Y, target.weight)[2]))
+    everyone = len(sources.pools) - 1
+    agree = sources.mixture.member.argmax(axis=1).max() == 0
+    some = [everyone] if agree or component == everyone else [component, everyone]
+    pools = sources.pools[some]
+    if n:
+        own, own_left_out = fitter.refit(None, target, 1.0)
+        others = np.concatenate([fitter.raw(pools, target.X), own_left_out[None]])
+        all_risks = np.append(risk, risks(others, target, loss)[0])
+    else:  # what a source is worth to the other sources; the target alone is worth nothing
+        own = fitter.constant(target)
+        all_risks = np.concatenate([risk, meta_model.pool_risk[some], [np.inf]])
+    if selection == "best":
+        share = (np.arange(len(all_risks)) == np.argmin(all_risks)).astype(float)
+    else:
+        if temperature == "auto":  # weights proportional to likelihoods
+            temperature = (2 if loss.squared else 1) * loss.noise / max(target.weight.sum(), 1.0)
+        share = softmax(-all_risks / temperature)
+    rows = np.concatenate([sources.rows[kept], pools, own[None]])
+    worth = [a for a in np.argsort(-share[: len(kept)], kind="stable") if share[a] >= MIN_SHARE]
+    for a in worth[:MAX_REFITS] if n else ():
+        refits = [fitter.refit(sources.data[kept[a]], target, s) for s in shares]
+        refit_risk, _ = risks(np.stack([raw for _, raw in refits]), target, loss)
+        best = int(np.argmin(refit_risk))
+        if len(shares) == 1 or refit_risk[best] < risk[a]:
+            rows[a] = refits[best][0]
+    model = fitter.blend(rows, share, np.zeros(target.Y.shape[1]))
+    share = np.append(share[: len(kept)], [share[len(kept) : -1].sum(), share[-1]])
+    return model, Report.of(len(sources), kept, risk, error, share)

@@ -48,7 +48,7 @@ METAS = [
     HierarchicalBayes(make_pipeline(StandardScaler(), Ridge())),
     BatchMetaLearner(Ridge(), n_estimators=2, random_state=0),
     BatchMetaLearner(LogisticRegression(), n_estimators=2, random_state=0),
-    TransferMetaLearner(Ridge()),
+    TransferMetaLearner(Ridge(), random_state=0),
     make_meta(MAML, Ridge()),
 ]
 GRIDS = {

@@ -50,7 +50,7 @@ METAS = [
     BatchMetaLearner(make_pipeline(StandardScaler(), LogisticRegression()), random_state=0),
     BatchMetaLearner(conditioning="prior", random_state=0),
     BatchMetaLearner(LogisticRegression(), conditioning="prior", random_state=0),
-    TransferMetaLearner(),
+    TransferMetaLearner(random_state=0),
     make_meta(MAML),
     make_meta(ANIL, MLPRegressor(hidden_layer_sizes=(4,), max_iter=20)),
     make_meta(Reptile, LogisticRegression()),

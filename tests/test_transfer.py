@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import is_classifier
-from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import (
     LarsCV,
@@ -68,13 +67,12 @@ def test_the_source_that_is_the_target_is_found(selection):
     y = 20 + X @ coef + 0.1 * rng.standard_normal(30)
     model.adapt(X[:4], y[:4])
     assert model.best_source_ == "twin"
-    assert model.score(X[4:], y[4:]) > 0.99 or selection == "stack"
-    assert model.score(X[4:], y[4:]) > 0.9
+    assert model.score(X[4:], y[4:]) > 0.99
     shares = model.source_weights_.sum() + model.pooled_weight_ + model.target_weight_
     assert_allclose(shares, 1)
 
 
-@pytest.mark.parametrize("n_shots", [5, 10, 20])
+@pytest.mark.parametrize("n_shots", [5, 20])
 def test_the_stack_is_no_worse_than_pooled_and_independent(n_shots):
     for covariance in (0.01, 1.0):  # tasks that hardly differ, and that do
         sources, targets = sources_and_targets(20, 20, covariance=covariance * np.eye(4))
@@ -100,7 +98,7 @@ def test_harmful_sources_do_not_harm():
 def test_negated_sources_far_away_do_not_bind_the_stack():
     """What candidates differ by where the targets lie is nothing beside what they do over there."""
     order, ratios = np.random.default_rng(0).permutation(9), []
-    for seed in range(3):
+    for seed in range(2):
         rng, tasks = np.random.default_rng(seed), []
         for _ in range(36):
             x = np.linspace(-1, 1, 9)
@@ -157,12 +155,6 @@ def test_a_group_whose_pooled_model_is_absurd_elsewhere(selection):
     sources, targets = far_and_near(0), far_and_near(1)
     model = TransferMetaLearner(selection=selection).meta_fit(sources)
     pooled = Pooled(standardize=False).meta_fit(sources)
-    pools = model.meta_model_.sources.pools
-    assert len(pools) == model.meta_model_.sources.groups.n_groups + 1 > 2
-    estimator = pooled.estimator_
-    assert_allclose(pools[-1], [estimator.intercept_, *estimator.coef_], rtol=1e-6)
-    absurd = [np.mean((t.X @ row[1:] + row[0] - t.y) ** 2) for row in pools for t in targets]
-    assert max(absurd) > 100 * error(pooled, targets, 0)
     for n_shots in (0, 1):
         assert error(model, targets, n_shots) < 1.1 * error(pooled, targets, n_shots)
 
@@ -188,22 +180,22 @@ def test_a_low_temperature_is_the_best_source():
     assert_allclose(model.predict(target.X), best.predict(target.X))
     flat = TransferMetaLearner(selection="weighted", temperature=1e9).meta_fit(sources)
     flat.adapt(target.X[:5], target.y[:5])
-    n_candidates = 12 + 1 + 1  # the sources, the pool of their one group, the target alone
-    assert_allclose(flat.source_weights_, 1 / n_candidates, rtol=1e-3)
+    assert_allclose(flat.source_weights_, flat.target_weight_, rtol=1e-3)
 
 
 def test_a_refit_is_the_fit_on_the_concatenation():
-    sources, (target, *_) = sources_and_targets(1, 1)
-    X, y = target.X[:6], sources[0].y[:6] * 0 + sources[0].X[:6] @ np.ones(3)
-    source = Task(sources[0].X, sources[0].X @ np.ones(3) + 0.1, id="s")
-    model = TransferMetaLearner(Ridge(), selection="best", source_weight=0.3).meta_fit([source])
-    model.adapt(X, y)
-    rows, targets = np.concatenate([source.X, X]), np.concatenate([source.y, y])
-    weight = np.r_[np.full(len(source.y), 0.3), np.ones(6)]
+    (like, unlike), (target, *_) = sources_and_targets(2, 1)
+    X, y = target.X[:6], target.X[:6] @ np.ones(3)
+    like = Task(like.X, like.X @ np.ones(3) + 0.1, id="like")
+    unlike = Task(unlike.X, unlike.X @ [9.0, -9.0, 9.0], id="unlike")
+    model = TransferMetaLearner(Ridge(), selection="best", source_weight=0.3)
+    model.meta_fit([unlike, like]).adapt(X, y)
+    rows, targets = np.concatenate([like.X, X]), np.concatenate([like.y, y])
+    weight = np.r_[np.full(len(like.y), 0.3), np.ones(6)]
     expected = Ridge().fit(rows, targets, sample_weight=weight)
-    if model.source_weights_[0] == 1:
-        assert_allclose(model.estimator_.coef_, expected.coef_)
-    assert model.source_weights_[0] + model.pooled_weight_ + model.target_weight_ == 1
+    assert model.source_weights_.tolist() == [0, 1]
+    assert_allclose(model.estimator_.coef_, expected.coef_)
+    assert_allclose(model.estimator_.intercept_, expected.intercept_)
 
 
 def test_max_sources_are_the_nearest():
@@ -309,7 +301,7 @@ def test_shared_columns(selection):
         model.adapt(X[:12], target.y[:12])
         assert sorted(model.estimator_.feature_names_in_) == sorted(columns)
         assert np.isfinite(model.predict(X)).all()
-        assert model.score(X[12:], target.y[12:]) > 0.3 or columns == ["a"]
+        assert model.score(X[12:], target.y[12:]) > (0.3 if "b" in columns else -0.5)
     with pytest.raises(ValueError, match=r"shares no column.*\['q'\]"):
         model.adapt(X.rename(columns={"a": "q"}), target.y)
     with pytest.raises(ValueError, match="column 0 of X contains NaN"):
@@ -318,8 +310,9 @@ def test_shared_columns(selection):
 
 def test_the_same_columns_in_all_sources_are_the_plain_case():
     sources, (target, *_) = sources_and_targets()
-    plain = TransferMetaLearner().meta_fit(sources)
-    shared = TransferMetaLearner(columns="shared").meta_fit(frames(sources, lambda i: []))
+    plain = TransferMetaLearner(random_state=0).meta_fit(sources)
+    shared = TransferMetaLearner(columns="shared", random_state=0)
+    shared.meta_fit(frames(sources, lambda i: []))
     (frame,) = frames([target], lambda i: [])
     plain.adapt(target.X[:5], target.y[:5])
     shared.adapt(frame.X[:5], frame.y[:5])
@@ -333,31 +326,11 @@ def test_no_shared_columns():
         TransferMetaLearner(columns="shared").meta_fit(sources)
 
 
-def test_a_projection_joins_arrays_of_differing_width():
-    rng = np.random.default_rng(0)
-    tasks = []
-    for t in range(9):
-        z = rng.standard_normal((30, 1))
-        X = z * [3.0, 3.0, 3.0, 3.0][: 3 + t % 2] + 0.01 * rng.standard_normal((30, 3 + t % 2))
-        tasks.append(Task(X, 5 * np.ravel(z) ** 2, id=t))
-    *sources, target = tasks
-    model = TransferMetaLearner(HistGradientBoostingRegressor(max_iter=30), projection=PCA(1))
-    model.meta_fit(sources)
-    model.adapt(target.X[:15], target.y[:15])
-    assert model.score(target.X[15:], target.y[15:]) > 0.5
-    assert_array_equal(model.estimator_.predict(target.X), model.predict(target.X))
-    with pytest.raises(ValueError, match="X has 4 columns, and the task that predicts has 3"):
-        model.predict(sources[1].X)
-    with pytest.raises(ValueError, match="projection cannot be fitted"):
-        TransferMetaLearner(projection=PCA(3)).meta_fit(sources).adapt(target.X[:2], target.y[:2])
-
-
-@pytest.mark.parametrize("params", [{"columns": "shared"}, {"projection": PCA(1)}])
-def test_differing_columns_and_a_pipeline_inside(params):
+def test_differing_columns_and_a_pipeline_inside():
     sources, _ = sources_and_targets()
-    model = TransferMetaLearner(make_pipeline(StandardScaler(), Ridge()), **params)
+    model = TransferMetaLearner(make_pipeline(StandardScaler(), Ridge()), columns="shared")
     with pytest.raises(ValueError, match="cannot wrap a Pipeline"):
-        model.meta_fit(frames(sources, lambda i: []) if "columns" in params else sources)
+        model.meta_fit(frames(sources, lambda i: []))
 
 
 # -- bad input -------------------------------------------------------------------------------------

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from ..kernels.mixed_model import Moments
-from ..priors.regularization import SHOTS, Held
-from ..tasks.supports import take_rows
+from ..priors.regularization import Held
 from ..tasks.table import padded_batches
 
 __all__ = ["gather_moments", "moments_of", "posterior_rows", "warn_of_one_task"]
 
 
-MAX_HELD = 400  # tasks that regularisation is chosen on
+MAX_HELD = 400  # tasks that regularisation is chosen on, and intervals are calibrated on,
+MAX_HELD_ROWS = 40  # by so many of their rows
 
 
 def gather_moments(tables, prior=None):
@@ -54,21 +54,18 @@ def _held_of(table, moments, shift, n_before, held):
     rng = np.random.default_rng(0)
     canonical = np.lexsort((moments.M[0, -1], moments.M[-1, -1], table.sizes))
     tasks = rng.permutation(canonical)[: MAX_HELD - (0 if held is None else len(held.tasks))]
-    rows = []
-    for t in tasks:
-        X, y, _ = table.task(t)
-        rows.append(table.offsets[t] + rng.permutation(np.lexsort((y, *X.T))))
-    supports = []
-    for k in SHOTS[1:]:
-        some = [order[:k] for order in rows]
-        offsets = np.concatenate([[0], np.cumsum([len(part) for part in some])])
-        part = take_rows(table, np.concatenate(some), offsets, tasks)
-        supports.append(moments_of(part, shift))
-    new = Held(n_before + tasks, supports)
-    if held is None:
-        return new
-    both = zip(held.supports, supports, strict=True)
-    return Held(np.append(held.tasks, new.tasks), [a.concatenate(b) for a, b in both])
+    rows = np.zeros((len(tasks), MAX_HELD_ROWS, table.X.shape[1] + 2))
+    weight = np.zeros(rows.shape[:2])
+    rows[..., 0] = 1.0
+    for i, t in enumerate(tasks):
+        X, y, own = table.task(t)
+        order = rng.permutation(np.lexsort((y, *X.T)))[:MAX_HELD_ROWS]
+        rows[i, : len(order), 1:-1] = X[order]
+        rows[i, : len(order), -1] = y[order]
+        weight[i, : len(order)] = 1.0 if own is None else own[order]
+    rows[..., 1:] -= shift
+    new = Held(n_before + tasks, rows, weight)
+    return new if held is None else held.concatenate(new)
 
 
 def moments_of(table, shift):
@@ -91,10 +88,12 @@ def moments_of(table, shift):
 def posterior_rows(prior, table):
     """Posterior of the tasks of a table, see :meth:`GaussianPrior.posterior`.
 
-    Where side information is not known (``table.descriptors`` is None) its mean is assumed.
+    Where side information is not known (``table.descriptors`` is None) its mean is assumed, and its
+    variance counts.
     """
     moments = moments_of(table, prior.shift)
     if table.descriptors is None:
+        prior = prior.without_side()
         S = np.repeat(prior.s_mean[:, None], table.n_tasks, axis=1)
         moments = replace(moments, S=S)
     return prior.posterior(moments)

@@ -188,6 +188,8 @@ class MixedModel:
     converged : bool
     omega : float
         sigma² / tau² of the prior of fixed slopes; 0 if they have none.
+    B_covariance : ndarray of shape (n_fixed, n_fixed)
+        Of ``B.ravel()``, given the variances.
     """
 
     B: np.ndarray
@@ -201,6 +203,7 @@ class MixedModel:
     n_iter: int
     converged: bool
     omega: float = 0.0
+    B_covariance: np.ndarray = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +270,7 @@ class _Profile:
     Where fixed slopes have a prior, log omega is one more free entry, the last.
     """
 
-    def __init__(self, moments, random, structure, *, intercept, reml, shrinkage, slopes=False):
+    def __init__(self, moments, random, structure, *, intercept, reml, shrinkage, slopes, centred):
         first = 0 if intercept else 1
         self.G = moments.M[first:-1, first:-1]
         self.g = moments.M[first:-1, -1]
@@ -282,6 +285,8 @@ class _Profile:
             flat = np.arange(len(self.G) * len(self.s)) == 0
             self.slopes = np.flatnonzero(~flat if intercept else flat | True)
         self.kept = self._estimable()
+        if centred:
+            self.kept = self.kept[self.kept % len(self.s) > 0]
         n_flat = len(self.kept) - (0 if self.slopes is None else len(self.slopes))
         self.dof = max(self.n_rows - (n_flat if reml or slopes else 0), 1.0)
         self.floor = max(NOISE_FLOOR * self.yy / self.n_rows, np.finfo(np.float64).tiny)
@@ -423,6 +428,7 @@ def fit_mixed_model(
     reml=True,
     shrinkage=None,
     slopes=False,
+    centred=False,
     start=None,
     max_iter=1000,
     tol=1e-8,
@@ -445,6 +451,8 @@ def fit_mixed_model(
     shrinkage : Shrinkage, default=None
     slopes : bool, default=False
         Whether fixed effects but the intercept have a prior around 0.
+    centred : bool, default=False
+        Whether the means of coefficients are 0 where the side information is; not with ``slopes``.
     start : ndarray of shape (n_random, n_random), default=None
         Lambda to start from, not singular. In its metric the problem is well conditioned if it is
         near the solution.
@@ -468,13 +476,24 @@ def fit_mixed_model(
         reml=reml,
         shrinkage=shrinkage,
         slopes=slopes,
+        centred=centred,
     )
 
     def model(free, n_iter, converged):
-        factor, _, _, B, _, sigma2, deviance, _, omega = profile.solve(free)
-        dof, kept = profile.dof, profile.kept
+        factor, _, _, B, C, sigma2, deviance, _, omega = profile.solve(free)
         return MixedModel(
-            B, factor, sigma2, random, deviance, dof, kept, reml, n_iter, converged, omega
+            B,
+            factor,
+            sigma2,
+            random,
+            deviance,
+            profile.dof,
+            profile.kept,
+            reml,
+            n_iter,
+            converged,
+            omega,
+            sigma2 * C @ C.T,
         )
 
     # Not at 0, where the gradient vanishes even if the variance should be positive, nor at a
@@ -571,18 +590,28 @@ def posterior(model, moments, *, intercept=True):
     Returns
     -------
     mean : ndarray of shape (n_coefs, n_tasks)
-    covariance : ndarray of shape (n_random, n_random, n_tasks)
-        Of the random coefficients.
+    covariance : ndarray of shape (n_coefs, n_coefs, n_tasks)
+        Of the coefficients, the uncertainty of their prior means included: with the share
+        ``A_t = I - Lambda A_t^{-1} Lambda' Z'X`` that a change of these has in the posterior mean,
+        ``A_t Var(B s_t) A_t'`` is added.
     """
     first, R = 0 if intercept else 1, model.random
     G, g = moments.M[first:-1, first:-1], moments.M[first:-1, -1]
-    mean = model.B @ np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
-    if len(R) == 0:
-        return mean, np.zeros((0, 0, moments.n_tasks))
-    A = matmul(matmul(model.factor.T, G[R][:, R]), model.factor)
-    A[np.diag_indices(len(R))] += 1.0
-    identity = np.repeat(model.factor.T[:, :, None], moments.n_tasks, axis=2)
-    Q = solve_lower(cholesky(A, least=1.0), identity)
-    error = (g - matvec(G, mean))[R]
-    mean[R] += matvec(transpose(Q), matvec(Q, error))
-    return mean, model.sigma2 * matmul(transpose(Q), Q)
+    s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+    mean, p, q = model.B @ s, len(G), len(s)
+    share = np.repeat(np.eye(p)[:, :, None], moments.n_tasks, axis=2)
+    own = np.zeros((len(R), len(R), moments.n_tasks))
+    if len(R):
+        A = matmul(matmul(model.factor.T, G[R][:, R]), model.factor)
+        A[np.diag_indices(len(R))] += 1.0
+        identity = np.repeat(model.factor.T[:, :, None], moments.n_tasks, axis=2)
+        Q = solve_lower(cholesky(A, least=1.0), identity)
+        error = (g - matvec(G, mean))[R]
+        mean[R] += matvec(transpose(Q), matvec(Q, error))
+        own = matmul(transpose(Q), Q)
+        share[R] -= matmul(own, G[R])
+    V = model.B_covariance.reshape(p, q, p, q)
+    V = V[:, 0, :, 0] if q == 1 else np.einsum("aibj,it,jt->abt", V, s, s, optimize=True)
+    covariance = matmul(matmul(share, V), transpose(share))
+    covariance[np.ix_(R, R)] += model.sigma2 * own
+    return mean, covariance

@@ -11,9 +11,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from .blackbox import classes_of, label_shares, numbers
 
-__all__ = ["BlendClassifier", "BlendRegressor", "ClasswiseClassifier", "blend", "raw_scores"]
+__all__ = [
+    "MIN_PROBABILITY",
+    "BlendClassifier",
+    "BlendRegressor",
+    "ClasswiseClassifier",
+    "blend",
+    "raw_scores",
+]
 
-LEAST_PROBABILITY = 1e-4
+MIN_PROBABILITY = 1e-4
 
 
 def raw_scores(model, X, classes):
@@ -32,11 +39,11 @@ def raw_scores(model, X, classes):
     """
     if classes is None:
         return numbers(model, X)
-    absent = np.log(LEAST_PROBABILITY)
+    absent = np.log(MIN_PROBABILITY)
     if isinstance(model, ClasswiseClassifier):
-        own, absent = np.log(np.clip(model.posteriors(X), LEAST_PROBABILITY, None)), np.nan
+        own, absent = np.log(np.clip(model.posteriors(X), MIN_PROBABILITY, None)), np.nan
     elif hasattr(model, "predict_proba") and not isinstance(model, BlendClassifier):
-        own = np.log(np.clip(model.predict_proba(X), LEAST_PROBABILITY, None))
+        own = np.log(np.clip(model.predict_proba(X), MIN_PROBABILITY, None))
     elif not hasattr(model, "decision_function"):
         own = np.log(label_shares(model, X, classes))
     else:
@@ -103,7 +110,7 @@ class _Blend(BaseEstimator):
             known = ~np.isnan(raw)
             total = total + weight * np.where(known, raw, 0.0)
             mass = mass + weight * known
-        unknown = np.log(LEAST_PROBABILITY)
+        unknown = np.log(MIN_PROBABILITY)
         raw = np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), unknown)
         return raw + self.offset_
 
@@ -186,7 +193,7 @@ class ClasswiseClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X):
         """Predict class probabilities: the posteriors, scaled to sum to 1."""
-        p = self.posteriors(X) + LEAST_PROBABILITY
+        p = self.posteriors(X) + MIN_PROBABILITY
         return p / p.sum(axis=1, keepdims=True)
 
     def predict(self, X):

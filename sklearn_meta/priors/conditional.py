@@ -15,7 +15,7 @@ Denevi, Pontil, Ciliberto (2020), The advantage of conditional meta-learning for
 regularization and fine tuning, NeurIPS.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,9 +24,11 @@ from ..kernels.network import Batch
 from ..kernels.scaling import nonzero_scale
 from .laplace import LaplaceModel, fit_laplace, posterior
 
-__all__ = ["ConditionalPrior", "fit_prior", "posterior_modes"]
+__all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "posterior_rows"]
 
 PRECISION = 1.0
+MAX_FULL = 30  # rows of a full covariance
+MIN_VARIANCE = 1e-4  # in standardised units
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +40,17 @@ class ConditionalPrior:
     model : LaplaceModel
         In units of standardised data and descriptors.
     s_mean, s_scale : ndarray of shape (n_descriptors,)
+    nu : float, default=0
+        Strength of the regularisation, in tasks.
+    scores : dict
+        Empty: strengths are not compared.
     """
 
     model: LaplaceModel
     s_mean: np.ndarray
     s_scale: np.ndarray
+    nu: float = 0.0
+    scores: dict = field(default_factory=dict)
 
     def standardized(self, S):
         return (S - self.s_mean) / self.s_scale
@@ -63,7 +71,19 @@ class _Counted:
         return cls(tasks, batch.X, batch.y, batch.weight * n_rows[:, None], batch.offset)
 
 
-def fit_prior(network, batches, S, *, covariance="diag", report=None):
+def fit_prior(
+    network,
+    batches,
+    S,
+    *,
+    random=None,
+    covariance="diag",
+    regularization=None,
+    precision=PRECISION,
+    centred=False,
+    report=None,
+    **settings,
+):
     """Learn B, Sigma and phi.
 
     Parameters
@@ -73,9 +93,21 @@ def fit_prior(network, batches, S, *, covariance="diag", report=None):
     batches : list of (tasks, Batch, n_rows)
         Supports of all tasks, in batches.
     S : ndarray of shape (n_tasks, n_descriptors)
+    random : ndarray of shape (n_random,), default=None
+        Positions of the coefficients that vary; all if None.
     covariance : {"diag", "full", "spherical"}, default="diag"
+        A full one of more than :data:`MAX_FULL` numbers is diagonal.
+    regularization : float or "auto", default=None
+        Strength, in tasks, of the pull of the covariance towards a fit with one variance; "auto":
+        one more than it has rows.
+    precision : float, default=1
+        Of slopes, and what coefficients owe to descriptors, around 0.
+    centred : bool, default=False
+        Whether the means of coefficients are 0 where the descriptors are at their means.
     report : callable, default=None
         ``report(get_prior)`` after each iteration; True means stop.
+    **settings : dict
+        Of :func:`fit_laplace`.
 
     Returns
     -------
@@ -84,19 +116,44 @@ def fit_prior(network, batches, S, *, covariance="diag", report=None):
     """
     mean = S.mean(axis=0)
     scale = nonzero_scale(S.std(axis=0), mean)
-    n_coefs = network.intercept + network.sizes[0]
-    precision = np.full((n_coefs, network.sizes[1], 1 + S.shape[1]), PRECISION)
-    precision[: int(network.intercept), :, 0] = 0.0
-    model = fit_laplace(
-        [_Counted.of(*batch) for batch in batches],
-        (S - mean) / scale,
-        family_of(network.loss),
-        intercept=network.intercept,
-        covariance=covariance,
-        mean_precision=precision.reshape(-1, 1 + S.shape[1]),
-        callback=report and (lambda get: report(lambda: ConditionalPrior(get(), mean, scale))),
-    )
-    return ConditionalPrior(model, mean, scale)
+    n_coefs, n_outputs = network.intercept + network.sizes[0], network.sizes[1]
+    shape = (n_coefs, n_outputs, 1 + S.shape[1])
+    strength = np.full(shape, float(precision))
+    strength[: int(network.intercept), :, 0] = 0.0
+    settings |= {
+        "random": random,
+        "intercept": network.intercept,
+        "mean_precision": strength.reshape(-1, shape[2]),
+    }
+    if centred:
+        settings["free"] = np.tile(np.arange(shape[2]) > 0, (n_coefs * n_outputs, 1))
+    rows = [_Counted.of(*batch) for batch in batches]
+    data = rows, (S - mean) / scale, family_of(network.loss)
+    nu = 0.0
+    size = (n_coefs if random is None else len(random)) * n_outputs
+    if covariance == "full" and size > MAX_FULL:
+        covariance = "diag"
+    if regularization is not None and size and len(S) > 1 and covariance != "spherical":
+        one = fit_laplace(*data, covariance="spherical", **settings)
+        variance = max(float(np.diag(one.covariance).mean()), MIN_VARIANCE)
+        nu = size + 1.0 if regularization == "auto" else float(regularization)
+        settings |= {"prior_dof": nu, "prior_scale": variance * np.eye(size)}
+    if report is not None:
+        settings["callback"] = lambda get: report(lambda: ConditionalPrior(get(), mean, scale))
+    model = fit_laplace(*data, covariance=covariance, **settings)
+    return ConditionalPrior(model, mean, scale, nu)
+
+
+def posterior_rows(prior, network, batches, S):
+    """Posterior modes of the parameters of all tasks, and covariances of the random ones.
+
+    Arguments as of :func:`posterior_modes`; the covariance has the shape
+    (n_tasks, n_random * n_outputs, n_random * n_outputs).
+    """
+    counted = (_Counted.of(*batch) for batch in batches)
+    theta, covariance = posterior(prior.model, counted, prior.standardized(S))
+    missing = network.n_params - theta.shape[1]
+    return np.concatenate([np.zeros((len(S), missing)), theta], axis=1), covariance
 
 
 def posterior_modes(prior, network, batches, S):
@@ -115,7 +172,4 @@ def posterior_modes(prior, network, batches, S):
     theta : ndarray of shape (n_tasks, n_params)
         Intercepts of 0 where the network has none.
     """
-    counted = (_Counted.of(*batch) for batch in batches)
-    theta, _ = posterior(prior.model, counted, prior.standardized(S))
-    missing = network.n_params - theta.shape[1]
-    return np.concatenate([np.zeros((len(S), missing)), theta], axis=1)
+    return posterior_rows(prior, network, batches, S)[0]

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..kernels.mixed_model import MixedModel, Moments, fit_mixed_model, posterior
 from ..kernels.scaling import Scaling, nonzero_scale
-from .regularization import Held, fit_regularized
+from .regularization import Held, fit_regularized, two_of
 
 __all__ = ["GaussianPrior", "learn_gaussian"]
 
@@ -44,6 +44,12 @@ class GaussianPrior:
         Strength of the regularisation, in tasks.
     scores : dict of float to float
         Log score of every strength that was tried.
+    two : {"two", "spherical"}, default=None
+        The covariance that the regularised one is pulled to,
+    variances : ndarray of shape (n_random,), default=None
+        and its diagonal.
+    settings : dict
+        Of the fit, for fits on fewer tasks.
     """
 
     model: MixedModel
@@ -56,12 +62,21 @@ class GaussianPrior:
     held: Held = None
     nu: float = 0.0
     scores: dict = field(default_factory=dict)
+    two: str = None
+    variances: np.ndarray = None
+    settings: dict = field(default_factory=dict)
+
+    def mean_of_units(self):
+        """What is subtracted from shifted ``[x, y]`` to standardise them."""
+        return np.append(self.scaling.x_mean, self.scaling.y_mean) - self.shift
+
+    def scale_of_units(self):
+        """What they are then divided by."""
+        return np.append(self.scaling.x_scale, self.scaling.y_scale)
 
     def standardized(self, moments):
         """Moments of shifted data in standardised units."""
-        scaling = self.scaling
-        mean = np.append(scaling.x_mean, scaling.y_mean) - self.shift
-        scaled = moments.rescaled(mean, np.append(scaling.x_scale, scaling.y_scale))
+        scaled = moments.rescaled(self.mean_of_units(), self.scale_of_units())
         return replace(scaled, S=(moments.S - self.s_mean[:, None]) / self.s_scale[:, None])
 
     def jacobian(self):
@@ -105,6 +120,19 @@ class GaussianPrior:
             deviance += 2 * np.log(unit[model.kept]).sum()
         return float(-deviance / 2)
 
+    def without_side(self):
+        """The prior of tasks whose side information is not known: its variance counts."""
+        n_coefs, q = self.model.B.shape
+        if q == 1:
+            return self
+        S = (self.moments.S - self.s_mean[:, None]) / self.s_scale[:, None]
+        M, factor = self.model.B[:, 1:], np.zeros((n_coefs, n_coefs))
+        factor[np.ix_(self.model.random, self.model.random)] = self.model.factor
+        of_side = M @ np.atleast_2d(np.cov(S)) @ M.T / self.model.sigma2
+        values, vectors = np.linalg.eigh(factor @ factor.T + of_side)
+        factor = vectors * np.sqrt(np.maximum(values, 0.0))
+        return replace(self, model=replace(self.model, factor=factor, random=np.arange(n_coefs)))
+
     def posterior(self, moments):
         """Posterior of the coefficients of every task.
 
@@ -117,8 +145,8 @@ class GaussianPrior:
         -------
         coefs : ndarray of shape (n_tasks, 1 + n_features)
             Means, in the units of the data; the intercept is 0 where there is none.
-        covariance : ndarray of shape (n_tasks, n_random * (n_random + 1) / 2)
-            Upper triangles of the covariances of the random coefficients, in standardised units.
+        covariance : ndarray of shape (n_tasks, n_coefs * (n_coefs + 1) / 2)
+            Upper triangles of their covariances, in standardised units.
         """
         w, C = posterior(self.model, self.standardized(moments), intercept=self.intercept)
         coefs = self.coefs(w.T)
@@ -126,25 +154,29 @@ class GaussianPrior:
             coefs = np.concatenate([np.zeros((len(coefs), 1)), coefs], axis=1)
         return coefs, C[np.triu_indices(len(C))].T
 
-    def predictive_deviation(self, covariance, X, index):
-        """Standard deviations of new targets, of noise and of the coefficients of the task.
+    def of_coefs(self, covariance, X, index):
+        """What the coefficients of their tasks add to the variance of predictions, standardised.
 
         Parameters
         ----------
-        covariance : ndarray of shape (n_tasks, n_random * (n_random + 1) / 2)
+        covariance : ndarray of shape (n_tasks, n_coefs * (n_coefs + 1) / 2)
             As of :meth:`posterior`.
         X : ndarray of shape (n_rows, n_features)
         index : ndarray of shape (n_rows,)
             The task of every row.
         """
-        random = self.model.random
-        Z = np.concatenate([np.ones((len(X), 1)), self.scaling.features(X)], axis=1)
-        Z = Z[:, random + (not self.intercept)]
-        variance = np.full(len(X), self.model.sigma2)
-        for k, (i, j) in enumerate(zip(*np.triu_indices(len(random)), strict=True)):
+        Z = self.scaling.features(X)
+        if self.intercept:
+            Z = np.concatenate([np.ones((len(X), 1)), Z], axis=1)
+        variance = np.zeros(len(X))
+        for k, (i, j) in enumerate(zip(*np.triu_indices(Z.shape[1]), strict=True)):
             both = covariance[index, k] * Z[:, i] * Z[:, j]
             variance += both if i == j else 2 * both
-        return self.scaling.y_scale * np.sqrt(np.maximum(variance, 0.0))
+        return np.maximum(variance, 0.0)
+
+    def deviation(self, of_coefs):
+        """Standard deviations of new targets."""
+        return self.scaling.y_scale * np.sqrt(of_coefs + self.model.sigma2)
 
 
 def learn_gaussian(
@@ -198,10 +230,13 @@ def learn_gaussian(
         mean = np.zeros_like(mean)
     elif 0 not in random:  # to centre a feature moves variation to the intercept
         mean[random - 1] = 0.0
+    if settings.get("centred"):
+        mean[-1] = 0.0  # without rows, 0 is predicted
     scaling = Scaling(mean[:-1], scale[:-1], mean[-1], scale[-1])
     s_mean = moments.S.mean(axis=1)
     s_scale = nonzero_scale(moments.S.std(axis=1), s_mean)
     prior = GaussianPrior(None, moments, shift, scaling, s_mean, s_scale, intercept, held)
+    prior = replace(prior, settings={"covariance": covariance, **settings})
     settings |= {"intercept": intercept, "covariance": covariance}
     if callback is not None:
         settings["callback"] = lambda model: callback(lambda: replace(prior, model=model()))
@@ -209,6 +244,13 @@ def learn_gaussian(
     if regularization is None:
         return replace(prior, model=fit_mixed_model(standardized, random, **settings))
     if held is not None:
-        held = held.transformed(prior.standardized)
-    model, nu, scores = fit_regularized(standardized, random, regularization, held, **settings)
-    return replace(prior, model=model, nu=nu, scores=scores)
+        held = held.transformed(prior.mean_of_units(), prior.scale_of_units())
+    two, model, nu, scores = fit_regularized(standardized, random, regularization, held, **settings)
+    return replace(
+        prior,
+        model=model,
+        nu=nu,
+        scores=scores,
+        two=two_of(covariance, random, intercept),
+        variances=two.sigma2 * np.diag(two.factor) ** 2,
+    )

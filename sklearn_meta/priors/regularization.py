@@ -28,9 +28,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..kernels.mixed_model import Shrinkage, fit_mixed_model, log_densities
+from ..kernels.mixed_model import Moments, Shrinkage, fit_mixed_model, log_densities
+from ..kernels.stacked import stack
 
-__all__ = ["SHOTS", "Held", "fit_regularized"]
+__all__ = ["N_FOLDS", "Held", "fit_regularized", "folds_of", "refit", "two_of"]
 
 SHOTS = (0, 1, 5)  # rows of a task that was left out, before it is scored
 MULTIPLES = (0.0, 1.0, 4.0, 16.0)  # nu, in parameters of a row of Sigma
@@ -43,22 +44,43 @@ MIN_PER_SLOPE = 5  # tasks (rows, where they do not vary) for a fixed slope with
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Some tasks, and their first rows, that regularisation is chosen on.
+    """Rows of some tasks, on which the regularisation is chosen and intervals are calibrated.
 
     Parameters
     ----------
     tasks : ndarray of shape (n_held,)
         Positions among all tasks.
-    supports : list of Moments
-        Of 1, 5, ... rows (:data:`SHOTS` but 0) of each; all rows of those that have no more.
+    rows : ndarray of shape (n_held, n_rows, n_features + 2)
+        ``[1, x, y]`` of some rows of each, in random order.
+    weight : ndarray of shape (n_held, n_rows)
+        Row weights; 0 where a task has fewer rows.
     """
 
     tasks: np.ndarray
-    supports: list
+    rows: np.ndarray
+    weight: np.ndarray
 
-    def transformed(self, transform):
-        """The same in other units."""
-        return replace(self, supports=[transform(moments) for moments in self.supports])
+    def transformed(self, mean, scale):
+        """``[1, ([x, y] - mean) / scale]``."""
+        rows = self.rows.copy()
+        rows[..., 1:] = (rows[..., 1:] - mean) / scale
+        return replace(self, rows=rows)
+
+    def support(self, k, some, S):
+        """Moments of the first k rows of some of the tasks, with side information S."""
+        rows = self.rows[some, :k] * np.sqrt(self.weight[some, :k])[..., None]
+        return Moments(stack(np.swapaxes(rows, 1, 2) @ rows), S)
+
+    def concatenate(self, other):
+        """These tasks and then the others."""
+        parts = [np.concatenate([getattr(h, a) for h in (self, other)]) for a in vars(self)]
+        return Held(*parts)
+
+
+def folds_of(n_tasks):
+    """Positions of the tasks of every fold."""
+    fold = np.arange(n_tasks) % min(N_FOLDS, n_tasks)
+    return [np.flatnonzero(fold == f) for f in np.unique(fold)]
 
 
 def fit_regularized(moments, random, nu, held, *, intercept, covariance, **settings):
@@ -80,20 +102,22 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, **setti
 
     Returns
     -------
-    model : MixedModel
+    two, model : MixedModel
+        With two variances, and as regularised.
     nu : float
         The strength that was used; infinite where two variances are all there is.
     scores : dict of float to float
         Log score of every strength that was tried, per row.
     """
-    settings |= {"intercept": intercept, "slopes": _few_for_slopes(moments, random, intercept)}
+    slopes = not settings.get("centred") and _few_for_slopes(moments, random, intercept)
+    settings |= {"intercept": intercept, "slopes": slopes}
     callback = settings.pop("callback", None)
-    kind = "two" if covariance != "spherical" and intercept and 0 in random else "spherical"
+    kind = two_of(covariance, random, intercept)
     noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments, intercept) / 3)
     two = fit_mixed_model(moments, random, covariance=kind, shrinkage=noise, **settings)
     active = np.diag(two.factor) != 0
     if covariance == "spherical" or len(random) < 2 or not active.any() or moments.n_tasks < 2:
-        return two, np.inf, {}
+        return two, two, np.inf, {}
     variances = two.sigma2 * np.diag(two.factor)[active] ** 2
     some = replace(two, random=random[active], factor=two.factor[np.ix_(active, active)])
     prior = Shrinkage(0.0, np.diag(variances), NU1, two.sigma2)
@@ -108,7 +132,12 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, **setti
     model = fit(moments, nu, callback=callback)
     factor = np.zeros_like(two.factor)
     factor[np.ix_(active, active)] = model.factor
-    return replace(model, random=random, factor=factor), float(nu), scores
+    return two, replace(model, random=random, factor=factor), float(nu), scores
+
+
+def two_of(covariance, random, intercept):
+    """The covariance of the fit with two variances, or with one where there is no intercept."""
+    return "two" if covariance != "spherical" and intercept and 0 in random else "spherical"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +190,11 @@ def _grid(moments, random, intercept):
 def _scores(fit, moments, held, grid, intercept):
     """Log score per row of tasks that were left out, for every strength."""
     n_tasks = len(held.tasks)
-    folds = np.arange(n_tasks) % min(N_FOLDS, n_tasks)
     total = np.zeros(len(grid))
-    for f in np.unique(folds):
-        out = np.flatnonzero(folds == f)
+    for out in folds_of(n_tasks):
         train = moments.of(np.setdiff1d(held.tasks, held.tasks[out]))
         whole = moments.of(held.tasks[out])
-        supports = [support.of(out) for support in held.supports]
+        supports = [held.support(k, out, whole.S) for k in SHOTS[1:]]
         start = None
         for i in np.argsort(grid)[::-1]:  # the strongest first, from which the next one starts
             if grid[i] > 0:
@@ -188,3 +215,33 @@ def _log_score(model, whole, supports, intercept):
         left = n - k > 1e-9 * n
         per_row.append(np.where(left, (all_rows - seen) / np.where(left, n - k, 1.0), np.nan))
     return np.nanmean(per_row, axis=0).sum()
+
+
+def refit(prior, moments, fit):
+    """A model of some tasks like that of a prior of more, from which it starts.
+
+    Parameters
+    ----------
+    prior : GaussianPrior
+    moments : Moments
+        In its standardised units.
+    fit : callable
+        :func:`fit_mixed_model`.
+    """
+    model, nu = prior.model, prior.nu
+    settings = prior.settings | {"intercept": prior.intercept, "slopes": model.omega > 0}
+    settings |= {"max_iter": 4 * FOLD_STEPS, "tol": FOLD_TOL, "callback": None}
+    random = model.random
+    if not nu:
+        return fit(moments, random, **settings)
+    noise = Shrinkage(0.0, None, NU1, model.sigma2)
+    if not np.isfinite(nu):
+        return fit(moments, random, shrinkage=noise, **(settings | {"covariance": prior.two}))
+    active = np.diag(model.factor) != 0
+    factor = model.factor[np.ix_(active, active)]
+    Sigma0 = np.diag(prior.variances[active])
+    shrinkage = replace(noise, nu=nu, Sigma0=Sigma0)
+    part = fit(moments, random[active], shrinkage=shrinkage, start=factor, **settings)
+    whole = np.zeros_like(model.factor)
+    whole[np.ix_(active, active)] = part.factor
+    return replace(part, random=random, factor=whole)

@@ -1,0 +1,124 @@
+r"""Between tables of tasks and a hierarchical generalised linear model of their learners' networks.
+
+A parameter row is ``[coefficients in the units of the data | theta, those of the network | upper
+triangle of the posterior covariance of its random entries]``. Predictions average over the
+posterior, where the mean is not linear in theta:
+
+    E[p(y | x)] = integral of p(y | x' theta) N(theta; mode, covariance),
+
+class probabilities by quadrature, means with a log link in closed form.
+"""
+
+import numpy as np
+
+from ..kernels.losses import Gamma, Logistic, Multinomial, Poisson, Tweedie
+from ..kernels.predictive import (
+    predictive_mean,
+    predictive_probabilities,
+    predictive_softmax,
+    predictor_moments,
+)
+from ..priors.conditional import fit_prior, posterior_rows
+from ..tasks.table import padded_batches
+from .episodes import all_rows
+
+__all__ = ["GeneralizedPredictor", "generalized_rows", "learn_generalized"]
+
+
+def learn_generalized(learner, table, **settings):
+    """Learn the prior of a network's parameters from a table of tasks, see :func:`fit_prior`."""
+    return fit_prior(learner.network, _batches(learner, table), _side(table, None), **settings)
+
+
+def generalized_rows(learner, prior, table):
+    """One parameter row for every task of a table."""
+    S = _side(table, prior.s_mean)
+    theta, covariance = posterior_rows(prior, learner.network, _batches(learner, table), S)
+    i, j = np.triu_indices(covariance.shape[1])
+    rows = [learner.rows(theta), theta, covariance[:, i, j]]
+    return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)
+
+
+def _batches(learner, table):
+    return [(batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table)]
+
+
+def _side(table, mean):
+    """Side information of every task; its mean where it is not known."""
+    if table.descriptors is not None:
+        return table.descriptors
+    return np.tile(np.zeros(0) if mean is None else mean, (table.n_tasks, 1))
+
+
+class GeneralizedPredictor:
+    """A learner's predictions, averaged over the posterior of its parameters.
+
+    Parameters
+    ----------
+    learner : GradientLearner
+    prior : ConditionalPrior
+    """
+
+    def __init__(self, learner, prior):
+        self.learner, self.prior = learner, prior
+
+    def make_estimator(self, row):
+        """The plain estimator at the mode: its coefficients are those of the posterior mode."""
+        return self.learner.make_estimator(row)
+
+    def predict(self, method, params, X, index):
+        """Predict rows, each with its own parameter row; arguments as of the learner's."""
+        loss = self.learner.network.loss
+        if isinstance(loss, (Logistic, Multinomial)):
+            return self._of_classes(method, params, X, index)
+        if isinstance(loss, (Poisson, Gamma, Tweedie)):
+            mean, variance = self._moments(params, X, index)
+            return predictive_mean(mean[:, 0], variance[:, 0, 0]).astype(params.dtype, copy=False)
+        return self.learner.predict(method, params, X, index)
+
+    def deviation(self, params, X, index):
+        """Standard deviation of a new target."""
+        loss, phi = self.learner.network.loss, self.prior.model.dispersion
+        mean, variance = self._moments(params, X, index)
+        m, v = mean[:, 0], variance[:, 0, 0]
+        if not isinstance(loss, (Poisson, Gamma, Tweedie)):
+            scale = getattr(self.learner.units, "y_scale", 1.0)
+            return scale * np.sqrt(v + phi)
+        power = 1 if isinstance(loss, Poisson) else getattr(loss, "power", 2)
+        of_noise = phi * predictive_mean(power * m, power**2 * v)
+        return np.sqrt(of_noise + predictive_mean(2 * m, 2 * v) * np.expm1(np.minimum(v, 50.0)))
+
+    def _moments(self, params, X, index):
+        """Mean and covariance of raw predictions."""
+        network, model = self.learner.network, self.prior.model
+        n, size = network.n_params, len(model.factor)
+        first = self.learner.rows(np.zeros((1, n))).shape[1]
+        theta = params[:, first : first + n]
+        covariance = np.zeros((len(params), size, size))
+        i, j = np.triu_indices(size)
+        covariance[:, i, j] = covariance[:, j, i] = params[:, first + n :]
+        mean, variance = predictor_moments(
+            self.learner.units.features(X),
+            index,
+            theta,
+            covariance,
+            model.random + (not network.intercept),
+            n_outputs=network.sizes[-1],
+        )
+        offset = self.learner.offset(X)
+        return (mean if offset is None else mean + offset), variance
+
+    def _of_classes(self, method, params, X, index):
+        mean, variance = self._moments(params, X, index)
+        if mean.shape[1] == 1:
+            p = predictive_probabilities(mean[:, 0], variance[:, 0, 0])
+            p = np.stack([1 - p, p], axis=1)
+        else:
+            p = predictive_softmax(mean, variance)
+        p = p.astype(params.dtype, copy=False)
+        if method == "predict_proba":
+            return p
+        if method == "predict":
+            return self.learner.classes[p.argmax(axis=1)]
+        log_p = np.log(np.maximum(p, np.finfo(p.dtype).tiny))
+        return log_p[:, 1] - log_p[:, 0] if p.shape[1] == 2 else log_p

@@ -1,0 +1,197 @@
+r"""Evidence and posterior of linear models under a conjugate Gaussian prior, from moments.
+
+A task has the rows ``y = z' w + e`` with ``w ~ N(m, sigma² P^-1)`` and ``e ~ N(0, sigma²)``. With
+its moments ``G = Z'Z``, ``C = Z'Y`` and ``yy = Y'Y``, and ``c = C - G m`` those of the residuals of
+m,
+
+    posterior mean  m + (G + P)^-1 c,
+    q = r'r - c' (G + P)^-1 c,    r = y - Z m.
+
+Its noise is its own, ``1 / sigma² ~ Gamma(nu / 2, rate=nu s / 2)``: tasks may be noisier than
+others and yet agree. Integrated out, what remains of n rows is Student's t (nu large: one noise for
+all),
+
+    log p(y) = log Gamma((n + nu) / 2) - log Gamma(nu / 2) - (n / 2) log(nu s)
+        - ((n + nu) / 2) log(1 + q / (nu s)) - log det(I + G P^-1) / 2 + constant.
+
+Left out, a row with weight 1 has the residual ``r_i / (1 - h_i)``, ``h_i = z_i' (G + P)^-1 z_i``
+and r those of the posterior mean; ``q`` falls by ``r_i² / (1 - h_i)`` and the determinant by ``1 -
+h_i``.
+
+Several outputs (one-hot labels) are independent given sigma², with the same P. O'Hagan and Forster
+(2004), Kendall's Advanced Theory of Statistics 2B, chapter 11.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import gammaln
+
+from .scaling import Scaling
+
+__all__ = ["Landmarks", "Moments", "adapt_to_rows", "log_det", "posterior", "student"]
+
+TOLERANCE = 1e-10  # of a variance, where that of the widest direction is 1
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """The map ``z = [1, (x - centre) @ whiten]``: of all rows, z has the covariance I.
+
+    Parameters
+    ----------
+    centre : ndarray of shape (n_features,)
+    whiten : ndarray of shape (n_features, rank)
+    intercept : bool
+        Without, ``z = x @ whiten``.
+    """
+
+    centre: np.ndarray
+    whiten: np.ndarray
+    intercept: bool = True
+
+    @classmethod
+    def of(cls, X, weight, intercept=True, max_rank=100):
+        """The landmarks of rows, along at most ``max_rank`` directions of most variance."""
+        X = np.where(np.isnan(X), _mean_where_known(X), X)
+        # Units first: columns like years would be nothing beside those like money.
+        units = Scaling.of(X, weight=weight, centred=intercept)
+        U = units.features(X)
+        values, vectors = np.linalg.eigh((U * weight[:, None]).T @ U / weight.sum())
+        kept = np.flatnonzero(values > TOLERANCE * values.max(initial=0))[-max_rank:]
+        whiten = vectors[:, kept] / np.sqrt(values[kept]) / units.x_scale[:, None]
+        return cls(units.x_mean, whiten, intercept)
+
+    def __call__(self, X):
+        """Rows as landmarks; a missing value counts as the mean."""
+        X = np.asarray(X, dtype=np.float64)
+        Z = (np.where(np.isnan(X), self.centre, X) - self.centre) @ self.whiten
+        return np.column_stack([np.ones(len(X)), Z]) if self.intercept else Z
+
+    @property
+    def rank(self):
+        """Number of landmarks."""
+        return self.whiten.shape[1] + self.intercept
+
+    def unfold(self, w):
+        """Coefficients (..., n_features) and levels (...) for x, from those for z (..., rank)."""
+        coef = w[..., int(self.intercept) :] @ self.whiten.T
+        level = w[..., 0] if self.intercept else np.zeros(w.shape[:-1])
+        return coef, level - coef @ self.centre
+
+
+def _mean_where_known(X):
+    known = ~np.isnan(X)
+    return np.where(known, X, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Moments of tasks.
+
+    Parameters
+    ----------
+    G : ndarray of shape (n_tasks, rank, rank)
+    C : ndarray of shape (n_tasks, rank, n_outputs)
+    yy, n : ndarray of shape (n_tasks,)
+        Squares summed over outputs; weights of the rows.
+    """
+
+    G: np.ndarray
+    C: np.ndarray
+    yy: np.ndarray
+    n: np.ndarray
+
+    @classmethod
+    def of(cls, Z, Y, offsets, weight):
+        """Sums over the rows ``offsets[a]:offsets[a + 1]`` of each task a."""
+        blocks = [slice(a, b) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        W = Z * weight[:, None]
+        return cls(
+            np.stack([W[b].T @ Z[b] for b in blocks]),
+            np.stack([W[b].T @ Y[b] for b in blocks]),
+            np.array([weight[b] @ np.sum(Y[b] ** 2, axis=1) for b in blocks]),
+            np.array([weight[b].sum() for b in blocks]),
+        )
+
+    def __getitem__(self, some):
+        return Moments(*(part[some] for part in vars(self).values()))
+
+    @property
+    def n_values(self):
+        """Number of values of every task."""
+        return self.n * self.C.shape[-1]
+
+
+def posterior(moments, m, P, V=None):
+    """Posterior of tasks under ``N(m, sigma² P^-1)``.
+
+    Parameters
+    ----------
+    moments : Moments
+    m : ndarray of shape (..., rank, n_outputs)
+    P : ndarray of shape (rank, rank)
+    V : ndarray of shape (n_tasks, rank, rank), default=None
+        ``(G + P)^-1``, if it is known.
+
+    Returns
+    -------
+    w : ndarray of shape (n_tasks, rank, n_outputs)
+        Posterior means.
+    q : ndarray of shape (n_tasks,)
+    """
+    V = np.linalg.inv(moments.G + P) if V is None else V
+    c = moments.C - moments.G @ m
+    step = V @ c
+    q = moments.yy - np.sum(m * (moments.C + c), axis=(-2, -1)) - np.sum(c * step, axis=(-2, -1))
+    return m + step, np.maximum(q, 0.0)
+
+
+def log_det(moments, P):
+    """``log det(I + G P^-1)`` of every task, times the number of outputs."""
+    both = np.linalg.slogdet(moments.G + P)[1]
+    return moments.C.shape[-1] * (both - np.linalg.slogdet(P)[1])
+
+
+def student(q, log_det, n, s, nu):
+    """Log-evidence of n values, up to a constant."""
+    prior = nu * s
+    tail = (n + nu) * np.log1p(q / prior) + n * np.log(prior) + log_det
+    return gammaln((n + nu) / 2) - gammaln(nu / 2) - 0.5 * tail
+
+
+def adapt_to_rows(Z, Y, weight, m, P, s, nu):
+    """Posterior mean given some rows, and all of it once more without each of them.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_rows, rank)
+    Y : ndarray of shape (n_rows, n_outputs)
+    weight : ndarray of shape (n_rows,)
+    m, P, s, nu
+        Of the prior.
+
+    Returns
+    -------
+    w : ndarray of shape (rank, n_outputs)
+    evidence : float
+    left_out : ndarray of shape (n_rows, n_outputs)
+        Prediction of every row by the others.
+    evidence_without : ndarray of shape (n_rows,)
+        Log-evidence of the others.
+    """
+    moments = Moments.of(Z, Y, np.array([0, len(Z)]), weight)
+    V = np.linalg.inv(moments.G[0] + P)
+    w, q = posterior(moments, m, P, V)
+    det, n_values = log_det(moments, P), moments.n_values
+    r = Y - Z @ w[0]
+    free = np.maximum(1 - weight * np.einsum("ni,ij,nj->n", Z, V, Z), 1e-12)
+    q_without = np.maximum(q - weight * np.sum(r**2, axis=1) / free, 0.0)
+    det_without = det + Y.shape[1] * np.log(free)
+    n_without = n_values - Y.shape[1] * weight
+    return (
+        w[0],
+        student(q, det, n_values, s, nu)[0],
+        Y - r / free[:, None],
+        student(q_without, det_without, n_without, s, nu),
+    )

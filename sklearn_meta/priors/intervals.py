@@ -1,0 +1,133 @@
+r"""Prediction intervals for new tasks: Student's quantiles, calibrated over tasks left out.
+
+The predictive variance of a row, ``v = x'Vx + sigma²``, holds what is not known of the coefficients
+of its task, V, in which the uncertainty of the prior mean counts, and the noise. That of Sigma and
+sigma² makes it Student's t with the degrees of freedom of Satterthwaite,
+
+    d = v² / ((x'Vx)² / (T - 1 + nu) + sigma⁴ / (N - T)).
+
+What is left is calibrated: tasks are left out by folds, and given k = 0, 1, 5, 20 of their rows.
+For each k, residuals become normal scores ``z = Phi^{-1}((1 + F_d(|r| / sqrt v)) / 2)``, of which
+every task has the same weight. Their quantile at the level wanted, pulled towards that of the
+normal distribution as if by ten tasks more, takes its place, linear in log(1 + k) between the
+numbers of rows. (The quantile that is valid whatever the distribution has a point at infinity; it exists only
+for levels up to ``T / (T + 1)``, and covers too much where Student's t is nearly right.)
+
+References
+----------
+Dunn, Wasserman, Ramdas (2018), Distribution-free prediction sets with random effects. Lee, Barber,
+Willett (2023), Distribution-free inference with hierarchical data. Satterthwaite (1946), An
+approximate distribution of estimates of variance components, Biometrics Bulletin 2.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.stats import norm, t
+
+from ..kernels.mixed_model import fit_mixed_model, posterior
+from .regularization import N_FOLDS, folds_of, refit
+
+__all__ = ["SHOTS", "Calibration", "calibrate", "degrees_of_freedom", "interval"]
+
+SHOTS = (0, 1, 5, 20)
+PULL = 10.0  # tasks that the normal quantile counts as
+MAX_SCORE = 8.0  # beyond it the normal distribution is 1 to all digits
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Scores of tasks that were left out.
+
+    Parameters
+    ----------
+    n_tasks : int
+    scores : dict of int to (z, weight)
+        By number of rows; sorted.
+    """
+
+    n_tasks: int
+    scores: dict
+
+    def quantile(self, level, n_rows):
+        """The normal quantile in whose place the calibrated one stands, for numbers of rows."""
+        plain = norm.ppf((1 + level) / 2)
+        found = []
+        for z, weight in self.scores.values():
+            at = z[min(np.searchsorted(np.cumsum(weight), level), len(z) - 1)]
+            found.append((self.n_tasks * at + PULL * plain) / (self.n_tasks + PULL))
+        if not found:
+            return np.full(len(n_rows), plain)
+        return np.interp(np.log1p(n_rows), np.log1p(list(self.scores)), found)
+
+
+def degrees_of_freedom(prior, of_coefs):
+    """Satterthwaite's degrees of freedom of predictive variances ``of_coefs + sigma²``."""
+    noise = prior.model.sigma2
+    n_rows, n_tasks = prior.moments.M[0, 0].sum(), prior.moments.n_tasks
+    nu = prior.nu if np.isfinite(prior.nu) else len(prior.model.random) + 1.0
+    d_coefs, d_noise = max(n_tasks - 1 + nu, 1.0), max(n_rows - n_tasks, 1.0)
+    return (of_coefs + noise) ** 2 / (of_coefs**2 / d_coefs + noise**2 / d_noise)
+
+
+def interval(prior, mean, of_coefs, n_rows, level):
+    """Bounds of standardised predictions.
+
+    Parameters
+    ----------
+    prior : GaussianPrior
+    mean, of_coefs : ndarray of shape (n,)
+        Predictions, and what coefficients add to their variance.
+    n_rows : ndarray of shape (n,)
+        Rows that were known of the task.
+    level : float
+
+    Returns
+    -------
+    ndarray of shape (n, 2)
+    """
+    z = calibrate(prior).quantile(level, n_rows)
+    half = t.ppf(norm.cdf(z), degrees_of_freedom(prior, of_coefs))
+    half = half * np.sqrt(of_coefs + prior.model.sigma2)
+    return np.stack([mean - half, mean + half], axis=1)
+
+
+@lru_cache(maxsize=16)
+def calibrate(prior):
+    """Scores of the tasks that a prior holds back, each predicted without its fold."""
+    held = prior.held.transformed(prior.mean_of_units(), prior.scale_of_units())
+    moments, n_tasks = prior.standardized(prior.moments), len(prior.held.tasks)
+    collected = {k: [] for k in SHOTS}
+    if n_tasks < 2 * N_FOLDS:
+        return Calibration(n_tasks, {})
+    for out in folds_of(n_tasks):
+        train = moments.of(np.setdiff1d(held.tasks, held.tasks[out]))
+        model = refit(prior, train, fit_mixed_model)
+        S = moments.S[:, held.tasks[out]]
+        for k in SHOTS:
+            _scores_of(prior, model, held, out, S, k, collected[k])
+    scores = {k: _sorted(parts) for k, parts in collected.items() if len(parts) > n_tasks / 2}
+    return Calibration(n_tasks, scores)
+
+
+def _scores_of(prior, model, held, out, S, k, collected):
+    """Add the scores of the rows of some tasks after k of them."""
+    mean, V = posterior(model, held.support(k, out, S), intercept=prior.intercept)
+    first = 0 if prior.intercept else 1
+    for i, task in enumerate(out):
+        rows = held.rows[task][k:][held.weight[task][k:] > 0]
+        if len(rows) == 0:
+            continue
+        x, y = rows[:, first:-1], rows[:, -1]
+        of_coefs = np.einsum("ni,ij,nj->n", x, V[:, :, i], x)
+        u = np.abs(y - x @ mean[:, i]) / np.sqrt(of_coefs + model.sigma2)
+        tail = t.sf(u, degrees_of_freedom(prior, of_coefs))
+        collected.append(np.minimum(norm.isf(tail), MAX_SCORE))
+
+
+def _sorted(parts):
+    z = np.concatenate(parts)
+    weight = np.concatenate([np.full(len(part), 1 / len(part)) for part in parts])
+    order = np.argsort(z, kind="stable")
+    return z[order], weight[order] / len(parts)
