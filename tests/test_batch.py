@@ -321,7 +321,7 @@ def test_predict_with_ids_asks_the_learner_once_per_draw():
     meta = BatchMetaLearner(Counts(), n_estimators=2, random_state=0)
     X, y = np.concatenate([t.X for t in tasks]), np.concatenate([t.y for t in tasks])
     ids = np.repeat(np.arange(40), 16)
-    meta.fit(X, y, groups=ids)
+    meta.fit(X, y, groups=ids).adapt(X, y, groups=ids)
     before = Counts.n_calls
     predicted = meta.predict(X, groups=ids)
     assert Counts.n_calls - before == 2
@@ -483,7 +483,8 @@ def test_side_information_in_columns(library):
             for t in tasks
         ]
     )
-    known = meta.predict(X)
+    assert_allclose(meta.task_vectors_, by_tasks.task_vectors_)  # what fit remembers
+    known = meta.adapt(X, y).predict(X)
     for t in (0, 1, 2):
         by_tasks.adapt(tasks[t].X, tasks[t].y,
                        descriptor={**tasks[t].descriptor, "town": towns[t % 3]})  # fmt: skip
