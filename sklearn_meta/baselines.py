@@ -21,6 +21,9 @@ class Pooled(BaseMetaEstimator):
         Any scikit-learn regressor or classifier, a Pipeline included. None: ``Ridge()``.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
+    handle_unknown : {"prior", "warn", "error"}, default="prior"
+        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
+        or without one, or it is an error.
     standardize : bool, default=False
         Whether a linear estimator is fitted on features (and, with an identity link, targets)
         standardised over all rows. Coefficients are always in the units of the data. The default
@@ -63,10 +66,17 @@ class Pooled(BaseMetaEstimator):
     }
 
     def __init__(
-        self, estimator=None, *, task_column=None, standardize=False, random_state=None
+        self,
+        estimator=None,
+        *,
+        task_column=None,
+        handle_unknown="prior",
+        standardize=False,
+        random_state=None,
     ):
         self.estimator = estimator
         self.task_column = task_column
+        self.handle_unknown = handle_unknown
         self.standardize = standardize
         self.random_state = random_state
 
@@ -74,7 +84,7 @@ class Pooled(BaseMetaEstimator):
         return Ridge()
 
     def _needs(self):
-        return Needs(standardized=self.standardize)
+        return Needs(standardized=self.standardize, keeps_rows=False)
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
         table = next(tables)
@@ -101,6 +111,9 @@ class Independent(BaseMetaEstimator):
         on the pooled meta-train rows, its last step on each task). None: ``Ridge()``.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
+    handle_unknown : {"prior", "warn", "error"}, default="prior"
+        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
+        or without one, or it is an error.
     standardize : bool, default=False
         Whether a linear estimator is fitted on features (and, with an identity link, targets)
         standardised over all meta-train rows. Coefficients are always in the units of the data.
@@ -150,12 +163,14 @@ class Independent(BaseMetaEstimator):
         estimator=None,
         *,
         task_column=None,
+        handle_unknown="prior",
         standardize=False,
         random_state=None,
         n_jobs=None,
     ):
         self.estimator = estimator
         self.task_column = task_column
+        self.handle_unknown = handle_unknown
         self.standardize = standardize
         self.random_state = random_state
         self.n_jobs = n_jobs

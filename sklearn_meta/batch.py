@@ -137,6 +137,9 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         Passes over the tasks with ``tasks_per_batch``.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the learner sees X.
+    handle_unknown : {"prior", "warn", "error"}, default="prior"
+        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
+        or without one, or it is an error.
     descriptor_columns : list of str or int, default=None
         Columns of X, constant within a task, that are its side information; they are taken out
         before the learner sees X. Else side information comes with the tasks. It may be numbers or
@@ -231,6 +234,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         tasks_per_batch=None,
         n_epochs=10,
         task_column=None,
+        handle_unknown="prior",
         descriptor_columns=None,
         random_state=None,
         n_jobs=None,
@@ -244,6 +248,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         self.tasks_per_batch = tasks_per_batch
         self.n_epochs = n_epochs
         self.task_column = task_column
+        self.handle_unknown = handle_unknown
         self.descriptor_columns = descriptor_columns
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -433,7 +438,8 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             Euclidean distances, ascending.
         """
         check_is_fitted(self)
-        table, _ = self._support_table(X, y, None, sample_weight, descriptor)
+        table, _ = self._support_rows(X, y, None, sample_weight, descriptor)
+        table = self._labels.check(table)
         if table.n_tasks != 1:
             raise ValueError(
                 f"nearest_tasks takes the rows of one task, and X holds {table.n_tasks}."

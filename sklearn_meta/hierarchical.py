@@ -93,6 +93,9 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         coefficient and another loss than the squared one; 1 is Laplace's approximation.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
+    handle_unknown : {"prior", "warn", "error"}, default="prior"
+        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
+        or without one, or it is an error.
     descriptor_columns : list of str or int, default=None
         Columns of X, constant within a task, that are its side information :math:`s_t`; they are
         taken out before the estimator sees X. Else side information comes with the tasks.
@@ -206,6 +209,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         method="reml",
         n_quadrature=1,
         task_column=None,
+        handle_unknown="prior",
         descriptor_columns=None,
         descriptor=None,
         standardize=True,
@@ -221,6 +225,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         self.method = method
         self.n_quadrature = n_quadrature
         self.task_column = task_column
+        self.handle_unknown = handle_unknown
         self.descriptor_columns = descriptor_columns
         self.descriptor = descriptor
         self.standardize = standardize

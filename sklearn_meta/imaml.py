@@ -104,6 +104,7 @@ class IMAML(GradientMetaEstimator):
         warm_start=False,
         classes="shared",
         task_column=None,
+        handle_unknown="prior",
         standardize=True,
         random_state=None,
         n_jobs=None,
@@ -128,6 +129,7 @@ class IMAML(GradientMetaEstimator):
         self.warm_start = warm_start
         self.classes = classes
         self.task_column = task_column
+        self.handle_unknown = handle_unknown
         self.standardize = standardize
         self.random_state = random_state
         self.n_jobs = n_jobs

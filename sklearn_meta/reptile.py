@@ -99,6 +99,7 @@ class Reptile(GradientMetaEstimator):
         warm_start=False,
         classes="shared",
         task_column=None,
+        handle_unknown="prior",
         standardize=True,
         random_state=None,
         n_jobs=None,
@@ -115,6 +116,7 @@ class Reptile(GradientMetaEstimator):
         self.warm_start = warm_start
         self.classes = classes
         self.task_column = task_column
+        self.handle_unknown = handle_unknown
         self.standardize = standardize
         self.random_state = random_state
         self.n_jobs = n_jobs

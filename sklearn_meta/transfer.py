@@ -19,7 +19,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from .base import BaseMetaEstimator, transactional
+from .base import BaseMetaEstimator
 from .base.labels import SharedClasses
 from .kernels.stacking import Stack
 from .learners import BlackBoxLearner, chunk_bounds, classes_of
@@ -204,6 +204,9 @@ class TransferMetaLearner(BaseMetaEstimator):
         that shares no column is refused.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
+    handle_unknown : {"prior", "warn", "error"}, default="prior"
+        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
+        or without one, or it is an error.
     random_state : int, RandomState instance or None, default=None
         Seeds the wrapped estimator, the episodes, and rows that are drawn.
     n_jobs : int, default=None
@@ -301,6 +304,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         max_sources=100,
         columns="same",
         task_column=None,
+        handle_unknown="prior",
         random_state=None,
         n_jobs=None,
     ):
@@ -311,6 +315,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         self.max_sources = max_sources
         self.columns = columns
         self.task_column = task_column
+        self.handle_unknown = handle_unknown
         self.random_state = random_state
         self.n_jobs = n_jobs
 
@@ -415,8 +420,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         super()._set_meta_model(meta_model, n_tasks)
         self._set_report(self._zero)
 
-    def _set_current(self, table, params):
-        super()._set_current(table, params)
+    def _set_current(self, table, params, rows):
+        super()._set_current(table, params, rows)
         self._set_report(params)
 
     def _set_report(self, params):
@@ -432,20 +437,17 @@ class TransferMetaLearner(BaseMetaEstimator):
         self.refused_sources_ = {**self.meta_model_.refused, **report.refused}
         self.best_source_ = ids[int(np.nanargmin(report.risk))]
 
-    @transactional
-    def adapt(self, X, y, *, groups=None, sample_weight=None, descriptor=None):
-        super().adapt(X, y, groups=groups, sample_weight=sample_weight, descriptor=descriptor)
+    def _adapt_to(self, rows, ids):
+        super()._adapt_to(rows, ids)
         if is_classifier(self):
             rows = [r for r in (self._current, self._memory.params) if r is not None]
             known = self.meta_model_.sources.fitter.classes
-            seen = [classes_of(m, known) for r in rows for m in (a.model for a in r[:, 0])]
+            seen = [classes_of(adapted.model, known) for r in rows for adapted in r[:, 0]]
             classes = np.unique(np.concatenate([known, *seen]))
             if len(classes) != len(self.classes_):
                 self._predicts = copy.copy(self._predicts)
                 self._predicts.classes = self.classes_ = classes
         return self
-
-    adapt.__doc__ = BaseMetaEstimator.adapt.__doc__
 
 
 def _those_that_meet(table):

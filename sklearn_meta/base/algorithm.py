@@ -34,6 +34,8 @@ class Needs:
         A part of the tasks at a time, where they come from an iterator.
     own_classes : bool, default=False
         Labels of its own for every task (N-way tasks).
+    keeps_rows : bool, default=True
+        The rows of adapted tasks kept, so that there is ``partial_adapt``.
     n_epochs : int, default=0
         How often it reports; None if that is not known before.
     """
@@ -46,6 +48,7 @@ class Needs:
     why_not: str = ""
     streams: bool = False
     own_classes: bool = False
+    keeps_rows: bool = True
     n_epochs: int = 0
 
 

@@ -65,6 +65,9 @@ SHARED = {
         with log loss, and ``MLPClassifier``.
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.
+    handle_unknown : {"prior", "warn", "error"}, default="prior"
+        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
+        or without one, or it is an error.
     standardize : bool, default=True
         Whether linear estimators and perceptrons work on features (and, with squared loss,
         targets) standardised over the meta-train rows. Rates are meant in these units;

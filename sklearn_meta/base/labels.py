@@ -39,6 +39,10 @@ class Numbers:
         """Refuse labels that are not known; the table as learners take it."""
         return table
 
+    def restored(self, table):
+        """The table with targets as they came."""
+        return table
+
     def make_estimators(self, learner, table, params):
         """The adapted models of the tasks of a table."""
         return [learner.make_estimator(row) for row in params]
@@ -97,6 +101,9 @@ class OwnClasses(Numbers):
                 "classes."
             )
         return replace(table, y=places, own_classes=classes)
+
+    def restored(self, table):
+        return replace(table, y=table.own_classes.labels[table.codes, table.y], own_classes=None)
 
     def make_estimators(self, learner, table, params):
         return [

@@ -6,6 +6,7 @@ task ids, state, and the way back to scikit-learn. What an algorithm provides is
 """
 
 import functools
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from numbers import Integral
@@ -23,10 +24,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..learners import make_learner, unrolled
-from ..learners.privates import HasMethods, set_random_states
+from ..learners.privates import HasMethods, StrOptions, set_random_states
 from ..tasks.ids import missing_ids
 from ..tasks.rows import n_rows_of
-from ..tasks.table import TaskTable, distinct_rows
+from ..tasks.table import TaskTable, distinct_rows, merged
 from ..tasks.task import as_tasks, is_task_collection
 from ..tasks.validation import addressed, plain, task_label, with_address
 from .algorithm import Algorithm
@@ -86,6 +87,7 @@ class BaseMetaEstimator(
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit", "predict"]), None],
         "task_column": [str, Integral, None],
+        "handle_unknown": [StrOptions({"prior", "warn", "error"})],
     }
 
     # -- learning ----------------------------------------------------------------------------------
@@ -146,10 +148,11 @@ class BaseMetaEstimator(
         meta_model = self._learn(self.learner_, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
         params = self._adapt_table(table, fit_params)
+        rows = self._labels.restored(table)
         if ids is None:
-            self._set_current(table, params)
+            self._set_current(table, params, rows)
         else:
-            self._remember(table, params)
+            self._remember(table, params, rows)
         report.end()
         return self
 
@@ -243,6 +246,7 @@ class BaseMetaEstimator(
             "_predicts": self._predictor(self.learner_, meta_model),
             "_zero": self._adapt(self.learner_, meta_model, self._empty_table(1), {}),
             "_current": None,
+            "_current_rows": None,
             "_memory": Memory(),
         }
 
@@ -336,24 +340,58 @@ class BaseMetaEstimator(
             Without ids, ``estimator_`` is the adapted model of these rows; with ids it stays.
         """
         check_is_fitted(self)
-        table, ids = self._support_table(X, y, groups, sample_weight, descriptor)
-        if table.n_tasks == 0:  # ids, but no rows: there is no task to remember
+        rows, ids = self._support_rows(X, y, groups, sample_weight, descriptor)
+        return self._adapt_to(rows, ids)
+
+    @available_if(lambda self: self._needs().keeps_rows)
+    @transactional
+    def partial_adapt(self, X, y, *, groups=None, sample_weight=None):
+        """Add rows to those that the current task, or each task named by an id, has seen.
+
+        The result is that of :meth:`adapt` to all rows of the task, those of ``fit`` included. A
+        task that is not known yet starts from the meta-model; what is known about a task besides
+        its rows (``descriptor``) stays.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            Further support rows.
+        y : array-like of shape (n_rows,)
+            Their targets.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids, as in :meth:`adapt`.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Row weights.
+
+        Returns
+        -------
+        self : object
+        """
+        check_is_fitted(self)
+        rows, ids = self._support_rows(X, y, groups, sample_weight, None, partial=True)
+        seen = self._current_rows if ids is None else self._memory.rows_of(rows.ids)
+        return self._adapt_to(rows if seen is None else merged(seen, rows), ids)
+
+    def _adapt_to(self, rows, ids):
+        """Adapt to a table of transformed rows with labels as they came."""
+        if rows.n_tasks == 0:  # ids, but no rows: there is no task to remember
             return self
+        table = self._labels.check(rows)
         params = self._adapt_table(table, {})
         if ids is None:
-            self._set_current(table, params)
+            self._set_current(table, params, rows)
         else:
-            self._remember(table, params)
+            self._remember(table, params, rows)
         return self
 
-    def _support_table(self, X, y, groups, sample_weight, descriptor):
+    def _support_rows(self, X, y, groups, sample_weight, descriptor, partial=False):
         """Supports as a table of transformed rows, and the id of every row."""
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
         table = self._as_task_table(X, y, ids, weight, side)
-        if self._needs().side and side is None:
+        if self._needs().side and side is None and not partial:
             table = replace(table, descriptors=self._given_descriptor(descriptor, table))
-        return self._transformed(self._labels.check(table)), ids
+        return self._transformed(table), ids
 
     def adapt_many(self, tasks):
         """Adapt to many tasks; the object itself does not change.
@@ -395,14 +433,16 @@ class BaseMetaEstimator(
     def _make_estimators(self, table, params):
         return self._labels.make_estimators(self._predicts, table, params)
 
-    def _set_current(self, table, params):
+    def _set_current(self, table, params, rows):
         self._current = params
+        self._current_rows = rows if self._needs().keeps_rows else None
         self.estimator_ = self._make_estimators(table, params)[0]
         if table.own_classes is not None:
             self.classes_ = table.own_classes.of(0)
 
-    def _remember(self, table, params):
-        self._memory = self._memory.put(table, params)
+    def _remember(self, table, params, rows):
+        rows = rows if self._needs().keeps_rows else None
+        self._memory = self._memory.put(table, params, rows)
 
     # -- predicting --------------------------------------------------------------------------------
 
@@ -498,6 +538,7 @@ class BaseMetaEstimator(
             position = np.full(n_rows_of(X), -1, dtype=np.intp)
         else:
             position = self._memory.ids.positions(ids)
+            self._check_unknown(ids, position < 0)
         used, index = np.unique(position, return_inverse=True)
         unknown = position < 0
         if not unknown.any():
@@ -509,6 +550,28 @@ class BaseMetaEstimator(
             zero = np.concatenate([zero, known])
         index[unknown] = zero_index
         return zero, index
+
+    def _check_unknown(self, ids, unknown):
+        """What ``handle_unknown`` says of ids that are not remembered."""
+        unknown = unknown & ~missing_ids(ids)
+        if not unknown.any():
+            return
+        i = int(np.argmax(unknown))
+        text = (
+            f"row {i}: the task id {plain(ids[i])!r} is unknown; {len(self._memory)} tasks are "
+            "remembered. Adapt to rows of this task first"
+        )
+        if self.handle_unknown == "error":
+            raise ValueError(f'{text}, or set handle_unknown="prior".')
+        if self.handle_unknown == "warn":
+            warnings.warn(f"{text}: the meta-model predicts it.", UserWarning, stacklevel=4)
+        elif unknown.all() and (other := self._memory.ids.as_other_type(ids)):
+            warnings.warn(
+                f"No task id is known, and all would be as {other}: {plain(ids[i])!r} is not what "
+                "was fitted. The meta-model predicts these rows; give ids the type that they had.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _read_query(self, X, groups):
         """Transformed rows to predict, their ids and side information, what messages call them."""

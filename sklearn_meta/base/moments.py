@@ -50,7 +50,7 @@ def gather_moments(tables, prior=None):
 
 
 def _held_of(table, moments, shift, n_before, held):
-    """Some tasks of a table with some of their rows; neither depends on the order of either."""
+    """Some tasks of a table and some of their rows, whatever the order of either."""
     rng = np.random.default_rng(0)
     canonical = np.lexsort((moments.M[0, -1], moments.M[-1, -1], table.sizes))
     tasks = rng.permutation(canonical)[: MAX_HELD - (0 if held is None else len(held.tasks))]

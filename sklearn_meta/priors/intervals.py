@@ -10,8 +10,9 @@ What is left is calibrated: tasks are left out by folds, and given k = 0, 1, 5, 
 For each k, residuals become normal scores ``z = Phi^{-1}((1 + F_d(|r| / sqrt v)) / 2)``, of which
 every task has the same weight. Their quantile at the level wanted, pulled towards that of the
 normal distribution as if by ten tasks more, takes its place, linear in log(1 + k) between the
-numbers of rows. (The quantile that is valid whatever the distribution has a point at infinity; it exists only
-for levels up to ``T / (T + 1)``, and covers too much where Student's t is nearly right.)
+numbers of rows. (The quantile that is valid whatever the distribution has a point at infinity; it
+exists only for levels up to ``T / (T + 1)``, and covers too much where Student's t is nearly
+right.)
 
 References
 ----------
@@ -101,8 +102,8 @@ def calibrate(prior):
     collected = {k: [] for k in SHOTS}
     if n_tasks < 2 * N_FOLDS:
         return Calibration(n_tasks, {})
-    for out in folds_of(n_tasks):
-        train = moments.of(np.setdiff1d(held.tasks, held.tasks[out]))
+    for out in folds_of(moments, held.tasks):
+        train = moments.of(np.delete(held.tasks, out))
         model = refit(prior, train, fit_mixed_model)
         S = moments.S[:, held.tasks[out]]
         for k in SHOTS:

@@ -12,11 +12,13 @@ covariance is pulled towards it, as if nu tasks had been seen that
 are as Sigma0 says (an inverse Wishart prior), and the noise towards s2, as if by nu1 rows.
 
 Which nu: of some multiples of the number of parameters of a row of Sigma, |R| + 1, the one with the
-greatest log score of tasks that were left out, given k = 0, 1, 5 of their rows,
+greatest log score of tasks that were left out, by folds: the mean over tasks of
 
-    mean_t mean_k (log p(y_t) - log p(y_t[:k])) / (n_t - k),
+    log p(y_t) / n_t = mean_k log p(y_t,k+1 | y_t,1 ... y_t,k),
 
-by folds of tasks. 0, the plain likelihood, is among them where enough tasks have rows enough.
+which by the chain rule is that of every row after 0, 1, 2, ... rows, and depends neither on their
+order nor on whether a row has weight 2 or stands twice. 0, the plain likelihood, is among the
+strengths where enough tasks have rows enough.
 
 References
 ----------
@@ -33,7 +35,6 @@ from ..kernels.stacked import stack
 
 __all__ = ["N_FOLDS", "Held", "fit_regularized", "folds_of", "refit", "two_of"]
 
-SHOTS = (0, 1, 5)  # rows of a task that was left out, before it is scored
 MULTIPLES = (0.0, 1.0, 4.0, 16.0)  # nu, in parameters of a row of Sigma
 NU1 = 5.0  # rows that the noise of the two-variance fit counts as
 N_FOLDS = 3
@@ -44,7 +45,7 @@ MIN_PER_SLOPE = 5  # tasks (rows, where they do not vary) for a fixed slope with
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Rows of some tasks, on which the regularisation is chosen and intervals are calibrated.
+    """Some tasks, on which the regularisation is chosen, and rows that calibrate intervals.
 
     Parameters
     ----------
@@ -77,10 +78,12 @@ class Held:
         return Held(*parts)
 
 
-def folds_of(n_tasks):
-    """Positions of the tasks of every fold."""
-    fold = np.arange(n_tasks) % min(N_FOLDS, n_tasks)
-    return [np.flatnonzero(fold == f) for f in np.unique(fold)]
+def folds_of(moments, tasks):
+    """Some tasks by folds, which do not depend on the order of tasks."""
+    M = moments.M[:, :, tasks]
+    order = np.lexsort((M[0, -1], M[-1, -1], M[0, 0]))
+    n_folds = min(N_FOLDS, len(tasks))
+    return [np.sort(order[f::n_folds]) for f in range(n_folds)]
 
 
 def fit_regularized(moments, random, nu, held, *, intercept, covariance, **settings):
@@ -175,8 +178,8 @@ def _left_by_pooling(moments, intercept):
 def _few_for_slopes(moments, random, intercept):
     """Whether fixed slopes are too many to be estimated without a prior."""
     n_slopes = (len(moments.M) - 2) * (1 + len(moments.S)) + len(moments.S)
-    vary = len(random) > (1 if intercept and 0 in random else 0)
-    n = moments.n_tasks if vary or len(moments.S) else moments.M[0, 0].sum()
+    vary = moments.n_tasks > 1 and len(random) > (1 if intercept and 0 in random else 0)
+    n = moments.n_tasks if vary else moments.M[0, 0].sum()
     return n_slopes > 1 and MIN_PER_SLOPE * n_slopes > n
 
 
@@ -189,12 +192,10 @@ def _grid(moments, random, intercept):
 
 def _scores(fit, moments, held, grid, intercept):
     """Log score per row of tasks that were left out, for every strength."""
-    n_tasks = len(held.tasks)
     total = np.zeros(len(grid))
-    for out in folds_of(n_tasks):
-        train = moments.of(np.setdiff1d(held.tasks, held.tasks[out]))
+    for out in folds_of(moments, held.tasks):
+        train = moments.of(np.delete(held.tasks, out))
         whole = moments.of(held.tasks[out])
-        supports = [held.support(k, out, whole.S) for k in SHOTS[1:]]
         start = None
         for i in np.argsort(grid)[::-1]:  # the strongest first, from which the next one starts
             if grid[i] > 0:
@@ -202,19 +203,9 @@ def _scores(fit, moments, held, grid, intercept):
                 start = model.factor
             else:
                 model = fit(train, 0, max_iter=4 * FOLD_STEPS, tol=FOLD_TOL)
-            total[i] += _log_score(model, whole, supports, intercept)
-    return {float(nu): float(s / n_tasks) for nu, s in zip(grid, total, strict=True)}
-
-
-def _log_score(model, whole, supports, intercept):
-    """Summed over tasks: the mean over shots of the log score per row that was left."""
-    n, all_rows = whole.M[0, 0], log_densities(model, whole, intercept=intercept)
-    per_row = [all_rows / n]
-    for support in supports:
-        k, seen = support.M[0, 0], log_densities(model, support, intercept=intercept)
-        left = n - k > 1e-9 * n
-        per_row.append(np.where(left, (all_rows - seen) / np.where(left, n - k, 1.0), np.nan))
-    return np.nanmean(per_row, axis=0).sum()
+            scores = log_densities(model, whole, intercept=intercept) / whole.M[0, 0]
+            total[i] += scores.sum()
+    return {float(nu): float(s / len(held.tasks)) for nu, s in zip(grid, total, strict=True)}
 
 
 def refit(prior, moments, fit):

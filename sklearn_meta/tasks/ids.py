@@ -158,6 +158,18 @@ class IdIndex:
         found = (-1 if is_missing(v) else self._number.get(v, -1) for v in _keys(ids))
         return np.fromiter(found, dtype=np.intp, count=len(ids))
 
+    def as_other_type(self, ids):
+        """How messages call the type as which all ids would be known; None if there is none."""
+        values = [v.item() if isinstance(v, np.generic) else v for v in ids if not is_missing(v)]
+        for name, cast in (("text", str), ("numbers", float)):
+            try:
+                cast_ids = [cast(v) for v in values]
+            except (TypeError, ValueError):
+                continue
+            if (self.positions(as_ids(cast_ids)) >= 0).all():
+                return name
+        return None
+
     def union(self, ids):
         """The index with the new ones of the distinct ``ids`` added, and the places of ``ids``."""
         positions = self.positions(ids)

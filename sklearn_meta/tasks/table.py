@@ -13,7 +13,7 @@ import numpy as np
 from .ids import as_ids, factorize_ids, missing_ids
 from .rows import n_rows_of, safe_indexing
 from .task import Task
-from .validation import as_table, plain, split_columns, task_label
+from .validation import as_table, concat_rows, plain, split_columns, task_label
 
 __all__ = [
     "PaddedBatch",
@@ -21,6 +21,8 @@ __all__ = [
     "check_ids",
     "constant_within_tasks",
     "distinct_rows",
+    "merged",
+    "rows_of_tasks",
     "padded_batches",
     "tasks_from_table",
 ]
@@ -302,3 +304,71 @@ def _pad(table, tasks, n_rows):
     if y.dtype.kind == "f":
         y = y * real
     return PaddedBatch(tasks, X, y, weight)
+
+
+def rows_of_tasks(blocks, at):
+    """The rows of tasks that stand in several tables, as one table.
+
+    Parameters
+    ----------
+    blocks : sequence of TaskTable
+    at : ndarray of shape (n_tasks, 2)
+        The table of every task and its place there; -1 for a task without rows.
+    """
+    parts, codes = [], []
+    for b in np.unique(at[at[:, 0] >= 0, 0]):
+        tasks = np.flatnonzero(at[:, 0] == b)
+        place, table = at[tasks, 1], blocks[b]
+        sizes = table.sizes[place]
+        of = np.repeat(np.arange(len(tasks)), sizes)
+        rows = np.arange(len(of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        rows += table.offsets[place][of]
+        parts.append((table, rows, place))
+        codes.append(tasks[of])
+    if not parts:
+        return None
+    X = concat_rows([safe_indexing(table.X, rows) for table, rows, _ in parts])
+    y = np.concatenate([table.y[rows] for table, rows, _ in parts])
+    weight = None
+    if any(table.sample_weight is not None for table, _, _ in parts):
+        weights = [t.sample_weight for t, _, _ in parts]
+        weight = np.concatenate(
+            [
+                np.ones(len(rows)) if w is None else w[rows]
+                for w, (_, rows, _) in zip(weights, parts, strict=True)
+            ]
+        )
+    side = None
+    if all(table.descriptors is not None for table, _, _ in parts):
+        width = parts[0][0].descriptors.shape[1]
+        side = np.full((len(at), width), None, dtype=parts[0][0].descriptors.dtype)
+        for b, (table, _, place) in zip(np.unique(at[at[:, 0] >= 0, 0]), parts, strict=True):
+            side[at[:, 0] == b] = table.descriptors[place]
+    return _by_task(X, y, weight, np.concatenate(codes), len(at), descriptors=side)
+
+
+def merged(seen, more):
+    """Tables of the same tasks as one: of every task the rows of the first, then of the second."""
+    weight = None
+    if seen.sample_weight is not None or more.sample_weight is not None:
+        weights = [(t.sample_weight, len(t.y)) for t in (seen, more)]
+        weight = np.concatenate([np.ones(n) if w is None else w for w, n in weights])
+    side = more.descriptors
+    if side is None:
+        side = seen.descriptors
+    elif seen.descriptors is not None and side.dtype == object:
+        unknown = np.array([all(v is None for v in row) for row in side])
+        side = np.where(unknown[:, None], seen.descriptors, side)
+    X, y = concat_rows([seen.X, more.X]), np.concatenate([seen.y, more.y])
+    codes = np.concatenate([seen.codes, more.codes])
+    return _by_task(X, y, weight, codes, more.n_tasks, ids=more.ids, descriptors=side)
+
+
+def _by_task(X, y, weight, codes, n_tasks, **tasks):
+    """Rows in the order of their tasks."""
+    order = np.argsort(codes, kind="stable")
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=n_tasks))])
+    weight = None if weight is None else weight[order]
+    return TaskTable(
+        safe_indexing(X, order), y[order], offsets, sample_weight=weight, **tasks
+    )
