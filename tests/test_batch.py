@@ -292,6 +292,22 @@ def test_known_tasks_are_described_by_models_that_have_not_seen_them():
     assert remembered > as_new + 0.1
 
 
+def test_further_rows_of_known_tasks_leave_the_others_out_of_fold():
+    X, y, ids = long_table(make_tasks(side=False))
+    known = np.arange(len(y)) % 4 > 0
+    meta = BatchMetaLearner(DecisionTreeRegressor(), n_estimators=2, random_state=0)
+    meta.fit(X[known], y[known], groups=ids[known])
+    tree, k = meta.descriptor_.estimator_, meta.descriptor_.prior_rows_[0]
+    later = ~known & (ids < 7)
+    meta.partial_adapt(X[later], y[later], groups=ids[later])
+    before = meta.task_vectors_[:, 1] * (12 + k)  # sums of residuals
+    residual = np.bincount(ids[later], y[later] - tree.predict(X[later]), minlength=60)
+    expected = (before + residual) / (12 + 4 * (np.arange(60) < 7) + k)
+    model = meta.meta_model_.model
+    offset = (model.s_mean + model.s_scale * meta._memory.params)[:, 1]
+    assert_allclose(offset, expected)
+
+
 @pytest.mark.parametrize("descriptor", [MomentsDescriptor(), RidgeDescriptor(), None])
 def test_what_fit_remembers_is_adapt_where_nothing_was_fitted_to_the_rows(descriptor):
     X, y, ids = long_table(make_tasks(n_tasks=12, side=False))
