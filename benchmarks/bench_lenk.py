@@ -117,7 +117,7 @@ def main():
             "Independent(Ridge)": Independent(),
             "HierarchicalBayes, random intercept": HierarchicalBayes(random_effects="intercept"),
             "HierarchicalBayes": HierarchicalBayes(),
-            "HierarchicalBayes, full": HierarchicalBayes(correlation_prior=1),
+            "HierarchicalBayes, plain": HierarchicalBayes(regularization=None),
             "HierarchicalBayes, diag": HierarchicalBayes(covariance="diag"),
             "HierarchicalBayes, validated": HierarchicalBayes(**best),
         }

@@ -10,7 +10,7 @@ Protocol:
 2. Every method is meta-trained on the meta-train tasks only, then adapted at once to the first
    K = 0, 1, 2, 5, 10, 20 rows of all test tasks, and scored on their query rows.
 3. All settings are the defaults of scikit-learn and of this package, but for those in
-   HIERARCHICAL (`intercept`, `full`, `lkj...`, `auto`, `diag`; `auto` is the default) and more
+   HIERARCHICAL (`intercept`, `plain`, `nu...`, `auto`, `diag`; `auto` is the default) and more
    iterations for LogisticRegression.
 4. `validated` and `validated_any` choose between their CANDIDATES: each is meta-trained on the
    meta-train tasks and scored on the validation tasks, at 1, 2, 5, 10 and 20 shots, with 10 random
@@ -72,16 +72,16 @@ GRADIENT = {"maml": MAML, "fomaml": FOMAML, "metasgd": MetaSGD}
 
 HIERARCHICAL = {
     "intercept": {"random_effects": "intercept"},
-    "full": {"correlation_prior": 1},
-    "lkj2": {"correlation_prior": 2},
-    "lkj5": {"correlation_prior": 5},
-    "lkj10": {"correlation_prior": 10},
-    "auto": {"correlation_prior": "auto"},
+    "plain": {"regularization": None},
+    "nu5": {"regularization": 5},
+    "nu20": {"regularization": 20},
+    "nu80": {"regularization": 80},
+    "auto": {"regularization": "auto"},
     "diag": {"covariance": "diag"},
 }
 CANDIDATES = {
-    "validated": ["full", "lkj2", "lkj5", "lkj10", "diag"],
-    "validated_any": ["intercept", "full", "lkj2", "lkj5", "lkj10", "diag"],
+    "validated": ["plain", "nu5", "nu20", "nu80", "diag"],
+    "validated_any": ["intercept", "plain", "nu5", "nu20", "nu80", "diag"],
 }
 VALIDATION_SHOTS = (1, 2, 5, 10, 20)
 VALIDATION_REPEATS = 10

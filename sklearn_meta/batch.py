@@ -158,7 +158,8 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     estimator_ : estimator
         The model of the current task: the fitted learners with the vector of the task.
     task_vectors_ : ndarray of shape (n_tasks, n_descriptors)
-        Descriptors of the meta-train tasks, from all their rows.
+        Descriptors of the meta-train tasks, from all their rows, out of fold where the descriptor
+        fits models.
     task_ids_ : ndarray of shape (n_tasks,)
         Ids of the remembered tasks.
     classes_ : ndarray of shape (n_classes,)
@@ -180,6 +181,10 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     Cost: the default descriptor fits the learner ``cv + 1 = 6`` times for its out-of-fold
     residuals, then it is fitted ``n_estimators`` times. Adaptation is one prediction of the support
     rows. The defaults were chosen on eight public tables, see the user guide.
+
+    With ``conditioning="features"`` the tasks of ``fit`` are remembered by their rows of
+    ``task_vectors_``, which come from models that have not seen them where the descriptor fits
+    models. ``adapt`` cannot know them again: to the same rows it describes them as a new task.
 
     References
     ----------
@@ -303,34 +308,28 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     def _learn(self, learner, tables, meta_model, fit_params, report):
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         for table in tables:
-            origin = None  # only rows that the descriptor was fitted on have one
             if meta_model is None:
-                origin = np.arange(len(table.y))
                 descriptor = self._make_descriptor(learner)
-                fit_descriptor(descriptor, self._described(learner, table, origin))
+                fit_descriptor(descriptor, self._described(learner, table))
             else:
                 descriptor = meta_model.descriptor
-            vectors = describe(descriptor, self._described(learner, table, origin))
+            vectors = describe(descriptor, self._described(learner, table))
             if meta_model is None:
                 names = descriptor_names(descriptor, vectors.shape[1])
                 meta_model = MetaModel(descriptor, names, vectors[:0], np.empty(0))
             meta_model = meta_model.with_tasks(vectors, table.ids)
             train = self._learn_prior if self.conditioning == "prior" else self._learn_features
-            model = train(learner, table, origin, meta_model, rng, fit_params, report)
+            model = train(learner, table, meta_model, rng, fit_params, report)
             meta_model = replace(meta_model, model=model)
         return meta_model
 
-    def _learn_features(self, learner, table, origin, meta_model, rng, fit_params, report):
+    def _learn_features(self, learner, table, meta_model, rng, fit_params, report):
         """Learners of rows ``[x, s]``."""
-
-        def vectors(support, origin):
-            return describe(meta_model.descriptor, self._described(learner, support, origin))
 
         return learn_conditional(
             learner,
             table,
-            origin,
-            vectors,
+            lambda support: self._vectors_of(learner, meta_model, support),
             meta_model.names,
             meta_model.model,
             n_shots=check_shots(self.n_shots),
@@ -343,14 +342,14 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             report=lambda model: report(lambda: replace(meta_model, model=model)),
         )
 
-    def _learn_prior(self, learner, table, origin, meta_model, rng, fit_params, report):
+    def _learn_prior(self, learner, table, meta_model, rng, fit_params, report):
         """Where the coefficients of a linear learner start, as a function of the descriptor."""
         if fit_params:
             raise TypeError(
                 f'conditioning="prior" never calls fit of the learner; got {sorted(fit_params)}.'
             )
         shots = check_shots(self.n_shots)
-        table = self._with_vectors(learner, table, origin, meta_model.descriptor, shots, rng)
+        table = self._with_vectors(learner, table, meta_model.descriptor, shots, rng)
 
         def report_prior(get):
             return report(lambda: replace(meta_model, model=get()))
@@ -387,9 +386,10 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     # -- adapting ----------------------------------------------------------------------------------
 
     def _adapt(self, learner, meta_model, table, fit_params):
-        S, model = self._vectors_of(learner, meta_model, table), meta_model.model
-        if isinstance(model, Conditional):
-            return model.standardized(S)
+        model = meta_model.model
+        if isinstance(model, Conditional):  # rows of meta-training are described out of fold
+            return model.standardized(self._vectors_of(learner, meta_model, table))
+        S = self._vectors_of(learner, meta_model, replace(table, origin=None))
         if isinstance(model, ConditionalPrior):
             return self._adapt_prior(learner, model, table, S)
         coefs, _ = posterior_rows(model, replace(table, descriptors=S))

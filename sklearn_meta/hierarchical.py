@@ -396,6 +396,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
 
     def _adapt(self, learner, meta_model, table, fit_params):
         if meta_model.descriptor is not None:
+            table = replace(table, origin=None)  # as a new task, which coefficients adapt to
             S = describe(meta_model.descriptor, self._described(learner, table))
             table = replace(table, descriptors=S)
         if not self._gaussian:

@@ -270,6 +270,59 @@ def test_the_default_landmark_is_the_learner_itself():
     assert_allclose(meta.task_vectors_, by_hand.fit_transform(tasks))
 
 
+def long_table(tasks):
+    ids = np.repeat(np.arange(len(tasks)), [len(task.y) for task in tasks])
+    return np.concatenate([t.X for t in tasks]), np.concatenate([t.y for t in tasks]), ids
+
+
+def test_known_tasks_are_described_by_models_that_have_not_seen_them():
+    """A tree knows its rows by heart: they leave no residual that would say what task it is."""
+    tasks = make_tasks(side=False)
+    X, y, ids = long_table(tasks)
+    known = np.arange(len(y)) % 2 == 0
+    later = X[~known], y[~known]
+    meta = BatchMetaLearner(DecisionTreeRegressor(), n_estimators=3, random_state=0)
+    meta.fit(X[known], y[known], groups=ids[known])
+    assert_array_equal(meta.descriptor_.estimator_.predict(X[known]), y[known])
+    remembered = meta.score(*later, groups=ids[~known])
+    own = meta.meta_model_.model.standardized(meta.task_vectors_)
+    expected = meta._predicts.predict("predict", own, later[0], ids[~known])
+    assert_array_equal(meta.predict(later[0], groups=ids[~known]), expected)
+    as_new = meta.adapt(X[known], y[known], groups=ids[known]).score(*later, groups=ids[~known])
+    assert remembered > as_new + 0.1
+
+
+def test_further_rows_of_known_tasks_leave_the_others_out_of_fold():
+    X, y, ids = long_table(make_tasks(side=False))
+    known = np.arange(len(y)) % 4 > 0
+    meta = BatchMetaLearner(DecisionTreeRegressor(), n_estimators=2, random_state=0)
+    meta.fit(X[known], y[known], groups=ids[known])
+    tree, k = meta.descriptor_.estimator_, meta.descriptor_.prior_rows_[0]
+    later = ~known & (ids < 7)
+    meta.partial_adapt(X[later], y[later], groups=ids[later])
+    before = meta.task_vectors_[:, 1] * (12 + k)  # sums of residuals
+    residual = np.bincount(ids[later], y[later] - tree.predict(X[later]), minlength=60)
+    expected = (before + residual) / (12 + 4 * (np.arange(60) < 7) + k)
+    model = meta.meta_model_.model
+    offset = (model.s_mean + model.s_scale * meta._memory.params)[:, 1]
+    assert_allclose(offset, expected)
+
+
+@pytest.mark.parametrize("descriptor", [MomentsDescriptor(), RidgeDescriptor(), None])
+def test_what_fit_remembers_is_adapt_where_nothing_was_fitted_to_the_rows(descriptor):
+    X, y, ids = long_table(make_tasks(n_tasks=12, side=False))
+    conditioning = "features" if descriptor is not None else "prior"
+    descriptor = LandmarkDescriptor() if descriptor is None else descriptor
+    meta = BatchMetaLearner(
+        descriptor=descriptor, conditioning=conditioning, n_estimators=2, random_state=0
+    ).fit(X, y, groups=ids)
+    other = HierarchicalBayes(descriptor=descriptor, random_state=0).fit(X, y, groups=ids)
+    for model in (meta, other):
+        remembered = model.predict(X, groups=ids)
+        again = model.adapt(X, y, groups=ids).predict(X, groups=ids)
+        assert_array_equal(again, remembered)
+
+
 def test_results_depend_on_the_seed_only():
     tasks = make_tasks(30)
     first = BatchMetaLearner(TREES, n_estimators=3, random_state=0).meta_fit(tasks)
@@ -284,7 +337,7 @@ def test_predict_with_ids_asks_the_learner_once_per_draw():
     meta = BatchMetaLearner(Counts(), n_estimators=2, random_state=0)
     X, y = np.concatenate([t.X for t in tasks]), np.concatenate([t.y for t in tasks])
     ids = np.repeat(np.arange(40), 16)
-    meta.fit(X, y, groups=ids)
+    meta.fit(X, y, groups=ids).adapt(X, y, groups=ids)
     before = Counts.n_calls
     predicted = meta.predict(X, groups=ids)
     assert Counts.n_calls - before == 2
@@ -446,7 +499,8 @@ def test_side_information_in_columns(library):
             for t in tasks
         ]
     )
-    known = meta.predict(X)
+    assert_allclose(meta.task_vectors_, by_tasks.task_vectors_)  # what fit remembers
+    known = meta.adapt(X, y).predict(X)
     for t in (0, 1, 2):
         by_tasks.adapt(tasks[t].X, tasks[t].y,
                        descriptor={**tasks[t].descriptor, "town": towns[t % 3]})  # fmt: skip

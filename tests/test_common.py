@@ -72,11 +72,6 @@ def is_own(meta, estimator):
     return is_conditioned(meta) or isinstance(last, own)
 
 
-def reads_rows(estimator):
-    """The part that knows the columns: of a body and its head it is the body."""
-    return getattr(estimator, "body", estimator)
-
-
 def goes_on(meta):
     """Whether it can learn from more tasks: from sums of moments, or step by step."""
     if not isinstance(meta, BatchMetaLearner):
@@ -89,7 +84,7 @@ def goes_on(meta):
 
 def out_of_fold(meta):
     """Whether fit knows models of a task that have not seen it, and adapt cannot."""
-    return isinstance(getattr(meta, "learner_", None), HeadLearner)
+    return isinstance(getattr(meta, "learner_", None), HeadLearner) or is_conditioned(meta)
 
 
 def assert_close(actual, expected):
@@ -219,7 +214,7 @@ def test_dataframes(make, library):
     meta.adapt(X[:8], table.y[:8])
     expected.adapt(table.X[:8], table.y[:8])
     assert_close(meta.estimator_.predict(X), expected.estimator_.predict(table.X))
-    assert_array_equal(reads_rows(meta.estimator_).feature_names_in_, table.names)
+    assert_array_equal(meta.estimator_.feature_names_in_, table.names)
     (many,) = meta.adapt_many([(X[:8], table.y[:8])])
     assert_close(many.predict(X), expected.estimator_.predict(table.X))
 
@@ -276,8 +271,7 @@ def test_without_ids_all_rows_are_one_task(make):
     one = make().fit(table.X, table.y)
     other = make().meta_fit([(table.X, table.y)])
     assert one.n_tasks_ == 1
-    if not out_of_fold(one):
-        assert_same(one, other.adapt(table.X, table.y), table.X)
+    assert_same(one, other.adapt(table.X, table.y), table.X)
 
 
 # -- adapt -----------------------------------------------------------------------------------------
@@ -302,7 +296,7 @@ def test_estimator_is_plain_scikit_learn(make):
     for n_shots in (0, 10):
         plain = meta.adapt(new.X[:n_shots], new.y[:n_shots]).estimator_
         check_is_fitted(plain)
-        assert reads_rows(plain).n_features_in_ == 3 or n_shots == 0
+        assert plain.n_features_in_ == 3 or n_shots == 0
         if not is_own(meta, plain):
             assert b"sklearn_meta" not in pickle.dumps(plain)
             assert type(plain) is type(meta._wrapped()) or n_shots == 0

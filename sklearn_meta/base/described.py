@@ -7,6 +7,7 @@ class reads it.
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from sklearn.base import clone
@@ -119,16 +120,13 @@ class DescriptorMixin:
         tables = iter(tables)
         first = next(tables)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        origin = None
         if descriptor is None:
-            origin = np.arange(len(first.y))
             descriptor = self._make_descriptor(learner)
-            fit_descriptor(descriptor, self._described(learner, first, origin))
+            fit_descriptor(descriptor, self._described(learner, first))
 
         def described():
-            yield self._with_vectors(learner, first, origin, descriptor, n_shots, rng)
-            for table in tables:
-                yield self._with_vectors(learner, table, None, descriptor, n_shots, rng)
+            for table in chain([first], tables):
+                yield self._with_vectors(learner, table, descriptor, n_shots, rng)
 
         return descriptor, described()
 
@@ -136,21 +134,20 @@ class DescriptorMixin:
         """The descriptor, not fitted."""
         return check_descriptor(self.descriptor)
 
-    def _with_vectors(self, learner, table, origin, descriptor, n_shots, rng):
+    def _with_vectors(self, learner, table, descriptor, n_shots, rng):
         seen = looks_at(descriptor)
         if seen == "side":
             S = describe(descriptor, self._described(learner, table))
             return replace(table, descriptors=S)
         episodes = draw_episodes(table, n_shots, 1, rng)
         support = take_rows(table, episodes.support, episodes.support_offsets, episodes.tasks)
-        origin = None if origin is None else origin[episodes.support]
-        S = describe(descriptor, self._described(learner, support, origin))
+        S = describe(descriptor, self._described(learner, support))
         if seen == "inputs" and len(episodes.tasks) == table.n_tasks:
             return replace(table, descriptors=S)  # nothing has been said of the targets
         query = take_rows(table, episodes.query, episodes.query_offsets, episodes.tasks)
         return replace(query, descriptors=S)
 
-    def _described(self, learner, table, origin=None):
+    def _described(self, learner, table):
         """A TaskTable with what descriptors need to know."""
         names = self._descriptor_names
         if names is None and self.descriptor_columns is not None:
@@ -160,5 +157,4 @@ class DescriptorMixin:
             classes=learner.classes,
             feature_names=learner.feature_names,
             side_names=names,
-            origin=origin,
         )

@@ -297,7 +297,7 @@ class BaseMetaEstimator(
             )
         except (TypeError, ValueError) as error:
             raise addressed(error, table.X, table.where) from error
-        return self._checked(table, X, table.where)
+        return replace(self._checked(table, X, table.where), origin=np.arange(len(table.y)))
 
     def _set_meta_model(self, meta_model, n_tasks):
         vars(self).update(self._zero_shot_state(meta_model))

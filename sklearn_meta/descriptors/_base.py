@@ -51,14 +51,11 @@ class DescribedTable(TaskTable):
     feature_names : list of str, default=None
     side_names : list, default=None
         What the columns of ``descriptors`` are called.
-    origin : ndarray of shape (n_rows,), default=None
-        Which row of the meta-train table a row is; None for rows of other tasks.
     """
 
     classes: Any = None
     feature_names: Any = None
     side_names: Any = None
-    origin: Any = None
 
     @classmethod
     def of(cls, table, **more):

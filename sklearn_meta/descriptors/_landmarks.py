@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ..learners import body_raw, fit_out_of_fold
 from ..learners.privates import HasMethods, Interval, StrOptions, set_random_states
-from ..tasks.rows import n_rows_of
+from ..tasks.rows import safe_indexing
 from ._base import TaskDescriptor, sums
 
 __all__ = ["LandmarkDescriptor"]
@@ -119,17 +119,17 @@ class LandmarkDescriptor(TaskDescriptor):
             classes=table.classes,
             n_folds=self.cv,
         )
-        self._out_of_fold = self._residuals(raw, table)
+        self._out_of_fold = self._residuals(raw, table.targets)
         self._shrink(self._out_of_fold, table)
         names = table.target_names
         self.names_ = names[1:] if len(names) == 2 else names
 
-    def _residuals(self, raw, table):
-        if table.classes is None:
-            return table.targets - raw
+    def _residuals(self, raw, targets):
+        if self.classes_ is None:
+            return targets - raw
         if raw.shape[1] == 1:
-            return table.targets[:, 1:] - expit(raw)
-        return table.targets - softmax(raw, axis=1)
+            return targets[:, 1:] - expit(raw)
+        return targets - softmax(raw, axis=1)
 
     def _shrink(self, r, table):
         """Variances of residuals within and between tasks, by Henderson's first method."""
@@ -150,12 +150,14 @@ class LandmarkDescriptor(TaskDescriptor):
             self.prior_rows_ = np.full(r.shape[1], float(self.prior_rows))
 
     def _describe(self, table):
-        if table.origin is not None:
-            r = self._out_of_fold[table.origin]
-        elif n_rows_of(table.X) == 0:
-            r = np.zeros((0, len(self.error_)))
-        else:
-            r = self._residuals(body_raw(self.estimator_, table.X, table.classes), table)
+        r = np.zeros((len(table.y), len(self.error_)))
+        new = np.ones(len(table.y), dtype=bool) if table.origin is None else table.origin < 0
+        if not new.all():
+            r[~new] = self._out_of_fold[table.origin[~new]]
+        if new.any():
+            X = table.X if new.all() else safe_indexing(table.X, np.flatnonzero(new))
+            raw = body_raw(self.estimator_, X, table.classes)
+            r[new] = self._residuals(raw, table.targets[new])
         w, k = table.weights[:, None], self.prior_rows_
         n = sums(w, table)
         offset = sums(w * r, table) / np.maximum(n + k, np.finfo(float).tiny)

@@ -50,7 +50,6 @@ class Conditional:
 def learn_conditional(
     learner,
     table,
-    origin,
     vectors,
     names,
     model,
@@ -71,10 +70,8 @@ def learn_conditional(
     learner : TaskwiseLearner
         Holds the estimator that is cloned.
     table : TaskTable
-    origin : ndarray of shape (n_rows,) or None
-        Which row of the table that the descriptor was fitted on a row is, if any.
     vectors : callable
-        ``vectors(supports, origin)`` describes the tasks of a table.
+        ``vectors(supports)`` describes the tasks of a table.
     names : list of str
         Of the entries of the vectors.
     model : Conditional or None
@@ -93,7 +90,7 @@ def learn_conditional(
     Conditional
     """
 
-    def draw(block, origin):
+    def draw(block):
         """Episodes, and the vectors of their supports."""
         episodes = draw_episodes(block, n_shots, N_BLOCKS, rng)
         if len(episodes.query) == 0:
@@ -101,25 +98,25 @@ def learn_conditional(
                 "no task has rows outside its fixed support: there is nothing to learn from."
             )
         supports = take_rows(block, episodes.support, episodes.support_offsets, episodes.tasks)
-        return episodes, vectors(supports, None if origin is None else origin[episodes.support])
+        return episodes, vectors(supports)
 
     if model is None:
-        episodes, S = draw(table, origin)
+        episodes, S = draw(table)
         n_rows = np.diff(episodes.query_offsets)
         s_mean = np.average(S, axis=0, weights=n_rows)
         s_scale = np.sqrt(np.average((S - s_mean) ** 2, axis=0, weights=n_rows))
         raw = column_names(table.X) is not None
         model = Conditional(s_mean, nonzero_scale(s_scale, s_mean), raw=raw)
 
-    def rows(block, origin):
+    def rows(block):
         """Rows ``[x, s]`` of one draw of episodes, and which row of the block each is."""
-        episodes, S = draw(block, origin)
+        episodes, S = draw(block)
         S = np.repeat(model.standardized(S), np.diff(episodes.query_offsets), axis=0)
         X = safe_indexing(block.X, episodes.query)
         return with_columns(X, S, names), episodes.query
 
     if tasks_per_batch is None and not model.models:
-        draws = (rows(table, origin) for _ in range(n_estimators))
+        draws = (rows(table) for _ in range(n_estimators))
         models = Parallel(n_jobs=n_jobs)(
             delayed(_fit)(learner, Z, table, index, fit_params) for Z, index in draws
         )
@@ -137,9 +134,9 @@ def learn_conditional(
     for _ in range(1 if tasks_per_batch is None else n_epochs):
         for lo in rng.permutation(starts):
             hi = min(lo + size, table.n_tasks)
-            block, own = table.block(lo, hi), slice(table.offsets[lo], table.offsets[hi])
+            block = table.block(lo, hi)
             for one in models:
-                Z, index = rows(block, None if origin is None else origin[own])
+                Z, index = rows(block)
                 _partial_fit(one, learner.classes, Z, block, index)
         model = replace(model, models=models)
         if report(model):

@@ -18,7 +18,7 @@ __all__ = ["GradientLearner"]
 
 
 class GradientLearner(Learner):
-    """A learner with a :class:`~sklearn_meta._network.Network`.
+    """A learner with a :class:`~sklearn_meta.kernels.network.Network`.
 
     A subclass has ``network`` (a Network in standardised units), ``scaling`` (None: the data are
     used as they are), ``dtype``, and the methods below.

@@ -118,6 +118,16 @@ class _BodyAndHead(BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "coef_")
 
+    @property
+    def n_features_in_(self):
+        """Number of columns of X."""
+        return self.body.n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        """Names of the columns of X, where the body was fitted on a dataframe."""
+        return self.body.feature_names_in_
+
     def _raw(self, X):
         check_is_fitted(self)
         f = body_raw(self.body, X, getattr(self, "classes_", None))

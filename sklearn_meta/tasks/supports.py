@@ -130,4 +130,5 @@ def take_rows(table, rows, offsets, tasks):
         ids=part(table.ids, tasks),
         sample_weight=part(table.sample_weight, rows),
         descriptors=part(table.descriptors, tasks),
+        origin=part(table.origin, rows),
     )

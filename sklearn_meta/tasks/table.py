@@ -135,6 +135,9 @@ class TaskTable:
         What episodes may use a row for: 0 anything, 1 support only, 2 query only.
     own_classes : TaskClasses, default=None
         The labels of every task, where each has its own and y holds their places among these.
+    origin : ndarray of shape (n_rows,), default=None
+        Which row of the table that the learner and the descriptor were fitted on a row is; -1 for
+        a row that they have not seen, and None where they have seen none.
     """
 
     X: Any
@@ -146,6 +149,7 @@ class TaskTable:
     row_numbers: Any = None
     role: Any = None
     own_classes: Any = None
+    origin: Any = None
 
     @classmethod
     def from_rows(cls, X, y, ids=None, sample_weight=None, side=None, side_names=None):
@@ -220,6 +224,7 @@ class TaskTable:
             part(self.row_numbers, rows),
             part(self.role, rows),
             part(self.own_classes, slice(start, stop)),
+            part(self.origin, rows),
         )
 
 
@@ -324,30 +329,22 @@ def rows_of_tasks(blocks, at):
         return None
     X = concat_rows([safe_indexing(table.X, rows) for table, rows, _ in parts])
     y = np.concatenate([table.y[rows] for table, rows, _ in parts])
-    weight = None
-    if any(table.sample_weight is not None for table, _, _ in parts):
-        weights = [t.sample_weight for t, _, _ in parts]
-        weight = np.concatenate(
-            [
-                np.ones(len(rows)) if w is None else w[rows]
-                for w, (_, rows, _) in zip(weights, parts, strict=True)
-            ]
-        )
+    weight = _joined([(table.sample_weight, rows) for table, rows, _ in parts], 1.0)
+    origin = _joined([(table.origin, rows) for table, rows, _ in parts], -1)
     side = None
     if all(table.descriptors is not None for table, _, _ in parts):
         width = parts[0][0].descriptors.shape[1]
         side = np.full((len(at), width), None, dtype=parts[0][0].descriptors.dtype)
         for b, (table, _, place) in zip(np.unique(at[at[:, 0] >= 0, 0]), parts, strict=True):
             side[at[:, 0] == b] = table.descriptors[place]
-    return _by_task(X, y, weight, np.concatenate(codes), len(at), descriptors=side)
+    return _by_task(X, y, weight, origin, np.concatenate(codes), len(at), descriptors=side)
 
 
 def merged(seen, more):
     """Tables of the same tasks as one: of every task the rows of the first, then of the second."""
-    weight = None
-    if seen.sample_weight is not None or more.sample_weight is not None:
-        weights = [(t.sample_weight, len(t.y)) for t in (seen, more)]
-        weight = np.concatenate([np.ones(n) if w is None else w for w, n in weights])
+    rows = [(table, np.arange(len(table.y))) for table in (seen, more)]
+    weight = _joined([(table.sample_weight, own) for table, own in rows], 1.0)
+    origin = _joined([(table.origin, own) for table, own in rows], -1)
     side = more.descriptors
     if side is None:
         side = seen.descriptors
@@ -356,14 +353,23 @@ def merged(seen, more):
         side = np.where(unknown[:, None], seen.descriptors, side)
     X, y = concat_rows([seen.X, more.X]), np.concatenate([seen.y, more.y])
     codes = np.concatenate([seen.codes, more.codes])
-    return _by_task(X, y, weight, codes, more.n_tasks, ids=more.ids, descriptors=side)
+    return _by_task(X, y, weight, origin, codes, more.n_tasks, ids=more.ids, descriptors=side)
 
 
-def _by_task(X, y, weight, codes, n_tasks, **tasks):
+def _joined(parts, missing):
+    """Values of some rows of several tables, ``missing`` where a table has none."""
+    if all(values is None for values, _ in parts):
+        return None
+    return np.concatenate(
+        [np.full(len(rows), missing) if v is None else v[rows] for v, rows in parts]
+    )
+
+
+def _by_task(X, y, weight, origin, codes, n_tasks, **tasks):
     """Rows in the order of their tasks."""
     order = np.argsort(codes, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=n_tasks))])
-    weight = None if weight is None else weight[order]
+    weight, origin = (None if values is None else values[order] for values in (weight, origin))
     return TaskTable(
-        safe_indexing(X, order), y[order], offsets, sample_weight=weight, **tasks
+        safe_indexing(X, order), y[order], offsets, sample_weight=weight, origin=origin, **tasks
     )
