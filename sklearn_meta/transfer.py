@@ -1,7 +1,7 @@
 """Transfer-based meta-learning: many sources, one small target.
 
 The parameters of the sources follow a mixture of priors (:mod:`.priors.mixture`). A target gets
-candidates (:mod:`.priors.candidates`): its posterior, pooled models, refits on the best source, its
+candidates (:mod:`.base.candidates`): its posterior, pooled models, refits on the best source, its
 own model. They are stacked with weights that depend on the number of its rows
 (:mod:`.kernels.stacking`).
 """
@@ -20,12 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from .base import BaseMetaEstimator
-from .base.labels import SharedClasses
-from .kernels.stacking import Stack
-from .learners import BlackBoxLearner, chunk_bounds, classes_of
-from .learners.privates import Interval, StrOptions
-from .learners.refit import Fitter, Rows
-from .priors.candidates import (
+from .base.candidates import (
     MIN_WEIGHT,
     SHARES,
     candidates,
@@ -35,7 +30,12 @@ from .priors.candidates import (
     nearest,
     risks,
 )
-from .priors.sources import fit_sources
+from .base.labels import SharedClasses
+from .base.sources import fit_sources
+from .kernels.stacking import Stack
+from .learners import BlackBoxLearner, chunk_bounds, classes_of
+from .learners.privates import Interval, StrOptions
+from .learners.refit import Fitter, Rows
 from .tasks.columns import (
     View,
     Viewed,

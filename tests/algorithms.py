@@ -185,7 +185,17 @@ BLACK_BOXES = [
 WRAPPED = {
     Pooled: SQUARED + OTHER_LINEAR + BLACK_BOXES,
     Independent: SQUARED + OTHER_LINEAR + BLACK_BOXES,
-    HierarchicalBayes: SQUARED,
+    HierarchicalBayes: [
+        *SQUARED,
+        HuberRegressor(),
+        PoissonRegressor(),
+        GammaRegressor(),
+        TweedieRegressor(power=1.5),
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        DecisionTreeClassifier(),
+        HistGradientBoostingRegressor(max_iter=5),
+    ],
     BatchMetaLearner: [
         Ridge(),
         SGDRegressor(),
@@ -229,7 +239,15 @@ KINDS = {
         DecisionTreeClassifier(),
         HistGradientBoostingRegressor(max_iter=5),
     ],
-    HierarchicalBayes: [None, SGDRegressor(), make_pipeline(StandardScaler(), Ridge())],
+    HierarchicalBayes: [
+        None,
+        make_pipeline(StandardScaler(), SGDRegressor()),
+        PoissonRegressor(),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        DecisionTreeClassifier(),
+        HistGradientBoostingRegressor(max_iter=3),
+        NEIGHBORS,
+    ],
     BatchMetaLearner: [
         SGDRegressor(),
         make_pipeline(StandardScaler(), LogisticRegression()),

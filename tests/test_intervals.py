@@ -38,18 +38,18 @@ def coverage(n_features, n_tasks, n_repeats, level=0.9, estimator=None):
 
 @pytest.mark.filterwarnings("ignore:Intervals of level")
 @pytest.mark.parametrize(
-    ("n_features", "n_tasks", "n_repeats"), [(3, 5, 40), (8, 10, 20), (3, 30, 12)]
+    ("n_features", "n_tasks", "n_repeats"), [(3, 5, 20), (8, 10, 12), (3, 30, 8)]
 )
 def test_intervals_cover(n_features, n_tasks, n_repeats):
     for k, share in coverage(n_features, n_tasks, n_repeats).items():
-        assert 0.86 < share < 0.94, (k, share)
+        assert 0.85 < share < 0.95, (k, share)
 
 
 @pytest.mark.filterwarnings("ignore:Intervals of level")
 def test_other_levels():
     for level in (0.5, 0.99):
-        for share in coverage(2, 40, 4, level).values():
-            assert share == pytest.approx(level, abs=0.04)
+        for share in coverage(2, 40, 5, level).values():
+            assert share == pytest.approx(level, abs=0.06)
 
 
 def test_bodies_have_intervals_too():

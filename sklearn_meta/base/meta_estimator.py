@@ -137,7 +137,7 @@ class BaseMetaEstimator(
         reset = before is None
         X, y, ids, side, weight = self._read_rows(X, y, groups, fit_params, reset=reset)
         table = self._as_task_table(X, y, ids, weight, side, reset=reset)
-        report = Reporter(self, self._zero_shot_state, needs.n_epochs, given)
+        report = self._reporter(needs, given)
         if before is None:
             table = self._set_labels(table)
             step_params = {step: rows_in_order(own, table) for step, own in step_params.items()}
@@ -213,7 +213,7 @@ class BaseMetaEstimator(
         else:
             first = self._set_labels(first)
             first = self._make_learner(estimator, first, {})
-        report = Reporter(self, self._zero_shot_state, needs.n_epochs, {})
+        report = self._reporter(needs, {})
 
         def tables():
             nonlocal n_tasks
@@ -226,6 +226,11 @@ class BaseMetaEstimator(
         self._set_meta_model(meta_model, n_tasks)
         report.end()
         return self
+
+    def _reporter(self, needs, data):
+        """What tells the callbacks how learning goes on."""
+        context = self._init_callback_context(max_subtasks=needs.n_epochs)
+        return Reporter(self, self._zero_shot_state, context, data)
 
     def _can_go_on(self):
         """Whether there is ``partial_meta_fit``."""

@@ -11,14 +11,14 @@ class Reporter:
     estimator : BaseMetaEstimator
     state : callable
         ``state(meta_model)`` gives the fitted attributes of an object that knows the meta-model.
-    n_epochs : int or None
+    context : CallbackContext
+        Of the fit.
     data : dict
         The X and y that callbacks may score on.
     """
 
-    def __init__(self, estimator, state, n_epochs, data):
-        self.estimator, self.state, self.data = estimator, state, data
-        self.context = estimator._init_callback_context(max_subtasks=n_epochs)
+    def __init__(self, estimator, state, context, data):
+        self.estimator, self.state, self.context, self.data = estimator, state, context, data
         self.context.call_on_fit_task_begin(estimator=estimator, **data)
 
     def __call__(self, meta_model):

@@ -47,7 +47,7 @@ Chung, Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative prior for poi
 covariance matrices in hierarchical models.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -72,6 +72,7 @@ RANK_TOLERANCE = 1e-11
 # all rows, the likelihood has no maximum.
 LARGEST_FACTOR = 1e7
 LARGEST_LOG = 20.0  # log omega
+EXACT = 1e-13  # what the gradient of a single number may be
 # Tasks with at most this share of rows for their columns are kept as rows.
 FEW_ROWS = 0.5
 # The deviance per row is known to this share of itself, up to the rounding of its sums.
@@ -514,7 +515,9 @@ def fit_mixed_model(
     nothing_varies = moments.n_tasks < 2 or len(random) == 0  # or nobody knows by how much
     if nothing_varies:
         x0, bounds = 0.0 * x0, [(0.0, 0.0)] * len(x0)
-        profile.shrinkage = None
+        tol = min(tol, EXACT)  # of a single number, which costs nothing
+        if shrinkage is not None:
+            profile.shrinkage = replace(shrinkage, nu=0.0)
     if slopes:
         x0, bounds = np.append(x0, 0.0), [*bounds, (-LARGEST_LOG, LARGEST_LOG)]
     elif nothing_varies:

@@ -91,7 +91,9 @@ class Learner(ABC):
     def fit_one(self, X, y, sample_weight=None, fit_params=None):
         """Fit a clone of the wrapped estimator on one data set."""
         fit_params = dict(fit_params or {})
-        if sample_weight is not None:
+        if sample_weight is not None and not (
+            (sample_weight == 1).all() and not has_fit_parameter(self.estimator, "sample_weight")
+        ):
             if not has_fit_parameter(self.estimator, "sample_weight"):
                 raise ValueError(
                     f"{type(self.estimator).__name__} does not support sample_weight; leave the "

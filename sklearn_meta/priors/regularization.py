@@ -17,8 +17,9 @@ greatest log score of tasks that were left out, by folds: the mean over tasks of
     log p(y_t) / n_t = mean_k log p(y_t,k+1 | y_t,1 ... y_t,k),
 
 which by the chain rule is that of every row after 0, 1, 2, ... rows, and depends neither on their
-order nor on whether a row has weight 2 or stands twice. 0, the plain likelihood, is among the
-strengths where enough tasks have rows enough.
+order nor on whether a row has weight 2 or stands twice. A stronger pull must be better by more than
+the standard error of the difference: with few tasks the score is noisy, and correlations that are
+real are dear. 0, the plain likelihood, is among the strengths where enough tasks have rows enough.
 
 References
 ----------
@@ -37,7 +38,7 @@ __all__ = ["N_FOLDS", "Held", "fit_regularized", "folds_of", "refit", "two_of"]
 
 MULTIPLES = (0.0, 1.0, 4.0, 16.0)  # nu, in parameters of a row of Sigma
 NU1 = 5.0  # rows that the noise of the two-variance fit counts as
-N_FOLDS = 3
+N_FOLDS = 5
 FOLD_STEPS = 15  # iterations of a fit without a fold, which starts near its end
 FOLD_TOL = 1e-5
 MIN_PER_SLOPE = 5  # tasks (rows, where they do not vary) for a fixed slope without a prior
@@ -130,8 +131,9 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, **setti
         grid = _grid(moments, some.random, intercept)
         nu = grid[1] if len(grid) > 1 else grid[0]
         if held is not None and len(grid) > 1:
-            scores = _scores(fit, moments, held, grid, intercept)
-            nu = max(scores, key=scores.get)
+            by_task = _scores(fit, moments, held, grid, intercept)
+            nu = grid[_surely_best(by_task)]
+            scores = dict(zip(map(float, grid), by_task.mean(axis=1).tolist(), strict=True))
     model = fit(moments, nu, callback=callback)
     factor = np.zeros_like(two.factor)
     factor[np.ix_(active, active)] = model.factor
@@ -193,8 +195,8 @@ def _grid(moments, random, intercept):
 
 
 def _scores(fit, moments, held, grid, intercept):
-    """Log score per row of tasks that were left out, for every strength."""
-    total = np.zeros(len(grid))
+    """Log scores per row of tasks that were left out, shape (n_strengths, n_held)."""
+    scores = np.empty((len(grid), len(held.tasks)))
     for out in folds_of(moments, held.tasks):
         train = moments.of(np.delete(held.tasks, out))
         whole = moments.of(held.tasks[out])
@@ -205,9 +207,18 @@ def _scores(fit, moments, held, grid, intercept):
                 start = model.factor
             else:
                 model = fit(train, 0, max_iter=4 * FOLD_STEPS, tol=FOLD_TOL)
-            scores = log_densities(model, whole, intercept=intercept) / whole.M[0, 0]
-            total[i] += scores.sum()
-    return {float(nu): float(s / len(held.tasks)) for nu, s in zip(grid, total, strict=True)}
+            scores[i, out] = log_densities(model, whole, intercept=intercept) / whole.M[0, 0]
+    return scores
+
+
+def _surely_best(scores):
+    """The strength to take: a stronger one only if it is surely better than the one before."""
+    best = 0
+    for i in range(1, len(scores)):
+        gain = scores[i] - scores[best]
+        if gain.mean() > gain.std() / np.sqrt(len(gain)):
+            best = i
+    return best
 
 
 def refit(prior, moments, fit):

@@ -11,8 +11,8 @@ from ..kernels.evidence import Landmarks, Moments, posterior
 from ..kernels.stacking import RawLoss
 from ..learners import chunk_bounds, numeric_columns
 from ..learners.refit import Rows
+from ..priors.mixture import fit_mixture, learn_mixture
 from ..tasks.validation import plain, task_label
-from .mixture import fit_mixture, learn_mixture
 
 __all__ = ["Sources", "fit_sources", "pooled_models"]
 
