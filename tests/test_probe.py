@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sklearn_meta.base.probe import MOST_REPEATS, N_EPISODES, draw_probe
+from sklearn_meta.base.probe import MAX_REPEATS, N_EPISODES, draw_probe
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Recorder:
 @pytest.mark.parametrize(
     ("n_tasks", "most", "expected"),
     [
-        (5, N_EPISODES, 5 * MOST_REPEATS),
+        (5, N_EPISODES, 5 * MAX_REPEATS),
         (30, N_EPISODES, N_EPISODES),
         (700, N_EPISODES, N_EPISODES),
         (700, 1000, 700),

@@ -24,9 +24,9 @@ __all__ = ["choose_steps", "steps_for", "training_steps"]
 
 STEPS = (0, 1, 3, 10, 30, 100, 300)
 LEVELS = (1, 2, 5, 10, 20, 50)  # numbers of support rows (of each class, in N-way tasks)
-MOST_EPISODES = 1000  # of a number of rows
+MAX_EPISODES = 1000  # of a number of rows
 MORE_STEPS = 10  # times those of training, that many episodes shall still allow
-FEWEST_TASKS = 10  # that tell something about a number of rows
+MIN_TASKS = 10  # that tell something about a number of rows
 PATIENCE = 2  # after so many numbers of steps that are no better, more are not tried
 
 
@@ -57,13 +57,13 @@ def choose_steps(learner, theta, alpha, sampler, tasks, n_trained, n_steps, rng)
     """
     if n_trained < N_EPISODES:
         return None
-    most_episodes = min(MOST_EPISODES, n_trained // MORE_STEPS)
+    most_episodes = min(MAX_EPISODES, n_trained // MORE_STEPS)
     n_way = sampler.codes is not None  # then a class keeps half of its rows for the query
     sampler = replace(sampler, keep_query=n_way)
     best = {}
     for shots in LEVELS:
         large = tasks if n_way else tasks[sampler.table.sizes[tasks] > shots]
-        if len(large) < FEWEST_TASKS:
+        if len(large) < MIN_TASKS:
             break
         support, query, n_rows = draw_probe(sampler, large, shots, rng, most_episodes)
         most = n_trained * n_steps // len(n_rows)

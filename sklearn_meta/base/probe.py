@@ -7,7 +7,7 @@ import numpy as np
 __all__ = ["N_EPISODES", "draw_probe", "mean_loss"]
 
 N_EPISODES = 200
-MOST_REPEATS = 20  # most episodes of one task
+MAX_REPEATS = 20  # most episodes of one task
 
 
 def draw_probe(sampler, tasks, n_shots, rng, most=N_EPISODES):
@@ -28,7 +28,7 @@ def draw_probe(sampler, tasks, n_shots, rng, most=N_EPISODES):
     n_support : ndarray of shape (n_episodes,)
         Total weight of the support rows.
     """
-    n_repeats = min(-(-N_EPISODES // len(tasks)), MOST_REPEATS)
+    n_repeats = min(-(-N_EPISODES // len(tasks)), MAX_REPEATS)
     drawn = np.concatenate([rng.permutation(tasks) for _ in range(n_repeats)])
     n_episodes = max(N_EPISODES, min(len(tasks), most))
     return replace(sampler, n_shots=(n_shots, n_shots)).draw(drawn[:n_episodes], rng)

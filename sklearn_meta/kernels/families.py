@@ -30,7 +30,7 @@ like jump, and so would the approximation; they have instead the expected ones, 
 alone, and hinges a ramp of width :data:`RAMP` (``information``).
 
 The density of a Tweedie variable with 1 < p < 2 is a series in j, summed where its terms matter.
-Other powers, and phi so small that the largest term is beyond :data:`MOST_TERMS`, have the
+Other powers, and phi so small that the largest term is beyond :data:`MAX_TERMS`, have the
 saddlepoint's constant, which is exact for p = 0 and p = 3.
 
 References
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 RAMP = 0.2
-MOST_TERMS = 1e5
+MAX_TERMS = 1e5
 NEGLIGIBLE = 37.0  # terms of a series below exp(-37) of the largest change no digit
 
 
@@ -257,7 +257,7 @@ class TweedieFamily(Family):
 
     def constant(self, y, phi):
         a, b = self._ab
-        if 1 < self.power < 2 and y.max(initial=0.0) ** a < MOST_TERMS * a * phi:
+        if 1 < self.power < 2 and y.max(initial=0.0) ** a < MAX_TERMS * a * phi:
             value, slope = _tweedie_series(y, phi, self.power)
             return value.sum(axis=0), slope.sum(axis=0)
         log_y = np.log(np.maximum(y, 1e-300))

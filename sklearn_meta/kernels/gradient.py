@@ -40,7 +40,7 @@ __all__ = [
     "proximal",
 ]
 
-MOST_HALVINGS = 40
+MAX_HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -217,9 +217,9 @@ def _halve(loss, point, next_point, tasks):
     theta, loss = theta if len(theta) == 1 else theta[tasks], loss.rows(tasks)
     step = next_point.theta[tasks] - theta
     share, risen = np.ones((len(tasks), 1), step.dtype), np.arange(len(tasks))
-    for k in range(MOST_HALVINGS + 1):
+    for k in range(MAX_HALVINGS + 1):
         share[risen] *= 0.5
-        if k == MOST_HALVINGS:
+        if k == MAX_HALVINGS:
             share[risen] = step[risen] = 0
         trial = loss.objective.at(theta + share * step)
         risen = _risen(loss.value(trial), old)

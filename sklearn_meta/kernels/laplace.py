@@ -54,8 +54,8 @@ from .stacked import SMALL, cholesky, matmul, solve_lower, transpose
 
 __all__ = ["Mode", "Rows", "design", "gram", "marginal", "mode_of", "read_rows"]
 
-MOST_STEPS = 200
-MOST_HALVINGS = 40
+MAX_STEPS = 200
+MAX_HALVINGS = 40
 # The square of a Newton step in units of the posterior's standard deviation. Steps below the second
 # that do not become half as long are rounding.
 SETTLED, NEARLY = 1e-20, 1e-12
@@ -262,7 +262,7 @@ def mode_of(family, eta0, y, scale, G, v):
     if bad.any():  # where an earlier mode makes no sense, begin at the prior mean
         now = _at(family, np.where(bad, 0.0, v), eta0, y, scale, G)
     before = np.full(v.shape[1], np.inf)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         now.WG = scale * family.product(now.second, G)
         now.L = _factor(family, _with_identity(gram(G, now.WG)))
         gradient = -_transposed_times(G, scale * now.first) - now.v
@@ -275,7 +275,7 @@ def mode_of(family, eta0, y, scale, G, v):
         step = _solve_upper(now.L, half)
         rate = np.where(active, 1.0, 0.0)
         least = now.h - 1e-12 * (1 + np.abs(now.h))
-        for _ in range(MOST_HALVINGS):
+        for _ in range(MAX_HALVINGS):
             new = _at(family, now.v + rate * step, eta0, y, scale, G)
             worse = ~(new.h >= least)
             if not worse.any():

@@ -36,8 +36,8 @@ __all__ = ["Coordinates", "Objective", "rows_for"]
 WEAK = 1e-4
 CELLS = 2**16  # numbers of a design that are worked on at a time
 RANK_TOLERANCE = 1e-10
-LARGEST_DENSE = 1000  # fixed effects; the information of more is taken to be diagonal
-LARGEST_DENSE_FACTOR = 500  # and free entries of Lambda
+MAX_DENSE = 1000  # fixed effects; the information of more is taken to be diagonal
+MAX_DENSE_FACTOR = 500  # and free entries of Lambda
 
 
 def rows_for(batches, intercept, n_random, n_outputs):
@@ -185,7 +185,7 @@ class Objective:
         Q = matmul(N, factor)
         S = matmul(factor.T, Q)
         a, b = self.index
-        if len(a) <= LARGEST_DENSE_FACTOR:
+        if len(a) <= MAX_DENSE_FACTOR:
             for i in range(len(a)):
                 of_factor[i] += times * (
                     np.einsum("it,it->i", N[a[i], a], S[b[i], b])
@@ -201,7 +201,7 @@ def _whitening(H):
     """R with ``R'HR = I``, a column per direction that H determines."""
     scale = np.sqrt(np.maximum(np.diag(H), 0.0))
     scale = np.where(scale > 0, scale, 1.0)
-    if len(H) > LARGEST_DENSE:
+    if len(H) > MAX_DENSE:
         return np.diag(1 / scale)
     values, vectors = np.linalg.eigh(H / np.outer(scale, scale))
     kept = values > RANK_TOLERANCE * max(values.max(initial=0.0), 1e-300)

@@ -70,8 +70,8 @@ NOISE_FLOOR = 1e-12
 RANK_TOLERANCE = 1e-11
 # Entries of Lambda are at most 10 / sqrt(NOISE_FLOOR): where fixed and random effects can explain
 # all rows, the likelihood has no maximum.
-LARGEST_FACTOR = 1e7
-LARGEST_LOG = 20.0  # log omega
+MAX_FACTOR = 1e7
+MAX_LOG = 20.0  # log omega
 EXACT = 1e-13  # what the gradient of a single number may be
 # Tasks with at most this share of rows for their columns are kept as rows.
 FEW_ROWS = 0.5
@@ -511,7 +511,7 @@ def fit_mixed_model(
     # Not at 0, where the gradient vanishes even if the variance should be positive, nor at a
     # distance from it that is the length of the first step of L-BFGS, which is 1.
     x0 = structure.start(0.5 if start is None else 1.0)
-    bounds = [(-LARGEST_FACTOR, LARGEST_FACTOR)] * len(x0)
+    bounds = [(-MAX_FACTOR, MAX_FACTOR)] * len(x0)
     nothing_varies = moments.n_tasks < 2 or len(random) == 0  # or nobody knows by how much
     if nothing_varies:
         x0, bounds = 0.0 * x0, [(0.0, 0.0)] * len(x0)
@@ -519,7 +519,7 @@ def fit_mixed_model(
         if shrinkage is not None:
             profile.shrinkage = replace(shrinkage, nu=0.0)
     if slopes:
-        x0, bounds = np.append(x0, 0.0), [*bounds, (-LARGEST_LOG, LARGEST_LOG)]
+        x0, bounds = np.append(x0, 0.0), [*bounds, (-MAX_LOG, MAX_LOG)]
     elif nothing_varies:
         return model(x0, 1, True)
     n_iter, least = 0, np.inf

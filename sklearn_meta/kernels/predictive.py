@@ -27,7 +27,7 @@ __all__ = ["predictive_mean", "predictive_probabilities", "predictive_softmax", 
 NODES = 20
 POINTS = 256
 CELLS = 2**20
-LARGEST_EXPONENT = 700.0
+MAX_EXPONENT = 700.0
 
 
 def predictor_moments(X, task, mode, covariance, random, *, intercept=True, n_outputs=1):
@@ -112,4 +112,4 @@ def predictive_softmax(mean, variance):
 
 def predictive_mean(mean, variance):
     """``E exp(eta)`` for ``eta ~ N(mean, variance)``, arrays of any one shape."""
-    return np.exp(np.minimum(mean + 0.5 * variance, LARGEST_EXPONENT))
+    return np.exp(np.minimum(mean + 0.5 * variance, MAX_EXPONENT))

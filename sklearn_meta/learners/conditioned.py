@@ -18,7 +18,7 @@ from .blackbox import ask
 __all__ = ["ConditionedClassifier", "ConditionedLearner", "ConditionedRegressor", "with_columns"]
 
 
-SMALLEST = 1e-15  # probabilities whose logarithm is taken
+MIN_PROBABILITY = 1e-15  # probabilities whose logarithm is taken
 
 
 def with_columns(X, S, names):
@@ -50,7 +50,7 @@ def _averaged(models, method, Z, classes):
     if len(models) == 1:
         return ask(models[0], method, Z, classes)
     if method == "decision_function" and hasattr(models[0], "predict_proba"):
-        p = np.maximum(_averaged(models, "predict_proba", Z, classes), SMALLEST)
+        p = np.maximum(_averaged(models, "predict_proba", Z, classes), MIN_PROBABILITY)
         return np.log(p[:, 1]) - np.log(p[:, 0]) if p.shape[1] == 2 else np.log(p)
     if method != "predict" or classes is None:
         said = [ask(model, method, Z, classes) for model in models]

@@ -31,7 +31,7 @@ __all__ = ["BodyAndHeadClassifier", "BodyAndHeadRegressor", "HeadLearner"]
 
 N_FOLDS = 5
 ROWS_AT_A_TIME = 2**16
-SMALLEST = 1e-3  # probabilities of a body are kept this far from 0 and 1
+MIN_PROBABILITY = 1e-3  # probabilities of a body are kept this far from 0 and 1
 
 
 def body_raw(body, X, classes):
@@ -44,7 +44,7 @@ def body_raw(body, X, classes):
         seen = label_shares(body, X, classes)
     p = np.zeros((len(seen), len(classes)))
     p[:, np.searchsorted(classes, classes_of(body, classes))] = seen
-    p = np.clip(p, SMALLEST, None)
+    p = np.clip(p, MIN_PROBABILITY, None)
     log_p = np.log(p / p.sum(axis=1, keepdims=True))
     return log_p[:, 1:] - log_p[:, :1] if len(classes) == 2 else log_p
 
