@@ -35,7 +35,6 @@ from .priors.candidates import (
 from .priors.sources import fit_sources
 from .tasks.columns import (
     View,
-    Viewed,
     aligned,
     check_gaps,
     present,
@@ -84,12 +83,13 @@ class Transfer:
 
 @dataclass(frozen=True, eq=False)
 class Adapted:
-    """The parameter row of a target: its model and where it comes from.
+    """The parameter row of a target: its model, how that sees rows, and where it comes from.
 
     See the attributes of TransferMetaLearner.
     """
 
     model: object
+    view: View
     risk: np.ndarray
     risk_error: np.ndarray
     weight: np.ndarray
@@ -118,16 +118,15 @@ class AdaptedLearner(BlackBoxLearner):
         )
 
     def make_estimator(self, row):
-        names, model = self.feature_names, row[0].model
-        if isinstance(model, Viewed):
-            names = None if names is None else names[model.view.kept]
-            model = model.model
-        model = copy.copy(model)
+        names, view, model = self.feature_names, row[0].view, copy.copy(row[0].model)
+        if names is not None and view is not None:
+            names = names[view.kept]
         if names is not None and type(model) is type(self.estimator):
             model.feature_names_in_ = names
         return self.wrap(model)
 
     def _one(self, method, adapted, X):
+        X = X if adapted.view is None else adapted.view.rows(X)
         return super()._one(method, adapted.model, X)
 
 
@@ -157,14 +156,14 @@ class TransferMetaLearner(BaseMetaEstimator):
     selection : {"stack", "weighted", "best"}, default="stack"
         ``"best"`` takes the candidate of least expected risk; ``"weighted"`` weighs candidates by
         ``exp(-risk / temperature)``; chosen sources are refitted on their rows and those of the
-        target. ``"stack"`` mixes all candidates with weights that are not negative: which to
-        trust after n rows is learned from episodes in which each source is the target of the
-        others; with fewer than four sources they start equal, and the loss on the support soon
-        outweighs that.
+        target. ``"stack"`` mixes all candidates with weights that are not negative, learned from
+        episodes in which each source is the target of the others. Where these say nothing (fewer
+        than four sources, or far more rows than a source has) there is the posterior of a linear
+        model with squared loss, and else ``"weighted"``.
     source_weight : "auto" or float, default="auto"
-        Weight of a source row, beside 1 for a target row, in a refit on both. "auto" chooses it by
-        cross-validation on the target. Estimators without ``sample_weight`` are fitted on rows
-        drawn with these probabilities.
+        Weight of a source row, beside 1 for a target row, in a refit on both. "auto": 1 in the
+        stack, else 1 or 0.1, by cross-validation on the target. Estimators without
+        ``sample_weight`` are fitted on rows drawn with these probabilities.
     temperature : "auto" or float, default="auto"
         Of ``selection="weighted"``, in the units of the risk. "auto" makes weights proportional to
         the likelihood of the support.
@@ -225,15 +224,12 @@ class TransferMetaLearner(BaseMetaEstimator):
     Notes
     -----
     Sources that contradict the others, all in one way (flipped labels) or each in its own (shuffled
-    columns), are found by a mixture of priors, and pooled apart. The model pooled over all sources
-    stays a candidate. With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out
-    included (up to 99 columns); other estimators are fitted once for each source, six times on all
-    rows (five of them for the episodes), and a few times for each target. All rows of the sources
+    columns), are found by a mixture of priors, and pooled apart. With ``Ridge`` and
+    ``LinearRegression`` all is in closed form (up to 99 columns); other estimators are fitted once
+    for each source, six times on all rows, and a few times for each target. The rows of the sources
     are kept. A source on which the estimator cannot be fitted is left out with a warning; where a
     refit fails on too few rows the source stays as it is, and a constant stands for the target
-    alone. If sources of more than two classes differ in their labels, each is one classifier for
-    each of its classes against the rest, and classes are matched by label; a class that no source
-    has is learned from the target.
+    alone. Classes are matched by label; one that no source has is learned from the target.
 
     References
     ----------
@@ -461,8 +457,7 @@ def _adapt_one(meta_model, table, settings):
     full[2] = 0.0
     seen = np.flatnonzero([id_ not in refused for id_ in ids])
     full[:, seen[kept]] = risk, error, share[:-2]
-    model = model if view is None else Viewed(model, view)
-    return Adapted(model, *full, float(share[-2]), float(share[-1]), refused)
+    return Adapted(model, view, *full, float(share[-2]), float(share[-1]), refused)
 
 
 def _seen_by(meta_model, table):

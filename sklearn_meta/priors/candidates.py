@@ -15,7 +15,6 @@ from joblib import Parallel, delayed
 
 from ..kernels.stacking import Episode, learn_stack, offsets
 from ..learners import chunk_bounds
-from ..learners.blend import MIN_PROBABILITY
 from ..learners.refit import Rows
 from .sources import pooled_models
 
@@ -66,17 +65,12 @@ class Candidates:
 
     def raw(self, fitter, X):
         """What the candidates say of rows."""
-        raw = _known(fitter.raw(self.rows, X))
-        return np.tensordot(self.mix, raw, axes=1) + self.offset[:, None]
-
-
-def _known(raw):
-    return np.where(np.isnan(raw), np.log(MIN_PROBABILITY), raw)
+        return np.tensordot(self.mix, fitter.raw(self.rows, X), axes=1) + self.offset[:, None]
 
 
 def risks(raw, target, loss):
     """Mean loss of models on a target, as users know it, and its standard error."""
-    value, total = loss.risk(_known(raw), target.Y), target.weight.sum()
+    value, total = loss.risk(raw, target.Y), target.weight.sum()
     mean = value @ target.weight / total
     if len(target) < 2:
         return mean, np.full(len(raw), np.nan)
@@ -128,7 +122,7 @@ def candidates(sources, target, kept, raw, share, v=None, *, source=None, pools=
         f = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
         b = offsets(f, Y, target.weight, KAPPA, loss)
         mix, offset = np.repeat(mix, 2, axis=0), np.stack([0 * b, b], axis=1).reshape(4, -1)
-    value = loss.value(_known(raw), Y) @ target.weight
+    value = loss.value(raw, Y) @ target.weight
     best = kept[np.argmax(np.log(np.maximum(sources.mixture.narrow[kept], 1e-6)) - value)]
     models += [sources.rows[best], fitter.constant(target)]
     if len(target) >= (1 if fitter.exact else MIN_FITTED):

@@ -176,21 +176,18 @@ def _fit_each(fitter, data, table, n_jobs):
     """A model of every source, and why there is none, by place."""
     if fitter.exact and sum(map(len, data)) == len(table.y) and not any(d.extra for d in data):
         return list(fitter.learner.fit_each(table, fitter.prior, {})), {}
-    classes = fitter.classes
-    classwise = classes is not None and len(classes) > 2
-    classwise = classwise and any(len(np.unique(part.y)) < len(classes) for part in data)
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_chunk)(fitter, data[lo:hi], classwise) for lo, hi in chunk_bounds(len(data))
+        delayed(_fit_chunk)(fitter, data[lo:hi]) for lo, hi in chunk_bounds(len(data))
     )
     rows = [row for part in parts for row in part]
     return rows, {t: row for t, row in enumerate(rows) if isinstance(row, str)}
 
 
-def _fit_chunk(fitter, data, classwise):
+def _fit_chunk(fitter, data):
     rows = []
     for part in data:
         try:
-            rows.append(fitter.fit(part, classwise))
+            rows.append(fitter.fit(part))
         except Exception as error:
             rows.append(f"{type(error).__name__}: {error}")
     return rows
