@@ -480,13 +480,11 @@ def _seen_by(meta_model, table):
     if learner.feature_names is not None:
         learner.feature_names = learner.feature_names[view.kept]
     fitter = Fitter(learner, fitter.prior, fitter.seed, fitter.params)
-    member = np.delete(sources.mixture.member, blind, axis=0)
-    sources = fit_sources(fitter, without(seen, blind), {}, None, member)
+    sources = fit_sources(fitter, without(seen, blind), {}, None)
     sample = draw_sample(sources, np.random.default_rng(fitter.seed))
-    meta_model = Transfer(
-        sources, *mutual_risks(sources, sample), meta_model.stack, meta_model.refused
-    )
-    return view, meta_model, refused | sources.refused
+    risk, error = mutual_risks(sources, sample)
+    seen = replace(meta_model, sources=sources, risk=risk, risk_error=error, frame=None)
+    return view, seen, refused | sources.refused
 
 
 def _model_of(meta_model, target, selection, shares, temperature, max_sources):

@@ -1,10 +1,10 @@
 """Candidates for a target, and their stack.
 
-* With a linear learner of squared loss: the posterior under the mixture of priors. With others: the
-  pooled models of the components, mixed by the evidence of linear landmarks, and the same with a
-  shrunken offset.
-* The model pooled over all sources; not with a posterior, with a shrunken offset, too. So episodes
-  tell whether components are worth their rows.
+* With a linear learner of squared loss: the posterior under the mixture of priors, as it is and
+  with a prior three times as strong (what suits all rows of sources may be too weak for a few).
+* With other learners: the pooled models of the components, mixed by the evidence of linear
+  landmarks; and this, and the model pooled over all sources, with a shrunken offset.
+* The model pooled over all sources. Episodes tell whether components are worth their rows.
 * A refit on the best source and the target; the target alone.
 """
 
@@ -29,6 +29,7 @@ __all__ = [
     "risks",
 ]
 
+STRENGTHS = (1.0, 3.0)  # of the prior
 KAPPA = 3.0  # strength of an offset, in rows
 MIN_FITTED = 3  # rows; with fewer nothing is refitted but least squares
 MIN_WEIGHT = 1e-3  # of a candidate that is worth a fit
@@ -113,11 +114,13 @@ def candidates(sources, target, kept, raw, share, v=None, *, source=None, pools=
     """
     fitter, loss, Y = sources.fitter, sources.loss, target.Y
     pools = sources.pools if pools is None else pools
-    w, p = sources.mixture.adapt(*sources.numbers(target), target.weight, source)
+    rows = (*sources.numbers(target), target.weight)
     if sources.closed:
-        models, mix = [sources.as_model(w), pools[-1]], np.eye(2)
-        offset = np.zeros((2, Y.shape[1]))
+        found = [sources.mixture.adapt(*rows, source, strength)[0] for strength in STRENGTHS]
+        models = [*map(sources.as_model, found), pools[-1]]
+        mix, offset = np.eye(len(models)), np.zeros((len(models), Y.shape[1]))
     else:
+        p = sources.mixture.adapt(*rows, source)[1]
         models, mix = list(pools), np.stack([p, np.eye(len(p))[-1]])
         f = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
         b = offsets(f, Y, target.weight, KAPPA, loss)
@@ -209,7 +212,7 @@ def learn_from_episodes(sources, sample, share, n_jobs):
     episodes = {}
     for n, episode in (played for part in parts for played in part):
         episodes.setdefault(n, []).append(episode)
-    return learn_stack(episodes, sources.loss, np.eye(4 if sources.closed else 6)[0])
+    return learn_stack(episodes, sources.loss, np.eye(5 if sources.closed else 6)[0])
 
 
 def _play_chunk(sources, args, share):

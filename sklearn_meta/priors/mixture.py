@@ -79,7 +79,7 @@ class Mixture:
         n_sources, _, d, o = self.left_out_means.shape
         return self.score - 0.5 * d * o * len(self.means) * np.log(n_sources)
 
-    def adapt(self, Z, Y, weight, source=None):
+    def adapt(self, Z, Y, weight, source=None, strength=1.0):
         """Posterior of a target, mixed over the components by their evidence.
 
         Parameters
@@ -90,6 +90,8 @@ class Mixture:
         weight : ndarray of shape (n_rows,)
         source : int, default=None
             A source that is the target, and shall not have been seen.
+        strength : float, default=1.0
+            Factor of the precision of the priors.
 
         Returns
         -------
@@ -102,8 +104,8 @@ class Mixture:
         share = np.append(self.share[:-1], min(self.share[-1], MAX_BROAD))
         found, evidence = [], np.log(share / share.sum())
         for k, (m, P) in enumerate([*((m, self.P) for m in means), (0 * means[0], self.P_broad)]):
-            w, q = posterior(moments, m, P)
-            det = log_det(moments, P)
+            w, q = posterior(moments, m, strength * P)
+            det = log_det(moments, strength * P)
             evidence[k] += student(q, det, moments.n_values, self.s, self.nu)[0]
             found.append(w[0])
         p = softmax(evidence)
