@@ -21,8 +21,6 @@ from sklearn.utils import check_random_state
 
 from .base import BaseMetaEstimator
 from .base.candidates import (
-    MIN_WEIGHT,
-    SHARES,
     candidates,
     draw_sample,
     learn_from_episodes,
@@ -32,13 +30,11 @@ from .base.candidates import (
 )
 from .base.labels import SharedClasses
 from .base.sources import fit_sources
-from .kernels.stacking import Stack
 from .learners import BlackBoxLearner, chunk_bounds, classes_of
 from .learners.privates import Interval, StrOptions
 from .learners.refit import Fitter, Rows
 from .tasks.columns import (
     View,
-    Viewed,
     aligned,
     check_gaps,
     present,
@@ -51,6 +47,7 @@ from .tasks.validation import addressed, as_table, check_features, plain, task_l
 
 __all__ = ["TransferMetaLearner"]
 
+SHARES = (1.0, 0.1)  # of a source row in a refit, where it is chosen
 MIN_SHARE = 0.05  # of a source that is worth a refit ("weighted")
 MAX_REFITS = 5
 
@@ -62,10 +59,8 @@ class Transfer:
     Parameters
     ----------
     sources : Sources
-    risk, risk_error : ndarray of shape (n_sources,)
-        Of the model of each source on the others.
-    pool_risk : ndarray of shape (K + 1,)
-        Of the pooled models.
+    risk, risk_error : ndarray of shape (n_sources + K + 1,)
+        Of the models of the sources, and of the pooled models, on other sources.
     stack : Stack or None
     refused : dict
         Id of a source that was left out -> why.
@@ -76,53 +71,31 @@ class Transfer:
     sources: object
     risk: np.ndarray
     risk_error: np.ndarray
-    pool_risk: np.ndarray
     stack: object
     refused: dict
     frame: object = None
 
+    def stacks(self, n_rows):
+        """Whether episodes say how to stack after so many rows; posteriors learn by themselves."""
+        known = self.stack is not None
+        return known and (self.sources.closed or n_rows <= 2 * self.stack.n_rows[-1])
+
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """Where the model of a target comes from; see the attributes of TransferMetaLearner."""
+class Adapted:
+    """The parameter row of a target: its model, how that sees rows, and where it comes from.
 
+    See the attributes of TransferMetaLearner.
+    """
+
+    model: object
+    view: View
     risk: np.ndarray
     risk_error: np.ndarray
     weight: np.ndarray
     pooled_weight: float
     target_weight: float
     refused: dict
-
-    @classmethod
-    def of(cls, n_sources, kept, risk, risk_error, share):
-        """Spread what is known of the sources that were looked at over all."""
-        full = np.full((3, n_sources), np.nan)
-        full[2] = 0.0
-        share = share / share.sum()
-        full[:, kept] = risk, risk_error, share[:-2]
-        return cls(*full, float(share[-2]), float(share[-1]), {})
-
-    def among(self, ids, refused):
-        """The same among all sources, of which this target refused some."""
-        kept = [i for i, id_ in enumerate(ids) if id_ not in refused]
-        share = np.append(self.weight, [self.pooled_weight, self.target_weight])
-        found = Report.of(len(ids), kept, self.risk, self.risk_error, share)
-        return replace(found, refused=refused)
-
-
-@dataclass(frozen=True, eq=False)
-class Adapted:
-    """The parameter row of a target.
-
-    Parameters
-    ----------
-    model : estimator or Viewed
-    report : Report
-        Where it comes from.
-    """
-
-    model: object
-    report: object
 
 
 class AdaptedLearner(BlackBoxLearner):
@@ -145,16 +118,15 @@ class AdaptedLearner(BlackBoxLearner):
         )
 
     def make_estimator(self, row):
-        names, model = self.feature_names, row[0].model
-        if isinstance(model, Viewed):
-            names = None if names is None else names[model.view.kept]
-            model = model.model
-        model = copy.copy(model)
+        names, view, model = self.feature_names, row[0].view, copy.copy(row[0].model)
+        if names is not None and view is not None:
+            names = names[view.kept]
         if names is not None and type(model) is type(self.estimator):
             model.feature_names_in_ = names
         return self.wrap(model)
 
     def _one(self, method, adapted, X):
+        X = X if adapted.view is None else adapted.view.rows(X)
         return super()._one(method, adapted.model, X)
 
 
@@ -184,14 +156,14 @@ class TransferMetaLearner(BaseMetaEstimator):
     selection : {"stack", "weighted", "best"}, default="stack"
         ``"best"`` takes the candidate of least expected risk; ``"weighted"`` weighs candidates by
         ``exp(-risk / temperature)``; chosen sources are refitted on their rows and those of the
-        target. ``"stack"`` mixes all candidates with weights that are not negative: which to
-        trust after n rows is learned from episodes in which each source is the target of the
-        others; with fewer than four sources they start equal, and the loss on the support soon
-        outweighs that.
+        target. ``"stack"`` mixes all candidates with weights that are not negative, learned from
+        episodes in which each source is the target of the others. Where these say nothing (fewer
+        than four sources, or far more rows than a source has) there is the posterior of a linear
+        model with squared loss, and else ``"weighted"``.
     source_weight : "auto" or float, default="auto"
-        Weight of a source row, beside 1 for a target row, in a refit on both. "auto" chooses it by
-        cross-validation on the target. Estimators without ``sample_weight`` are fitted on rows
-        drawn with these probabilities.
+        Weight of a source row, beside 1 for a target row, in a refit on both. "auto": 1 in the
+        stack, else 1 or 0.1, by cross-validation on the target. Estimators without
+        ``sample_weight`` are fitted on rows drawn with these probabilities.
     temperature : "auto" or float, default="auto"
         Of ``selection="weighted"``, in the units of the risk. "auto" makes weights proportional to
         the likelihood of the support.
@@ -255,15 +227,12 @@ class TransferMetaLearner(BaseMetaEstimator):
     Notes
     -----
     Sources that contradict the others, all in one way (flipped labels) or each in its own (shuffled
-    columns), are found by a mixture of priors, and pooled apart. The model pooled over all sources
-    stays a candidate. With ``Ridge`` and ``LinearRegression`` all is in closed form, leave-one-out
-    included (up to 99 columns); other estimators are fitted once for each source, six times on all
-    rows (five of them for the episodes), and a few times for each target. All rows of the sources
+    columns), are found by a mixture of priors, and pooled apart. With ``Ridge`` and
+    ``LinearRegression`` all is in closed form (up to 99 columns); other estimators are fitted once
+    for each source, six times on all rows, and a few times for each target. The rows of the sources
     are kept. A source on which the estimator cannot be fitted is left out with a warning; where a
     refit fails on too few rows the source stays as it is, and a constant stands for the target
-    alone. If sources of more than two classes differ in their labels, each is one classifier for
-    each of its classes against the rest, and classes are matched by label; a class that no source
-    has is learned from the target.
+    alone. Classes are matched by label; one that no source has is learned from the target.
 
     References
     ----------
@@ -395,7 +364,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         sample = draw_sample(sources, np.random.default_rng(seed))
         stack = None
         if self.selection == "stack":
-            stack = learn_from_episodes(sources, sample, self._shares, self.n_jobs)
+            stack = learn_from_episodes(sources, sample, self._shares[0], self.n_jobs)
         refused = refused | sources.refused
         return Transfer(sources, *mutual_risks(sources, sample), stack, refused, frame)
 
@@ -426,7 +395,7 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     def _set_report(self, params):
         """Show what the current task has from which source."""
-        report, ids = params[0, 0].report, self.meta_model_.sources.ids
+        report, ids = params[0, 0], self.meta_model_.sources.ids
         self.source_ids_ = np.empty(len(ids), dtype=object)
         self.source_ids_[:] = ids
         self.source_scores_ = report.risk
@@ -476,20 +445,21 @@ def _adapt_one(meta_model, table, settings):
         view, meta_model, refused = _seen_by(meta_model, table)
         table, _ = view.tasks(table)
     classes, y = meta_model.sources.fitter.classes, table.task(0)[1]
-    if classes is not None and not np.isin(y, classes).all():
-        meta_model = _with_classes(meta_model, np.union1d(classes, y))
+    if classes is not None and not np.isin(y, classes).all():  # of these the stack knows nothing
+        wider = meta_model.sources.with_classes(np.union1d(classes, y))
+        meta_model = replace(meta_model, sources=wider, stack=None)
     (target,) = Rows.of_tasks(table, meta_model.sources.fitter.classes, {})
     try:
-        model, report = (_stacked if settings[0] == "stack" else _chosen)(
-            meta_model, target, *settings
-        )
+        model, kept, risk, error, share = _model_of(meta_model, target, *settings)
     except Exception as error:
         if len(table.y) == 0:
             raise
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
-    if refused:
-        report = report.among(ids, refused)
-    return Adapted(model if view is None else Viewed(model, view), report)
+    full = np.full((3, len(ids)), np.nan)
+    full[2] = 0.0
+    seen = np.flatnonzero([id_ not in refused for id_ in ids])
+    full[:, seen[kept]] = risk, error, share[:-2]
+    return Adapted(model, view, *full, float(share[-2]), float(share[-1]), refused)
 
 
 def _seen_by(meta_model, table):
@@ -512,73 +482,46 @@ def _seen_by(meta_model, table):
     if learner.feature_names is not None:
         learner.feature_names = learner.feature_names[view.kept]
     fitter = Fitter(learner, fitter.prior, fitter.seed, fitter.params)
-    member = np.delete(sources.mixture.member, blind, axis=0)
-    sources = fit_sources(fitter, without(seen, blind), {}, None, member)
+    sources = fit_sources(fitter, without(seen, blind), {}, None)
     sample = draw_sample(sources, np.random.default_rng(fitter.seed))
-    meta_model = Transfer(
-        sources, *mutual_risks(sources, sample), meta_model.stack, meta_model.refused
-    )
-    return view, meta_model, refused | sources.refused
+    risk, error = mutual_risks(sources, sample)
+    seen = replace(meta_model, sources=sources, risk=risk, risk_error=error, frame=None)
+    return view, seen, refused | sources.refused
 
 
-def _with_classes(meta_model, classes):
-    """The meta-model of targets with classes that no source has: only what is fitted on the target
-    knows of them."""
-    stack = meta_model.stack
-    if stack is not None:
-        v = np.zeros(stack.v.shape[1])
-        v[-2:] = 0.5
-        stack = Stack(np.array([np.inf]), v[None], np.zeros(1))
-    return replace(meta_model, sources=meta_model.sources.with_classes(classes), stack=stack)
-
-
-def _looked_at(meta_model, target, max_sources):
-    """Places of some sources, what they say of the support, their risks and standard errors."""
-    sources = meta_model.sources
-    kept = nearest(sources, target, meta_model.risk, max_sources)
+def _model_of(meta_model, target, selection, shares, temperature, max_sources):
+    """A model; which sources were looked at, their risks and standard errors; all shares."""
+    sources, risk, error = meta_model.sources, meta_model.risk, meta_model.risk_error
+    kept = nearest(sources, target, risk[: len(sources)], max_sources)
     raw = sources.fitter.raw(sources.rows[kept], target.X)
-    if len(target) == 0:
-        return kept, raw, meta_model.risk[kept], meta_model.risk_error[kept]
-    return kept, raw, *risks(raw, target, sources.loss)
+    if len(target):
+        risk, error = risks(raw, target, sources.loss)
+    else:
+        risk, error = risk[kept], error[kept]
+    if selection == "stack" and meta_model.stacks(len(target)):
+        v = meta_model.stack.weights(len(target))
+        found = candidates(sources, target, kept, raw, shares[0], v)
+        model = sources.fitter.blend(found.rows, v @ found.mix, v @ found.offset)
+        share = np.concatenate([v[-2] * (kept == found.best), [v[:-2].sum(), v[-1]]])
+    else:
+        model, share = _chosen(meta_model, target, kept, risk, selection, shares, temperature)
+    return model, kept, risk, error, share
 
 
-def _stacked(meta_model, target, selection, shares, temperature, max_sources):
-    """The stack of all candidates."""
-    sources, n = meta_model.sources, len(target)
-    kept, raw, risk, error = _looked_at(meta_model, target, max_sources)
-    v, eta = meta_model.stack.prior(n)
-    found = candidates(
-        sources,
-        target,
-        kept,
-        raw,
-        shares,
-        left_out=eta > 0,
-        wanted=v > MIN_WEIGHT if eta == 0 else None,
-    )
-    v = meta_model.stack.weights(n, sources.loss.value(found.left_out, target.Y) @ target.weight)
-    model = sources.fitter.blend(found.rows, v @ found.mix, v @ found.offset)
-    return model, Report.of(len(sources), kept, risk, error, v @ found.share)
-
-
-def _chosen(meta_model, target, selection, shares, temperature, max_sources):
+def _chosen(meta_model, target, kept, risk, selection, shares, temperature):
     """The candidate of least risk, or all weighted by ``exp(-risk / temperature)``."""
     sources, n = meta_model.sources, len(target)
     fitter, loss = sources.fitter, sources.loss
-    kept, raw, risk, error = _looked_at(meta_model, target, max_sources)
-    Z, Y = sources.numbers(target)
-    component = int(np.argmax(sources.mixture.adapt(Z, Y, target.weight)[2]))
-    everyone = len(sources.pools) - 1
-    agree = sources.mixture.member.argmax(axis=1).max() == 0
-    some = [everyone] if agree or component == everyone else [component, everyone]
+    p = sources.mixture.adapt(*sources.numbers(target), target.weight)[1]
+    some = np.unique([p.argmax(), len(p) - 1])
     pools = sources.pools[some]
     if n:
-        own, own_left_out = fitter.refit(None, target, 1.0)
-        others = np.concatenate([fitter.raw(pools, target.X), own_left_out[None]])
+        own, left_out = fitter.refit(None, target, 1.0)
+        others = np.concatenate([fitter.raw(pools, target.X), left_out[None]])
         all_risks = np.append(risk, risks(others, target, loss)[0])
     else:  # what a source is worth to the other sources; the target alone is worth nothing
         own = fitter.constant(target)
-        all_risks = np.concatenate([risk, meta_model.pool_risk[some], [np.inf]])
+        all_risks = np.concatenate([risk, meta_model.risk[len(sources) :][some], [np.inf]])
     if selection == "best":
         share = (np.arange(len(all_risks)) == np.argmin(all_risks)).astype(float)
     else:
@@ -594,5 +537,4 @@ def _chosen(meta_model, target, selection, shares, temperature, max_sources):
         if len(shares) == 1 or refit_risk[best] < risk[a]:
             rows[a] = refits[best][0]
     model = fitter.blend(rows, share, np.zeros(target.Y.shape[1]))
-    share = np.append(share[: len(kept)], [share[len(kept) : -1].sum(), share[-1]])
-    return model, Report.of(len(sources), kept, risk, error, share)
+    return model, np.append(share[: len(kept)], [share[len(kept) : -1].sum(), share[-1]])

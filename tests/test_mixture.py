@@ -85,7 +85,8 @@ def test_means_without_a_source_are_those_of_a_fit_without_it():
     for a in (0, 7):
         rest = np.arange(12) != a
         # one iteration from the same start, scaled by the same noise
-        other = fit_mixture(moments[rest], np.tile([1.0, 0.0], (11, 1)), max_iter=1)
+        own = Moments(*(part[rest] for part in vars(moments).values()))
+        other = fit_mixture(own, np.tile([1.0, 0.0], (11, 1)), max_iter=1)
         assert_allclose(mixture.left_out_means[a], other.means, rtol=0.02, atol=0.01)
 
 
@@ -122,12 +123,11 @@ def test_a_target_finds_its_component():
     landmarks = Landmarks.of(X, np.ones(len(X)))
     mixture = learn_mixture(moments_of(X, y, offsets))
     Z, Y = landmarks(X[:4]), (y - y.mean())[:4, None]
-    w, left_out, p = mixture.adapt(Z, Y, np.ones(4), source=0)
+    w, p = mixture.adapt(Z, Y, np.ones(4), source=0)
     assert_allclose(p.sum(), 1)
     assert p[mixture.member[0].argmax()] > 0.99
     assert np.mean((landmarks(X[4:30]) @ w + y.mean() - y[4:30, None]) ** 2) < 1
-    assert np.mean((left_out - Y) ** 2) < 4
-    w, _, p = mixture.adapt(Z[:0], Y[:0], np.ones(0))
+    _, p = mixture.adapt(Z[:0], Y[:0], np.ones(0))
     assert_allclose(p[:2], 0.5, atol=0.05)
 
 

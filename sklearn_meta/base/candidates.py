@@ -1,10 +1,10 @@
-"""Candidates for a target, what each would say of rows that it has not seen, and their stack.
+"""Candidates for a target, and their stack.
 
-* With a linear learner of squared loss: the posterior under the mixture of priors, components mixed
-  by their evidence. With others: the pooled models of the components, mixed by the evidence of
-  linear landmarks, with shrunken offsets.
-* The model pooled over all sources.
-* A mixture of the sources by their likelihood on the support.
+* With a linear learner of squared loss: the posterior under the mixture of priors, as it is and
+  with a prior three times as strong (what suits all rows of sources may be too weak for a few).
+* With other learners: the pooled models of the components, mixed by the evidence of linear
+  landmarks; and this, and the model pooled over all sources, with a shrunken offset.
+* The model pooled over all sources. Episodes tell whether components are worth their rows.
 * A refit on the best source and the target; the target alone.
 """
 
@@ -12,17 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
-from scipy.special import softmax
 
 from ..kernels.stacking import Episode, learn_stack, offsets
 from ..learners import chunk_bounds
-from ..learners.blend import MIN_PROBABILITY
-from ..learners.refit import Rows, deal_folds
+from ..learners.refit import Rows
 from .sources import pooled_models
 
 __all__ = [
-    "MIN_WEIGHT",
-    "SHARES",
     "Candidates",
     "Sample",
     "candidates",
@@ -33,13 +29,12 @@ __all__ = [
     "risks",
 ]
 
-STRENGTHS = (1.0, 3.0)  # of the prior: what suits all rows of sources may be too weak for a few
-KAPPA = np.array([np.inf, 30.0, 3.0, 0.3])  # strengths of an offset, in rows
-SHARES = (1.0, 0.1)  # of a source row in a refit, where it is chosen
+STRENGTHS = (1.0, 3.0)  # of the prior
+KAPPA = 3.0  # strength of an offset, in rows
 MIN_FITTED = 3  # rows; with fewer nothing is refitted but least squares
 MIN_WEIGHT = 1e-3  # of a candidate that is worth a fit
 N_FOLDS = 5
-N_ROWS = {"closed": (0, 1, 2, 5, 10, 20, 50), "other": (0, 1, 2, 5, 20)}  # of an episode
+N_ROWS = {True: (0, 1, 2, 5, 10, 20, 50), False: (0, 1, 2, 5, 20)}  # of an episode; closed form?
 MAX_EPISODES = {"closed": 100, "linear": 60, "other": 20}  # for each number of rows
 MAX_REPEATS = 6  # of a source, in closed form
 MIN_QUERY = 3
@@ -51,48 +46,32 @@ MIN_SOURCES = 4
 class Candidates:
     """Candidates for one target: mixtures of models, with an offset.
 
+    The last is the target alone, that before it the refit on a source.
+
     Parameters
     ----------
     rows : ndarray of shape (n_models, n_params)
-        The models: first the sources that were looked at, then what was fitted for the target.
+        The models.
     mix : ndarray of shape (n_candidates, n_models)
         Shares of the models in each candidate.
     offset : ndarray of shape (n_candidates, n_outputs)
-    left_out : ndarray of shape (n_candidates, n_rows, n_outputs)
-        Raw predictions of support rows by models that have not seen them.
-    share : ndarray of shape (n_candidates, n_kept + 2)
-        Shares of the sources, of pooled models and of the target alone.
+    best : int
+        Place of the source of the refit.
     """
 
     rows: np.ndarray
     mix: np.ndarray
     offset: np.ndarray
-    left_out: np.ndarray
-    share: np.ndarray
+    best: int
 
-    def raw(self, fitter, X, of_sources):
-        """What the candidates say of other rows, given what the sources say."""
-        raw = np.concatenate([of_sources, fitter.raw(self.rows[len(of_sources) :], X)])
-        return _mixed(self.mix, raw) + self.offset[:, None]
-
-
-def _mixed(mix, raw):
-    """Mixtures of raw predictions; models that know nothing of a class do not vote on it."""
-    known = ~np.isnan(raw)
-    if known.all():
-        return np.tensordot(mix, raw, axes=1)
-    total = np.tensordot(mix, np.where(known, raw, 0.0), axes=1)
-    mass = np.tensordot(mix, known.astype(float), axes=1)
-    return np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), np.log(MIN_PROBABILITY))
-
-
-def _known(raw):
-    return np.where(np.isnan(raw), np.log(MIN_PROBABILITY), raw)
+    def raw(self, fitter, X):
+        """What the candidates say of rows."""
+        return np.tensordot(self.mix, fitter.raw(self.rows, X), axes=1) + self.offset[:, None]
 
 
 def risks(raw, target, loss):
     """Mean loss of models on a target, as users know it, and its standard error."""
-    value, total = loss.risk(_known(raw), target.Y), target.weight.sum()
+    value, total = loss.risk(raw, target.Y), target.weight.sum()
     mean = value @ target.weight / total
     if len(target) < 2:
         return mean, np.full(len(raw), np.nan)
@@ -108,39 +87,7 @@ def nearest(sources, target, risk, most):
     return np.sort(np.argsort(misfit, kind="stable")[:most])
 
 
-class _Builder:
-    """Collects candidates."""
-
-    def __init__(self, sources, target, kept):
-        self.n_kept, self.n_outputs = len(kept), target.Y.shape[1]
-        self.rows, self.n_models, self.parts = [sources.rows[kept]], len(kept), []
-
-    def model(self, row):
-        """A further model; its place."""
-        self.rows.append(row[None])
-        self.n_models += 1
-        return self.n_models - 1
-
-    def add(self, models, weights, left_out, share, offset=0.0):
-        """A mixture of models; ``share`` says which entry of the shares it counts for."""
-        shares = np.zeros(self.n_kept + 2)
-        shares[share] = weights if np.ndim(share) else 1.0
-        offset = np.broadcast_to(offset, self.n_outputs)
-        self.parts.append((models, weights, left_out, shares, offset))
-
-    def build(self):
-        mix = np.zeros((len(self.parts), self.n_models))
-        for line, (models, weights, *_) in zip(mix, self.parts, strict=True):
-            line[models] = weights
-        left_out, share, offset = (
-            np.stack([part[i] for part in self.parts]) for i in (2, 3, 4)
-        )
-        return Candidates(np.concatenate(self.rows), mix, offset, left_out, share)
-
-
-def candidates(
-    sources, target, kept, raw, shares, *, source=None, pools=None, left_out=True, wanted=None
-):
+def candidates(sources, target, kept, raw, share, v=None, *, source=None, pools=None):
     """All candidates of the stack for one target.
 
     Parameters
@@ -152,72 +99,43 @@ def candidates(
         Places of the sources that are looked at.
     raw : ndarray of shape (n_kept, n_rows, n_outputs)
         What these say of the support.
-    shares : tuple of float
-        Weights of a source row in a refit.
+    share : float
+        Weight of a source row in a refit.
+    v : ndarray of shape (n_candidates,), default=None
+        Weights in the stack: where they are small nothing is fitted.
     source : int, default=None
         The source that is the target of an episode.
     pools : ndarray, default=None
         Pooled models that have not seen it.
-    left_out : bool, default=True
-        Whether what refits say of rows that they have not seen is wanted, where it takes fits.
-    wanted : ndarray of bool of shape (n_candidates,), default=None
-        Which refits are worth a fit; None: all.
 
     Returns
     -------
     Candidates
     """
-    fitter, loss, mixture = sources.fitter, sources.loss, sources.mixture
+    fitter, loss, Y = sources.fitter, sources.loss, target.Y
     pools = sources.pools if pools is None else pools
-    build = _Builder(sources, target, kept)
-    Z, Y = sources.numbers(target)
-    w, posterior_left_out, p = mixture.adapt(Z, Y, target.weight, source)
-    of_pools = fitter.raw(pools, target.X)
+    rows = (*sources.numbers(target), target.weight)
     if sources.closed:
-        for strength in STRENGTHS:
-            w, posterior_left_out, _ = mixture.adapt(Z, Y, target.weight, source, strength)
-            at = build.model(sources.as_model(w))
-            build.add([at], [1.0], posterior_left_out + sources.level, -2)
+        found = [sources.mixture.adapt(*rows, source, strength)[0] for strength in STRENGTHS]
+        models = [*map(sources.as_model, found), pools[-1]]
+        mix, offset = np.eye(len(models)), np.zeros((len(models), Y.shape[1]))
     else:
-        models = [build.model(row) for row in pools]
-        f = _mixed(p[None], of_pools)[0]
-        for b, without in zip(*_offsets(f, target, loss, left_out), strict=True):
-            build.add(models, p, without, -2, b)
-    build.add([build.model(pools[-1])], [1.0], of_pools[-1], -2)
-    prior = np.log(np.maximum(mixture.narrow[kept], 1e-6))
-    value = target.weight * loss.value(_known(raw), target.Y)
-    likely = prior - value.sum(axis=1)
-    v = softmax(likely)
-    without = softmax(likely[:, None] + value, axis=0)[:, :, None] * ~np.isnan(raw)
-    mass = without.sum(axis=0)
-    mean = np.sum(without * _known(raw), axis=0) / np.where(mass > 0, mass, 1.0)
-    every = np.arange(len(kept))
-    build.add(every, v, np.where(mass > 0, mean, np.log(MIN_PROBABILITY)), every)
-    best = int(np.argmax(likely))
-    enough = len(target) >= (1 if fitter.exact else MIN_FITTED)
-    for place, share in enumerate([*shares, None]):
-        data = None if share is None else sources.data[kept[best]]
-        worth = wanted is None or wanted[place - len(shares) - 1]
-        if enough and worth:
-            row, own = fitter.refit(data, target, share, left_out)
-            model = build.model(row)
-        else:
-            model = best if share is not None else build.model(fitter.constant(target))
-            own = _known(raw[best]) if share is not None else np.zeros(target.Y.shape)
-        build.add([model], [1.0], own, -1 if share is None else best)
-    return build.build()
-
-
-def _offsets(f, target, loss, left_out):
-    """Offsets of pooled models, and predictions with the offset of the other folds."""
-    b = offsets(f, target.Y, target.weight, KAPPA, loss)
-    without = np.repeat(f[None], len(KAPPA), axis=0)
-    fold = deal_folds(target.y, N_FOLDS)
-    for k in np.unique(fold) if left_out else ():
-        others = target.weight * (fold != k)
-        own = offsets(f, target.Y, others, KAPPA, loss)
-        without[:, fold == k] += own[:, None]
-    return b, without
+        p = sources.mixture.adapt(*rows, source)[1]
+        models, mix = list(pools), np.stack([p, np.eye(len(p))[-1]])
+        f = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
+        b = offsets(f, Y, target.weight, KAPPA, loss)
+        mix, offset = np.repeat(mix, 2, axis=0), np.stack([0 * b, b], axis=1).reshape(4, -1)
+    value = loss.value(raw, Y) @ target.weight
+    best = kept[np.argmax(np.log(np.maximum(sources.mixture.narrow[kept], 1e-6)) - value)]
+    models += [sources.rows[best], fitter.constant(target)]
+    if len(target) >= (1 if fitter.exact else MIN_FITTED):
+        for place, data in ((-2, sources.data[best]), (-1, None)):
+            if v is None or v[place] > MIN_WEIGHT:
+                models[place] = fitter.refit(data, target, share, left_out=False)[0]
+    n_candidates, n_models = mix.shape
+    mix = np.pad(mix, ((0, 2), (0, 2)))
+    mix[n_candidates:, n_models:] = np.eye(2)
+    return Candidates(np.stack(models), mix, np.pad(offset, ((0, 2), (0, 0))), int(best))
 
 
 # -- episodes --------------------------------------------------------------------------------------
@@ -247,7 +165,7 @@ def draw_sample(sources, rng):
     order = rng.permutation(len(sources))[:most]
     if sources.closed:
         order = np.tile(order, min(MAX_REPEATS, max(1, most // len(order))))
-    n_rows = N_ROWS["closed" if sources.closed else "other"][-1] + MAX_QUERY
+    n_rows = N_ROWS[sources.closed][-1] + MAX_QUERY
     rows = [sources.data[a][rng.permutation(len(sources.data[a]))[:n_rows]] for a in order]
     raw = sources.fitter.raw(sources.rows, Rows.concatenate(rows).X)
     bounds = np.cumsum([len(part) for part in rows])[:-1]
@@ -255,35 +173,30 @@ def draw_sample(sources, rng):
 
 
 def mutual_risks(sources, sample):
-    """Risk of sources and pools on sources that agree with others, and standard errors."""
-    loss, n_sources = sources.loss, len(sources)
-    first = np.unique(sample.source, return_index=True)[1]
-    likely = sources.mixture.narrow[sample.source[first]] + 1e-6
-    table, of_pools = [], []
+    """Risk of sources, and of pools, on sources that agree with others; and standard errors."""
+    source, first = np.unique(sample.source, return_index=True)
+    table = []
     for i in first:
-        table.append(risks(sample.raw[i], sample.rows[i], loss)[0])
-        raw = sources.fitter.raw(sources.pools, sample.rows[i].X)
-        of_pools.append(risks(raw, sample.rows[i], loss)[0])
+        of_pools = sources.fitter.raw(sources.pools, sample.rows[i].X)
+        raw = np.concatenate([sample.raw[i], of_pools])
+        table.append(risks(raw, sample.rows[i], sources.loss)[0])
     table = np.stack(table, axis=1)
-    weight = np.broadcast_to(likely, table.shape)
-    if n_sources > 1:
-        weight = np.where(np.arange(n_sources)[:, None] == sample.source[first], 0.0, weight)
-    weight = np.where(weight.sum(axis=1, keepdims=True) > 0, weight, 1.0)
+    weight = np.tile(sources.mixture.narrow[source] + 1e-6, (len(table), 1))
+    if len(sources) > 1:
+        weight[source, np.arange(len(source))] = 0.0
+    weight = np.where(weight.any(axis=1, keepdims=True), weight, 1.0)
     mean = np.average(table, axis=1, weights=weight)
     spread = np.average((table - mean[:, None]) ** 2, axis=1, weights=weight)
-    error = np.sqrt(spread / max(len(first) - 1, 1))
-    return mean, error, np.average(np.stack(of_pools, axis=1), axis=1, weights=likely)
+    return mean, np.sqrt(spread / max(len(first) - 1, 1))
 
 
-def learn_from_episodes(sources, sample, shares, n_jobs):
+def learn_from_episodes(sources, sample, share, n_jobs):
     """The stack that is best for sources that are targets of the others."""
-    ladder = N_ROWS["closed" if sources.closed else "other"]
-    fold = np.empty(len(sources), dtype=np.intp)
+    enough, pools, fold = len(sources) >= MIN_SOURCES, {}, np.empty(len(sources), dtype=np.intp)
     order = np.argsort(sources.mixture.member.argmax(axis=1), kind="stable")
     fold[order] = np.arange(len(order)) % N_FOLDS
-    pools = {}
-    if not sources.closed and len(sources) >= MIN_SOURCES:
-        folds = [f for f in range(N_FOLDS) if (fold[sample.source] == f).any()]
+    if enough and not sources.closed:
+        folds = np.unique(fold[sample.source])
         own = Parallel(n_jobs=n_jobs)(
             delayed(pooled_models)(sources, np.flatnonzero(fold != f)) for f in folds
         )
@@ -292,39 +205,29 @@ def learn_from_episodes(sources, sample, shares, n_jobs):
         (a, rows, raw, pools.get(fold[a]))
         for a, rows, raw in zip(sample.source, sample.rows, sample.raw, strict=True)
     ]
+    parts = Parallel(n_jobs=None if sources.closed else n_jobs)(
+        delayed(_play_chunk)(sources, args[lo:hi], share)
+        for lo, hi in (chunk_bounds(len(args)) if enough else ())
+    )
     episodes = {}
-    if len(sources) >= MIN_SOURCES:
-        parts = Parallel(n_jobs=None if sources.closed else n_jobs)(
-            delayed(_play_chunk)(sources, args[lo:hi], ladder, shares)
-            for lo, hi in chunk_bounds(len(args))
-        )
-        for part in parts:
-            for n, episode in part:
-                episodes.setdefault(n, []).append(episode)
-    n_candidates = (len(STRENGTHS) if sources.closed else len(KAPPA)) + len(shares) + 3
-    return learn_stack(episodes, sources.loss, np.full(n_candidates, 1 / n_candidates))
+    for n, episode in (played for part in parts for played in part):
+        episodes.setdefault(n, []).append(episode)
+    return learn_stack(episodes, sources.loss, np.eye(5 if sources.closed else 6)[0])
 
 
-def _play_chunk(sources, args, ladder, shares):
+def _play_chunk(sources, args, share):
     return [
-        (n, _play(sources, n, *arg, shares))
+        (n, _play(sources, n, *arg, share))
         for arg in args
-        for n in ladder
+        for n in N_ROWS[sources.closed]
         if len(arg[1]) >= n + MIN_QUERY
     ]
 
 
-def _play(sources, n, a, rows, raw, pools, shares):
+def _play(sources, n, a, rows, raw, pools, share):
     """One episode: source a is the target of the others, and shows n rows."""
     kept = np.delete(np.arange(len(sources)), a)
     support, query = rows[np.arange(n)], rows[np.arange(n, min(n + MAX_QUERY, len(rows)))]
-    found = candidates(
-        sources, support, kept, raw[kept, :n], shares, source=a, pools=pools,
-        left_out=sources.closed,
-    )
-    F = found.raw(sources.fitter, query.X, raw[kept, n : n + len(query)])
-    loss = None
-    if sources.closed:
-        loss = sources.loss.value(found.left_out, support.Y) @ support.weight
+    found = candidates(sources, support, kept, raw[kept, :n], share, source=a, pools=pools)
     weight = query.weight * (sources.mixture.narrow[a] + 1e-3) / query.weight.sum()
-    return Episode(F, query.Y, weight, loss)
+    return Episode(found.raw(sources.fitter, query.X), query.Y, weight)

@@ -11,7 +11,7 @@ from ..kernels.evidence import Landmarks, Moments, posterior
 from ..kernels.stacking import RawLoss
 from ..learners import chunk_bounds, numeric_columns
 from ..learners.refit import Rows
-from ..priors.mixture import fit_mixture, learn_mixture
+from ..priors.mixture import learn_mixture
 from ..tasks.validation import plain, task_label
 
 __all__ = ["Sources", "fit_sources", "pooled_models"]
@@ -101,7 +101,7 @@ class Sources:
         )
 
 
-def fit_sources(fitter, table, fit_params, n_jobs, member=None):
+def fit_sources(fitter, table, fit_params, n_jobs):
     """Fit all sources.
 
     Parameters
@@ -111,8 +111,6 @@ def fit_sources(fitter, table, fit_params, n_jobs, member=None):
     fit_params : dict
         Those with one entry per row of the table are cut to the rows of each fit.
     n_jobs : int or None
-    member : ndarray of shape (n_tasks, K + 1), default=None
-        Where EM starts; its starts are tried if None.
 
     Returns
     -------
@@ -123,8 +121,8 @@ def fit_sources(fitter, table, fit_params, n_jobs, member=None):
     if table.ids is not None:
         ids = [t if i is None else plain(i) for t, i in enumerate(table.ids)]
     rows, reasons = _fit_each(fitter, data, table, n_jobs)
-    if reasons:
-        refused = {ids[t]: reason for t, reason in reasons.items()}
+    refused = {ids[t]: reason for t, reason in reasons.items()}
+    if refused:
         some = [f"{task_label(i, 0)}: {reason}" for i, reason in list(refused.items())[:3]]
         named = " ".join(some) + (" ..." if len(refused) > 3 else "")
         kept = [t for t in range(len(ids)) if t not in reasons]
@@ -133,7 +131,6 @@ def fit_sources(fitter, table, fit_params, n_jobs, member=None):
         message = f"{len(refused)} of {len(ids)} sources are left out. {named}"
         warnings.warn(message, UserWarning, stacklevel=2)
         ids, data, rows = ([part[t] for t in kept] for part in (ids, data, rows))
-        member = None if member is None else member[kept]
     X = np.concatenate([numeric_columns(part.X) for part in data])
     Y, weight = (np.concatenate([getattr(p, key) for p in data]) for key in ("Y", "weight"))
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in data])])
@@ -142,24 +139,10 @@ def fit_sources(fitter, table, fit_params, n_jobs, member=None):
     landmarks = Landmarks.of(X, weight, intercept, MAX_RANK_CLOSED if closed else MAX_RANK)
     level = weight @ Y / weight.sum() if intercept else np.zeros(Y.shape[1])
     moments = Moments.of(landmarks(X), Y - level, offsets, weight)
-    if member is None:
-        mixture = learn_mixture(moments, intercept)
-    else:
-        mixture = fit_mixture(moments, member, intercept)
-    sources = Sources(
-        fitter,
-        data,
-        ids,
-        {} if not reasons else refused,
-        np.stack(rows),
-        landmarks,
-        level,
-        closed,
-        mixture,
-        posterior(moments, mixture.means[0], mixture.P_broad)[0],
-        None,
-        _loss(fitter, mixture.s),
-    )
+    mixture = learn_mixture(moments, intercept)
+    coefs = posterior(moments, mixture.means[0], mixture.P_broad)[0]
+    fits = np.stack(rows), landmarks, level, closed, mixture, coefs, None
+    sources = Sources(fitter, data, ids, refused, *fits, _loss(fitter, mixture.s))
     return replace(sources, pools=pooled_models(sources, np.arange(len(data))))
 
 
@@ -176,21 +159,18 @@ def _fit_each(fitter, data, table, n_jobs):
     """A model of every source, and why there is none, by place."""
     if fitter.exact and sum(map(len, data)) == len(table.y) and not any(d.extra for d in data):
         return list(fitter.learner.fit_each(table, fitter.prior, {})), {}
-    classes = fitter.classes
-    classwise = classes is not None and len(classes) > 2
-    classwise = classwise and any(len(np.unique(part.y)) < len(classes) for part in data)
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_chunk)(fitter, data[lo:hi], classwise) for lo, hi in chunk_bounds(len(data))
+        delayed(_fit_chunk)(fitter, data[lo:hi]) for lo, hi in chunk_bounds(len(data))
     )
     rows = [row for part in parts for row in part]
     return rows, {t: row for t, row in enumerate(rows) if isinstance(row, str)}
 
 
-def _fit_chunk(fitter, data, classwise):
+def _fit_chunk(fitter, data):
     rows = []
     for part in data:
         try:
-            rows.append(fitter.fit(part, classwise))
+            rows.append(fitter.fit(part))
         except Exception as error:
             rows.append(f"{type(error).__name__}: {error}")
     return rows
@@ -200,7 +180,6 @@ def pooled_models(sources, kept):
     """A model of the rows of each narrow component, and one of all, of some sources."""
     fitter, mixture = sources.fitter, sources.mixture
     component = mixture.member[kept].argmax(axis=1)
-    n_narrow = len(mixture.means)
 
     def fit(some):
         rows = Rows.concatenate([sources.data[a] for a in some])
@@ -210,10 +189,10 @@ def pooled_models(sources, kept):
 
     everyone = fit(kept)
     pools = []
-    for k in range(n_narrow):
+    for k, mean in enumerate(mixture.means):
         own = kept[component == k]
         if sources.closed:
-            pools.append(sources.as_model(mixture.means[k]))
+            pools.append(sources.as_model(mean))
         else:
             pools.append(fit(own) if 0 < len(own) < len(kept) else everyone)
     return np.stack([*pools, everyone])

@@ -14,10 +14,6 @@ all),
     log p(y) = log Gamma((n + nu) / 2) - log Gamma(nu / 2) - (n / 2) log(nu s)
         - ((n + nu) / 2) log(1 + q / (nu s)) - log det(I + G P^-1) / 2 + constant.
 
-Left out, a row with weight 1 has the residual ``r_i / (1 - h_i)``, ``h_i = z_i' (G + P)^-1 z_i``
-and r those of the posterior mean; ``q`` falls by ``r_i² / (1 - h_i)`` and the determinant by ``1 -
-h_i``.
-
 Several outputs (one-hot labels) are independent given sigma², with the same P. O'Hagan and Forster
 (2004), Kendall's Advanced Theory of Statistics 2B, chapter 11.
 """
@@ -29,7 +25,7 @@ from scipy.special import gammaln
 
 from .scaling import Scaling
 
-__all__ = ["Landmarks", "Moments", "adapt_to_rows", "log_det", "posterior", "student"]
+__all__ = ["Landmarks", "Moments", "log_det", "posterior", "student"]
 
 TOLERANCE = 1e-10  # of a variance, where that of the widest direction is 1
 
@@ -67,11 +63,6 @@ class Landmarks:
         X = np.asarray(X, dtype=np.float64)
         Z = (np.where(np.isnan(X), self.centre, X) - self.centre) @ self.whiten
         return np.column_stack([np.ones(len(X)), Z]) if self.intercept else Z
-
-    @property
-    def rank(self):
-        """Number of landmarks."""
-        return self.whiten.shape[1] + self.intercept
 
     def unfold(self, w):
         """Coefficients (..., n_features) and levels (...) for x, from those for z (..., rank)."""
@@ -114,9 +105,6 @@ class Moments:
             np.array([weight[b].sum() for b in blocks]),
         )
 
-    def __getitem__(self, some):
-        return Moments(*(part[some] for part in vars(self).values()))
-
     @property
     def n_values(self):
         """Number of values of every task."""
@@ -158,40 +146,3 @@ def student(q, log_det, n, s, nu):
     prior = nu * s
     tail = (n + nu) * np.log1p(q / prior) + n * np.log(prior) + log_det
     return gammaln((n + nu) / 2) - gammaln(nu / 2) - 0.5 * tail
-
-
-def adapt_to_rows(Z, Y, weight, m, P, s, nu):
-    """Posterior mean given some rows, and all of it once more without each of them.
-
-    Parameters
-    ----------
-    Z : ndarray of shape (n_rows, rank)
-    Y : ndarray of shape (n_rows, n_outputs)
-    weight : ndarray of shape (n_rows,)
-    m, P, s, nu
-        Of the prior.
-
-    Returns
-    -------
-    w : ndarray of shape (rank, n_outputs)
-    evidence : float
-    left_out : ndarray of shape (n_rows, n_outputs)
-        Prediction of every row by the others.
-    evidence_without : ndarray of shape (n_rows,)
-        Log-evidence of the others.
-    """
-    moments = Moments.of(Z, Y, np.array([0, len(Z)]), weight)
-    V = np.linalg.inv(moments.G[0] + P)
-    w, q = posterior(moments, m, P, V)
-    det, n_values = log_det(moments, P), moments.n_values
-    r = Y - Z @ w[0]
-    free = np.maximum(1 - weight * np.einsum("ni,ij,nj->n", Z, V, Z), 1e-12)
-    q_without = np.maximum(q - weight * np.sum(r**2, axis=1) / free, 0.0)
-    det_without = det + Y.shape[1] * np.log(free)
-    n_without = n_values - Y.shape[1] * weight
-    return (
-        w[0],
-        student(q, det, n_values, s, nu)[0],
-        Y - r / free[:, None],
-        student(q_without, det_without, n_without, s, nu),
-    )

@@ -1,18 +1,13 @@
 r"""A stack of candidates whose weights depend on the number of support rows.
 
-The prediction is ``sum_c v_c f_c(x)``, ``v >= 0``, ``sum v = 1`` (Wolpert 1992). After few rows the
-errors on the support say little, so prior weights ``v(n)`` are learned from episodes: a source is
-the target, it shows n rows, and the rest judges. Over the episodes with n rows they minimise
+After n rows the prediction is ``sum_c v_c(n) f_c(x)``, ``v >= 0``, ``sum v = 1`` (Wolpert 1992).
+Errors on a few rows say little of the weights, so they are learned from episodes: a source is the
+target, it shows n rows, and the rest judge. Over the episodes with n rows they minimise
 
     sum_e loss(sum_c v_c f_ec) + strength * least_loss * |v - v0|² / 2,
 
 ``least_loss`` the mean loss of the best candidate and v0 all weight on it; on the first candidate,
-if that is worse by less than a standard error. On a target the losses ``L_c`` of its n rows, each
-by models that have not seen it, have their say:
-
-    v_c proportional to v_c(n) exp(-eta(n) L_c),
-
-eta 1 for the likelihood, 0 for none; that of least loss over the episodes.
+if that is worse by less than a standard error. Between such n they are linear in ``log(1 + n)``.
 
 Raw predictions are shifted by the offset b of least ``sum_i loss(f_i + b, y_i) + kappa / 2 |b|²``.
 """
@@ -21,16 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import softmax
 
 from . import losses
 
 __all__ = ["Episode", "RawLoss", "Stack", "learn_stack", "offsets"]
 
 STRENGTH = 3.0  # episodes that v0 counts for
-ETA = (0.0, 0.1, 0.3, 1.0)
 MIN_EPISODES = 4
-MIN_PRIOR = 1e-3  # of a candidate that the support may prefer
 MAX_ITER = 40  # of an offset
 
 
@@ -68,8 +60,6 @@ class RawLoss:
 
     def bound(self, raw, Y):
         """Not less than the curvature, for each output."""
-        if self.squared:
-            return np.ones_like(raw)
         if isinstance(self.loss, losses.Multinomial):
             return np.full_like(raw, 0.5)
         return self.loss.hessian_product(raw, Y, np.ones_like(raw))
@@ -77,7 +67,7 @@ class RawLoss:
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """What candidates said of the rows that judge, and how they did on the support.
+    """What candidates said of the rows that judge.
 
     Parameters
     ----------
@@ -85,49 +75,30 @@ class Episode:
     Y : ndarray of shape (n_rows, n_outputs)
     weight : ndarray of shape (n_rows,)
         Their sum is the weight of the episode.
-    support_loss : ndarray of shape (n_candidates,) or None
-        None where it would take too many fits; eta is 0 then.
     """
 
     F: np.ndarray
     Y: np.ndarray
     weight: np.ndarray
-    support_loss: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Prior weights and eta at some numbers of rows.
+    """Weights of the candidates after some numbers of rows.
 
     Parameters
     ----------
     n_rows : ndarray of shape (n_points,)
     v : ndarray of shape (n_points, n_candidates)
-    eta : ndarray of shape (n_points,)
     """
 
     n_rows: np.ndarray
     v: np.ndarray
-    eta: np.ndarray
 
-    def prior(self, n_rows):
-        """Weights of the candidates after some rows, and eta."""
+    def weights(self, n_rows):
+        """Weights after a number of rows."""
         at, n = np.log1p(self.n_rows), np.log1p(n_rows)
-        v = np.array([np.interp(n, at, column) for column in self.v.T])
-        # Far beyond what was tried the rows speak for themselves.
-        return v, max(np.interp(n, at, self.eta), float(n_rows > 2 * self.n_rows[-1]))
-
-    def weights(self, n_rows, support_loss):
-        """Weights of the candidates for a target."""
-        v, eta = self.prior(n_rows)
-        return tilted(v, eta, support_loss)
-
-
-def tilted(v, eta, support_loss):
-    """``v exp(-eta support_loss)``, scaled to sum to 1; no candidate is ruled out before."""
-    if not eta:
-        return v
-    return softmax(np.log(np.maximum(v, MIN_PRIOR)) - eta * support_loss)
+        return np.array([np.interp(n, at, column) for column in self.v.T])
 
 
 def learn_stack(episodes, loss, start):
@@ -139,33 +110,18 @@ def learn_stack(episodes, loss, start):
         By the number of support rows.
     loss : RawLoss
     start : ndarray of shape (n_candidates,)
-        The weights where there are no episodes; the support counts in full then.
+        The weights where there are no episodes.
 
     Returns
     -------
     Stack
     """
-    episodes = {n: own for n, own in sorted(episodes.items()) if len(own) >= MIN_EPISODES}
-    if not episodes:
-        return Stack(np.zeros(1), start[None], np.ones(1))
-    v = {n: _best_weights(own, loss) for n, own in episodes.items()}
-    eta = {n: _best_eta(own, v[n], loss) for n, own in episodes.items()}
-    return Stack(np.array(list(v)), np.stack(list(v.values())), np.array(list(eta.values())))
+    v = {n: _best(own, loss) for n, own in sorted(episodes.items()) if len(own) >= MIN_EPISODES}
+    v = v or {0: start}
+    return Stack(np.array(list(v)), np.stack(list(v.values())))
 
 
-def _best_eta(episodes, v, loss):
-    if episodes[0].support_loss is None:
-        return 0.0
-
-    def total(eta):
-        weights = [tilted(v, eta, e.support_loss) for e in episodes]
-        raw = (np.tensordot(w, e.F, axes=1) for w, e in zip(weights, episodes, strict=True))
-        return sum(e.weight @ loss.value(r, e.Y) for r, e in zip(raw, episodes, strict=True))
-
-    return min(ETA, key=total)
-
-
-def _best_weights(episodes, loss):
+def _best(episodes, loss):
     F = np.concatenate([e.F for e in episodes], axis=1)
     Y = np.concatenate([e.Y for e in episodes])
     weight = np.concatenate([e.weight for e in episodes])
@@ -207,22 +163,22 @@ def offsets(f, Y, weight, kappa, loss):
 
     Parameters
     ----------
-    f, Y : ndarray of shape (n_rows, n_outputs)
+    f : ndarray of shape (n_models, n_rows, n_outputs)
+    Y : ndarray of shape (n_rows, n_outputs)
     weight : ndarray of shape (n_rows,)
-    kappa : ndarray of shape (n_kappa,)
-        In rows; infinite for no offset.
+    kappa : float
+        In rows.
     loss : RawLoss
 
     Returns
     -------
-    ndarray of shape (n_kappa, n_outputs)
+    ndarray of shape (n_models, n_outputs)
     """
-    b = np.zeros((len(kappa), Y.shape[1]))
-    prior = np.minimum(kappa, 1e12)[:, None] * loss.curvature
+    b, prior = np.zeros((len(f), Y.shape[1])), kappa * loss.curvature
     for _ in range(1 if loss.squared else MAX_ITER):
         raw = f + b[:, None]
-        gradient = np.einsum("n,kno->ko", weight, loss.loss.gradient(raw, Y)) + prior * b
-        step = gradient / (np.einsum("n,kno->ko", weight, loss.bound(raw, Y)) + prior)
+        gradient = np.einsum("n,mno->mo", weight, loss.loss.gradient(raw, Y)) + prior * b
+        step = gradient / (np.einsum("n,mno->mo", weight, loss.bound(raw, Y)) + prior)
         b = b - (step if loss.squared else np.clip(step, -1.0, 1.0))
         if np.abs(step).max() < 1e-6:
             break

@@ -1,8 +1,7 @@
 """Weighted blends of fitted estimators of any kind, in the space of raw predictions.
 
 Raw predictions ``f`` are targets of a regressor and, of a classifier, logarithms of probabilities,
-or decision values where it has no probabilities. A blend is ``sum_m v_m f_m(x) + b``. Models that
-do not know a class do not vote on it.
+or decision values where it has no probabilities. A blend is ``sum_m v_m f_m(x) + b``.
 """
 
 import numpy as np
@@ -11,20 +10,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from .blackbox import classes_of, label_shares, numbers
 
-__all__ = [
-    "MIN_PROBABILITY",
-    "BlendClassifier",
-    "BlendRegressor",
-    "ClasswiseClassifier",
-    "blend",
-    "raw_scores",
-]
+__all__ = ["MIN_PROBABILITY", "BlendClassifier", "BlendRegressor", "blend", "raw_scores"]
 
 MIN_PROBABILITY = 1e-4
 
 
 def raw_scores(model, X, classes):
-    """Raw predictions of a fitted estimator; NaN for classes that it says nothing about.
+    """Raw predictions of a fitted estimator; those of classes that it has not seen are least.
 
     Parameters
     ----------
@@ -40,9 +32,7 @@ def raw_scores(model, X, classes):
     if classes is None:
         return numbers(model, X)
     absent = np.log(MIN_PROBABILITY)
-    if isinstance(model, ClasswiseClassifier):
-        own, absent = np.log(np.clip(model.posteriors(X), MIN_PROBABILITY, None)), np.nan
-    elif hasattr(model, "predict_proba") and not isinstance(model, BlendClassifier):
+    if hasattr(model, "predict_proba") and not isinstance(model, BlendClassifier):
         own = np.log(np.clip(model.predict_proba(X), MIN_PROBABILITY, None))
     elif not hasattr(model, "decision_function"):
         own = np.log(label_shares(model, X, classes))
@@ -103,16 +93,8 @@ class _Blend(BaseEstimator):
         return self.models[0].feature_names_in_
 
     def _raw(self, X):
-        classes = getattr(self, "classes_", None)
-        total = mass = 0.0
-        for model, weight in zip(self.models, self.weights, strict=True):
-            raw = raw_scores(model, X, classes)
-            known = ~np.isnan(raw)
-            total = total + weight * np.where(known, raw, 0.0)
-            mass = mass + weight * known
-        unknown = np.log(MIN_PROBABILITY)
-        raw = np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), unknown)
-        return raw + self.offset_
+        raw = [raw_scores(model, X, getattr(self, "classes_", None)) for model in self.models]
+        return np.tensordot(self.weights, np.stack(raw), axes=1) + self.offset_
 
 
 class BlendRegressor(RegressorMixin, _Blend):
@@ -154,48 +136,3 @@ class BlendClassifier(ClassifierMixin, _Blend):
     def predict(self, X):
         """Predict labels."""
         return self.classes_[self._raw(X).argmax(axis=1)]
-
-
-class ClasswiseClassifier(ClassifierMixin, BaseEstimator):
-    """One fitted classifier for each class against the rest.
-
-    Parameters
-    ----------
-    models : list of estimator
-        The one of class c has the classes False and True; a model of a single class is a constant.
-    classes : ndarray of shape (n_classes,)
-        The classes, in the order of the models.
-    """
-
-    def __init__(self, models, classes):
-        self.models = models
-        self.classes = classes
-
-    def fit(self, X, y):
-        """Do nothing: the models are fitted already, and frozen."""
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-    @property
-    def classes_(self):
-        """The classes."""
-        return self.classes
-
-    def posteriors(self, X):
-        """Probability of each class against the rest; they need not sum to 1."""
-        columns = []
-        for model in self.models:
-            raw = raw_scores(model, X, np.array([False, True]))
-            columns.append(softmax(raw, axis=1)[:, 1])
-        return np.stack(columns, axis=1)
-
-    def predict_proba(self, X):
-        """Predict class probabilities: the posteriors, scaled to sum to 1."""
-        p = self.posteriors(X) + MIN_PROBABILITY
-        return p / p.sum(axis=1, keepdims=True)
-
-    def predict(self, X):
-        """Predict labels: the class of the greatest posterior."""
-        return self.classes[self.posteriors(X).argmax(axis=1)]

@@ -14,7 +14,7 @@ from ..tasks.rows import n_rows_of, safe_indexing
 from ..tasks.table import TaskTable
 from ..tasks.validation import concat_rows
 from .blackbox import BlackBoxLearner
-from .blend import MIN_PROBABILITY, ClasswiseClassifier, blend, raw_scores
+from .blend import MIN_PROBABILITY, blend, raw_scores
 from .linear import LinearLearner
 
 __all__ = ["Fitter", "Rows", "deal_folds"]
@@ -137,7 +137,7 @@ class Fitter:
         return out
 
     def raw(self, rows, X):
-        """Raw predictions of models, NaN for classes that one says nothing about.
+        """Raw predictions of models.
 
         Returns
         -------
@@ -161,59 +161,26 @@ class Fitter:
         """The blend of models, with an offset, as a fitted estimator."""
         if not self.linear:
             return blend([row[0] for row in rows], weights, offset, self.classes)
-        known = ~np.isnan(rows)  # models that do not know a class do not vote on it
-        mass, k = weights @ known, self.learner.n_outputs
-        row = (weights @ np.where(known, rows, 0.0)) / np.where(mass > 0, mass, 1.0)
-        row[:k][mass[:k] == 0] = np.log(MIN_PROBABILITY)
+        row, k = weights @ rows, self.learner.n_outputs
         row[:k] += offset[1:] - offset[:1] if k < len(offset) else offset
         return self.learner.plain(row.astype(self.learner.dtype, copy=False))
 
     # -- fits --
 
-    def fit(self, rows, classwise=False):
+    def fit(self, rows):
         """A model of some rows that can also predict; a constant where there is too little."""
         weight = rows.weight if rows.weighted else None
-        if classwise:
-            row = self._one_against_rest(rows, weight)
-        else:
-            params = {**self.params, **rows.extra}
-            row = self.learner.fit_row(rows.X, rows.y, weight, self.prior, params)
+        params = {**self.params, **rows.extra}
+        row = self.learner.fit_row(rows.X, rows.y, weight, self.prior, params)
         raw = self.raw(row[None], safe_indexing(rows.X, slice(0, 1)))  # k-NN finds out only now
         if self.classes is None and not np.isfinite(raw).all():
             raise ValueError(f"{type(self.learner.estimator).__name__} predicts {raw[0, 0, 0]}.")
         return row
 
-    def _one_against_rest(self, rows, weight):
-        """One model for each class of some rows against the rest."""
-        learner, classes = self.learner, np.unique(rows.y)
-        share = dict(zip(self.classes, self.prior, strict=True))
-        settings = {"dtype": learner.dtype} if self.linear else {}
-        own = type(learner)(
-            learner.estimator,
-            n_features=learner.n_features,
-            classes=np.array([False, True]),
-            feature_names=learner.feature_names,
-            **settings,
-        )
-        parts = [
-            own.fit_row(rows.X, rows.y == c, weight, np.array([1 - share[c], share[c]]))
-            for c in classes
-        ]
-        if not self.linear:
-            return learner.read(ClasswiseClassifier([part[0] for part in parts], classes))
-        coef = np.full((len(self.classes), learner.n_features), np.nan)
-        intercept = np.full(len(self.classes), np.nan)
-        at = np.searchsorted(self.classes, classes)
-        some, level = own.split(np.stack(parts))
-        coef[at], intercept[at] = some[:, 0], level[:, 0]
-        return learner.join(coef, intercept)
-
     def constant(self, target):
         """The model that says the mean of a target, or its class shares, with one row of all."""
-        total = target.weight.sum() + 1
-        if self.classes is None:
-            return self.learner.constant((target.weight @ target.y + self.prior) / total)
-        return self.learner.constant((target.weight @ target.Y + self.prior) / total)
+        mean = (target.weight @ target.Y + self.prior) / (target.weight.sum() + 1)
+        return self.learner.constant(mean[0] if self.classes is None else mean)
 
     def refit(self, source, target, share, left_out=True):
         """A model of the rows of a source, each with weight ``share``, and those of the target.

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from ..kernels.evidence import adapt_to_rows, log_det, posterior, student
+from ..kernels.evidence import Moments, log_det, posterior, student
 from ..kernels.scatter import scatter_evidence
 
 __all__ = ["Mixture", "fit_mixture", "learn_mixture"]
@@ -84,8 +84,10 @@ class Mixture:
 
         Parameters
         ----------
-        Z, Y, weight
-            Its rows, see :func:`..kernels.evidence.adapt_to_rows`.
+        Z : ndarray of shape (n_rows, rank)
+            Its landmarks.
+        Y : ndarray of shape (n_rows, n_outputs)
+        weight : ndarray of shape (n_rows,)
         source : int, default=None
             A source that is the target, and shall not have been seen.
         strength : float, default=1.0
@@ -94,23 +96,20 @@ class Mixture:
         Returns
         -------
         w : ndarray of shape (rank, n_outputs)
-        left_out : ndarray of shape (n_rows, n_outputs)
-            Prediction of every row by the others.
         p : ndarray of shape (K + 1,)
             Probability of the components.
         """
+        moments = Moments.of(Z, Y, np.array([0, len(Z)]), weight)
         means = self.means if source is None else self.left_out_means[source]
-        share = self.share.copy()
-        share[-1] = min(share[-1], MAX_BROAD)
-        log_share = np.log(share / share.sum())
-        priors = [(m, self.P) for m in means] + [(np.zeros_like(means[0]), self.P_broad)]
-        found = [
-            adapt_to_rows(Z, Y, weight, m, strength * P, self.s, self.nu) for m, P in priors
-        ]
-        w, evidence, left_out, without = (np.stack(part) for part in zip(*found, strict=True))
-        p = softmax(log_share + evidence)
-        votes = softmax(log_share[:, None] + without, axis=0)
-        return np.tensordot(p, w, axes=1), np.einsum("kn,kno->no", votes, left_out), p
+        share = np.append(self.share[:-1], min(self.share[-1], MAX_BROAD))
+        found, evidence = [], np.log(share / share.sum())
+        for k, (m, P) in enumerate([*((m, self.P) for m in means), (0 * means[0], self.P_broad)]):
+            w, q = posterior(moments, m, strength * P)
+            det = log_det(moments, strength * P)
+            evidence[k] += student(q, det, moments.n_values, self.s, self.nu)[0]
+            found.append(w[0])
+        p = softmax(evidence)
+        return np.tensordot(p, np.stack(found), axes=1), p
 
 
 def learn_mixture(moments, intercept=True):
@@ -180,7 +179,7 @@ def fit_mixture(moments, member, intercept=True, gate=0.0, max_iter=MAX_ITER):
         found = [posterior(moments, without[:, k], P, V) for k in range(K)]
         found.append(posterior(moments, np.zeros((d, o)), B, V_broad))
         w, q = (np.stack(part, axis=1) for part in zip(*found, strict=True))
-        s, nu = _noise(q, member, N, s, floor, own=True)
+        s, nu = _noise(q, member, N, s, floor)
         det = np.stack([log_det(moments, P)] * K + [log_det(moments, B)], axis=1)
         prior = np.log(share) + gate
         evidence = prior + student(q, det, N[:, None], s, nu)
@@ -222,10 +221,10 @@ def _two_variances(S, intercept):
     return np.diag(np.maximum(variance, 1e-8))
 
 
-def _noise(q, member, N, s, floor, own):
-    """s by a step of EM, and the best of NU; labels have no noise of their own."""
+def _noise(q, member, N, s, floor):
+    """s by a step of EM, and the best of NU."""
     found = []
-    for nu in NU if own else NU[-1:]:
+    for nu in NU:
         t = s
         for _ in range(3):
             t = max(len(N) / np.sum(member * (N[:, None] + nu) / (nu * t + q)), floor)

@@ -12,7 +12,6 @@ from .validation import column_names, plain, task_label
 
 __all__ = [
     "View",
-    "Viewed",
     "aligned",
     "check_gaps",
     "present",
@@ -59,36 +58,6 @@ class View:
         rows = np.split(table.X[:, self.kept], table.offsets[1:-1])
         blind = [t for t, part in enumerate(rows) if len(part) and not present(part).any()]
         return replace(table, X=self.rows(table.X)), blind
-
-
-class Viewed:
-    """A fitted model behind a view of its rows.
-
-    Parameters
-    ----------
-    model : estimator
-    view : View
-    """
-
-    def __init__(self, model, view):
-        self.model, self.view = model, view
-
-    @property
-    def classes_(self):
-        """The classes of the model."""
-        return self.model.classes_
-
-    def predict(self, X):
-        """Targets or labels."""
-        return self.model.predict(self.view.rows(X))
-
-    def predict_proba(self, X):
-        """Class probabilities."""
-        return self.model.predict_proba(self.view.rows(X))
-
-    def decision_function(self, X):
-        """Decision values."""
-        return self.model.decision_function(self.view.rows(X))
 
 
 def shared_names(tasks):
