@@ -34,8 +34,8 @@ KAPPA = 3.0  # strength of an offset, in rows
 MIN_FITTED = 3  # rows; with fewer nothing is refitted but least squares
 MIN_WEIGHT = 1e-3  # of a candidate that is worth a fit
 N_FOLDS = 5
-N_ROWS = {True: (0, 1, 2, 5, 10, 20, 50), False: (0, 1, 2, 5, 20)}  # of an episode; closed form?
-MAX_EPISODES = {"closed": 100, "linear": 60, "other": 20}  # for each number of rows
+N_ROWS = (0, 1, 2, 5, 10, 20)  # of an episode
+MAX_EPISODES = {True: 60, False: 20}  # for each number of rows, linear learner or not
 MAX_REPEATS = 6  # of a source, in closed form
 MIN_QUERY = 3
 MAX_QUERY = 40
@@ -160,12 +160,11 @@ class Sample:
 
 def draw_sample(sources, rng):
     """The rows of every episode."""
-    kind = "closed" if sources.closed else "linear" if sources.fitter.linear else "other"
-    most = MAX_EPISODES[kind]
+    most = MAX_EPISODES[sources.fitter.linear]
     order = rng.permutation(len(sources))[:most]
     if sources.closed:
         order = np.tile(order, min(MAX_REPEATS, max(1, most // len(order))))
-    n_rows = N_ROWS[sources.closed][-1] + MAX_QUERY
+    n_rows = N_ROWS[-1] + MAX_QUERY
     rows = [sources.data[a][rng.permutation(len(sources.data[a]))[:n_rows]] for a in order]
     raw = sources.fitter.raw(sources.rows, Rows.concatenate(rows).X)
     bounds = np.cumsum([len(part) for part in rows])[:-1]
@@ -219,7 +218,7 @@ def _play_chunk(sources, args, share):
     return [
         (n, _play(sources, n, *arg, share))
         for arg in args
-        for n in N_ROWS[sources.closed]
+        for n in N_ROWS
         if len(arg[1]) >= n + MIN_QUERY
     ]
 
