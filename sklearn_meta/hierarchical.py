@@ -27,7 +27,7 @@ from .base.moments import gather_moments, posterior_rows, warn_of_one_task
 from .learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
 from .learners.privates import HasMethods, Interval, StrOptions
 from .priors.gaussian import learn_gaussian
-from .priors.intervals import interval
+from .priors.intervals import half_widths
 
 __all__ = ["HierarchicalBayes"]
 
@@ -432,8 +432,8 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             Means.
         std : ndarray of shape (n_rows,)
             Only with ``return_std``: the deviation of a new target, of noise and of what is not
-            known of the coefficients of the task (their prior is taken as known), in the units
-            of y.
+            known of the coefficients of the task and of their prior mean (variances are taken
+            as known), in the units of y.
         """
         if not return_std:
             return self._predict("predict", X, groups)
@@ -490,11 +490,11 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
                 UserWarning,
                 stacklevel=2,
             )
-        scaling = prior.scaling
         mean = self.learner_.predict("predict", params, X, index).astype(np.float64)
         of_coefs = prior.of_coefs(self._covariance(params), X, index)
-        bounds = interval(prior, 0.0 * mean, of_coefs, params[index, -1], confidence_level)
-        return (mean[:, None] + scaling.y_scale * bounds).astype(params.dtype, copy=False)
+        half = half_widths(prior, of_coefs, params[index, -1], confidence_level)
+        half = prior.scaling.y_scale * half
+        return np.stack([mean - half, mean + half], axis=1).astype(params.dtype, copy=False)
 
     # -- what was learned, in the units of the data ------------------------------------------------
 

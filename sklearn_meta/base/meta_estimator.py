@@ -148,11 +148,7 @@ class BaseMetaEstimator(
         meta_model = self._learn(self.learner_, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
         params = self._adapt_table(table, fit_params)
-        rows = self._labels.restored(table)
-        if ids is None:
-            self._set_current(table, params, rows)
-        else:
-            self._remember(table, params, rows)
+        self._keep(table, params, self._labels.restored(table), ids)
         report.end()
         return self
 
@@ -382,12 +378,15 @@ class BaseMetaEstimator(
         if rows.n_tasks == 0:  # ids, but no rows: there is no task to remember
             return self
         table = self._labels.check(rows)
-        params = self._adapt_table(table, {})
+        self._keep(table, self._adapt_table(table, {}), rows, ids)
+        return self
+
+    def _keep(self, table, params, rows, ids):
+        """Make an adapted task the current one, or remember tasks by their ids."""
         if ids is None:
             self._set_current(table, params, rows)
         else:
             self._remember(table, params, rows)
-        return self
 
     def _support_rows(self, X, y, groups, sample_weight, descriptor, partial=False):
         """Supports as a table of transformed rows, and the id of every row."""

@@ -27,10 +27,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.stats import norm, t
 
-from ..kernels.mixed_model import fit_mixed_model, posterior
+from ..kernels.mixed_model import posterior
 from .regularization import N_FOLDS, folds_of, refit
 
-__all__ = ["SHOTS", "Calibration", "calibrate", "degrees_of_freedom", "interval"]
+__all__ = ["SHOTS", "Calibration", "calibrate", "degrees_of_freedom", "half_widths"]
 
 SHOTS = (0, 1, 5, 20)
 PULL = 10.0  # tasks that the normal quantile counts as
@@ -72,26 +72,25 @@ def degrees_of_freedom(prior, of_coefs):
     return (of_coefs + noise) ** 2 / (of_coefs**2 / d_coefs + noise**2 / d_noise)
 
 
-def interval(prior, mean, of_coefs, n_rows, level):
-    """Bounds of standardised predictions.
+def half_widths(prior, of_coefs, n_rows, level):
+    """Half the widths of intervals around standardised predictions.
 
     Parameters
     ----------
     prior : GaussianPrior
-    mean, of_coefs : ndarray of shape (n,)
-        Predictions, and what coefficients add to their variance.
+    of_coefs : ndarray of shape (n,)
+        What coefficients add to the variance of predictions.
     n_rows : ndarray of shape (n,)
         Rows that were known of the task.
     level : float
 
     Returns
     -------
-    ndarray of shape (n, 2)
+    ndarray of shape (n,)
     """
     z = calibrate(prior).quantile(level, n_rows)
-    half = t.ppf(norm.cdf(z), degrees_of_freedom(prior, of_coefs))
-    half = half * np.sqrt(of_coefs + prior.model.sigma2)
-    return np.stack([mean - half, mean + half], axis=1)
+    quantile = t.ppf(norm.cdf(z), degrees_of_freedom(prior, of_coefs))
+    return quantile * np.sqrt(of_coefs + prior.model.sigma2)
 
 
 @lru_cache(maxsize=16)
@@ -104,7 +103,7 @@ def calibrate(prior):
         return Calibration(n_tasks, {})
     for out in folds_of(moments, held.tasks):
         train = moments.of(np.delete(held.tasks, out))
-        model = refit(prior, train, fit_mixed_model)
+        model = refit(prior, train)
         S = moments.S[:, held.tasks[out]]
         for k in SHOTS:
             _scores_of(prior, model, held, out, S, k, collected[k])

@@ -8,8 +8,8 @@ two variances, one of intercepts and one of standardised slopes,
 
 is well identified even then, but for the noise where tasks have fewer rows than coefficients: it is
 held at a third of the variance that a pooled fit leaves, as if nu1 rows had been seen. The
-covariance is pulled towards it, as if nu tasks had been seen that
-are as Sigma0 says (an inverse Wishart prior), and the noise towards s2, as if by nu1 rows.
+covariance is pulled towards it, as if nu tasks had been seen that are as Sigma0 says (an inverse
+Wishart prior), and the noise towards s2, as if by nu1 rows.
 
 Which nu: of some multiples of the number of parameters of a row of Sigma, |R| + 1, the one with the
 greatest log score of tasks that were left out, by folds: the mean over tasks of
@@ -135,9 +135,14 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, **setti
             nu = grid[_surely_best(by_task)]
             scores = dict(zip(map(float, grid), by_task.mean(axis=1).tolist(), strict=True))
     model = fit(moments, nu, callback=callback)
-    factor = np.zeros_like(two.factor)
+    return two, _embedded(model, random, active), float(nu), scores
+
+
+def _embedded(model, random, active):
+    """A model of some random coefficients as one of all, the others without variance."""
+    factor = np.zeros((len(random), len(random)))
     factor[np.ix_(active, active)] = model.factor
-    return two, replace(model, random=random, factor=factor), float(nu), scores
+    return replace(model, random=random, factor=factor)
 
 
 def two_of(covariance, random, intercept):
@@ -221,7 +226,7 @@ def _surely_best(scores):
     return best
 
 
-def refit(prior, moments, fit):
+def refit(prior, moments):
     """A model of some tasks like that of a prior of more, from which it starts.
 
     Parameters
@@ -229,23 +234,20 @@ def refit(prior, moments, fit):
     prior : GaussianPrior
     moments : Moments
         In its standardised units.
-    fit : callable
-        :func:`fit_mixed_model`.
     """
     model, nu = prior.model, prior.nu
     settings = prior.settings | {"intercept": prior.intercept, "slopes": model.omega > 0}
     settings |= {"max_iter": 4 * FOLD_STEPS, "tol": FOLD_TOL, "callback": None}
     random = model.random
     if not nu:
-        return fit(moments, random, **settings)
+        return fit_mixed_model(moments, random, **settings)
     noise = Shrinkage(0.0, None, NU1, model.sigma2)
     if not np.isfinite(nu):
-        return fit(moments, random, shrinkage=noise, **(settings | {"covariance": prior.two}))
+        settings |= {"shrinkage": noise, "covariance": prior.two}
+        return fit_mixed_model(moments, random, **settings)
     active = np.diag(model.factor) != 0
     factor = model.factor[np.ix_(active, active)]
     Sigma0 = np.diag(prior.variances[active])
     shrinkage = replace(noise, nu=nu, Sigma0=Sigma0)
-    part = fit(moments, random[active], shrinkage=shrinkage, start=factor, **settings)
-    whole = np.zeros_like(model.factor)
-    whole[np.ix_(active, active)] = part.factor
-    return replace(part, random=random, factor=whole)
+    settings |= {"shrinkage": shrinkage, "start": factor}
+    return _embedded(fit_mixed_model(moments, random[active], **settings), random, active)
