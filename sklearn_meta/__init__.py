@@ -1,10 +1,19 @@
 """Meta-learning for scikit-learn: learn from many small related tasks, adapt to a new one."""
 
 from . import datasets, descriptors, learners
-from .baselines import Independent, Pooled
-from .batch import BatchMetaLearner
-from .hierarchical import HierarchicalBayes
-from .imaml import IMAML
+from .algorithms import (
+    ANIL,
+    FOMAML,
+    IMAML,
+    MAML,
+    BatchMetaLearner,
+    HierarchicalBayes,
+    Independent,
+    MetaSGD,
+    Pooled,
+    Reptile,
+    TransferMetaLearner,
+)
 from .inspection import (
     AdaptationCurveDisplay,
     MetaLossDisplay,
@@ -12,11 +21,8 @@ from .inspection import (
     TransferDisplay,
     descriptor_importance,
 )
-from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .model_selection import cross_validate_tasks, few_shot_scorer
-from .reptile import Reptile
 from .tasks import Task, tasks_from_table
-from .transfer import TransferMetaLearner
 
 __version__ = "0.1.0"
 

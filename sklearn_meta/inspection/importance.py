@@ -5,7 +5,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from ..batch import BatchMetaLearner
+from ..algorithms import BatchMetaLearner
 from ..tasks.rows import safe_indexing
 from ..tasks.task import as_tasks, split_support
 from ..tasks.validation import column_names

@@ -34,32 +34,32 @@ from sklearn.pipeline import make_union
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .base import BaseMetaEstimator, Needs
-from .base.described import (
+from ..base import BaseMetaEstimator, Needs
+from ..base.described import (
     DescriptorMixin,
     check_descriptor,
     describe,
     descriptor_names,
     fit_descriptor,
 )
-from .base.episodes import all_rows
-from .base.moments import gather_moments, posterior_rows, warn_of_one_task
-from .descriptors import LandmarkDescriptor, SideInformation
-from .kernels.scaling import nonzero_scale
-from .learners import (
+from ..base.episodes import all_rows
+from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
+from ..descriptors import LandmarkDescriptor, SideInformation
+from ..kernels.scaling import nonzero_scale
+from ..learners import (
     ConditionedLearner,
     has_curvature,
     has_network,
     is_squared_linear,
     last_step,
 )
-from .learners.conditional import Conditional, learn_conditional
-from .learners.privates import HasMethods, Interval, StrOptions
-from .priors.conditional import ConditionalPrior, fit_prior, posterior_modes
-from .priors.gaussian import learn_gaussian
-from .tasks.ids import as_ids
-from .tasks.supports import check_shots
-from .tasks.table import padded_batches
+from ..learners.conditional import Conditional, learn_conditional
+from ..learners.privates import HasMethods, Interval, StrOptions
+from ..priors.conditional import ConditionalPrior, fit_prior, posterior_modes
+from ..priors.gaussian import learn_gaussian
+from ..tasks.ids import as_ids
+from ..tasks.supports import check_shots
+from ..tasks.table import padded_batches
 
 __all__ = ["BatchMetaLearner"]
 

@@ -19,8 +19,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from .base import BaseMetaEstimator
-from .base.candidates import (
+from ..base import BaseMetaEstimator
+from ..base.candidates import (
     candidates,
     draw_sample,
     learn_from_episodes,
@@ -28,12 +28,12 @@ from .base.candidates import (
     nearest,
     risks,
 )
-from .base.labels import SharedClasses
-from .base.sources import fit_sources
-from .learners import BlackBoxLearner, chunk_bounds, classes_of
-from .learners.privates import Interval, StrOptions
-from .learners.refit import Fitter, Rows
-from .tasks.columns import (
+from ..base.labels import SharedClasses
+from ..base.sources import fit_sources
+from ..learners import BlackBoxLearner, chunk_bounds, classes_of
+from ..learners.privates import Interval, StrOptions
+from ..learners.refit import Fitter, Rows
+from ..tasks.columns import (
     View,
     aligned,
     check_gaps,
@@ -42,8 +42,8 @@ from .tasks.columns import (
     sources_that_meet,
     without,
 )
-from .tasks.task import as_tasks
-from .tasks.validation import addressed, as_table, check_features, plain, task_label, with_address
+from ..tasks.task import as_tasks
+from ..tasks.validation import addressed, as_table, check_features, plain, task_label, with_address
 
 __all__ = ["TransferMetaLearner"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from .base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs
 
 __all__ = ["Independent", "Pooled"]
 

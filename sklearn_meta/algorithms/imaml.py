@@ -12,10 +12,10 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from .base.gradient_docs import documented
-from .base.gradient_family import EPISODIC, GradientMetaEstimator, Initialisation
-from .kernels.gradient import implicit_meta_gradient, mean_curvature, proximal
-from .learners.privates import Interval, StrOptions
+from ..base.gradient_docs import documented
+from ..base.gradient_family import EPISODIC, GradientMetaEstimator, Initialisation
+from ..kernels.gradient import implicit_meta_gradient, mean_curvature, proximal
+from ..learners.privates import Interval, StrOptions
 
 __all__ = ["IMAML"]
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .base.gradient_docs import documented
-from .base.gradient_family import EPISODIC, GradientMetaEstimator
-from .kernels.gradient import meta_gradient
+from ..base.gradient_docs import documented
+from ..base.gradient_family import EPISODIC, GradientMetaEstimator
+from ..kernels.gradient import meta_gradient
 
 __all__ = ["ANIL", "FOMAML", "MAML", "MetaSGD"]
 

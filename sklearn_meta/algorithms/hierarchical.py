@@ -20,14 +20,14 @@ from sklearn.linear_model import LinearRegression
 from sklearn.svm import LinearSVC
 from sklearn.utils.metaestimators import available_if
 
-from .base import BaseMetaEstimator, Needs
-from .base.described import DescriptorMixin, describe
-from .base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
-from .base.moments import gather_moments, posterior_rows, warn_of_one_task
-from .learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
-from .learners.privates import HasMethods, Interval, StrOptions
-from .priors.gaussian import learn_gaussian
-from .priors.intervals import half_widths
+from ..base import BaseMetaEstimator, Needs
+from ..base.described import DescriptorMixin, describe
+from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
+from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
+from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
+from ..learners.privates import HasMethods, Interval, StrOptions
+from ..priors.gaussian import learn_gaussian
+from ..priors.intervals import half_widths
 
 __all__ = ["HierarchicalBayes"]
 

@@ -15,10 +15,10 @@ from numbers import Integral
 
 import numpy as np
 
-from .base.gradient_docs import documented
-from .base.gradient_family import GradientMetaEstimator, Outer
-from .kernels.gradient import inner_steps
-from .learners.privates import Interval, StrOptions
+from ..base.gradient_docs import documented
+from ..base.gradient_family import GradientMetaEstimator, Outer
+from ..kernels.gradient import inner_steps
+from ..learners.privates import Interval, StrOptions
 
 __all__ = ["Reptile"]
 

@@ -1,0 +1,23 @@
+"""The algorithms, one or close relatives a file; none knows of another."""
+
+from .baselines import Independent, Pooled
+from .batch import BatchMetaLearner
+from .hierarchical import HierarchicalBayes
+from .imaml import IMAML
+from .maml import ANIL, FOMAML, MAML, MetaSGD
+from .reptile import Reptile
+from .transfer import TransferMetaLearner
+
+__all__ = [
+    "ANIL",
+    "BatchMetaLearner",
+    "FOMAML",
+    "HierarchicalBayes",
+    "IMAML",
+    "Independent",
+    "MAML",
+    "MetaSGD",
+    "Pooled",
+    "Reptile",
+    "TransferMetaLearner",
+]
