@@ -200,7 +200,10 @@ class BaseMetaEstimator(
         needs = self._needs()
         streams = needs.streams and isinstance(tasks, Iterator)
         size = STREAM_TASKS if streams and not isinstance(estimator, Pipeline) else None
-        blocks = self._read_tasks(tasks, size, reset=not going_on)
+        if isinstance(tasks, TaskTable):
+            blocks = iter([self._take_table(tasks)])
+        else:
+            blocks = self._read_tasks(tasks, size, reset=not going_on)
         first = next(blocks)
         n_tasks = first.n_tasks
         if going_on:

@@ -146,6 +146,13 @@ class ReadingMixin:
         names = None if side is None else list(self.descriptor_columns)
         return TaskTable.from_rows(X, y, ids, weight, side, names)
 
+    def _take_table(self, table):
+        """A table that another object has read, of which this one is a part."""
+        validate_data(self, table.X, reset=True, skip_check_array=True)
+        if self._needs().side:
+            self._descriptor_names, self.n_descriptors_in_ = None, 0
+        return replace(table, descriptors=None)
+
     def _read_tasks(self, tasks, size, *, reset, min_rows=1):
         """Read tasks as tables of at most ``size`` tasks each (one table if None)."""
         empty = True
@@ -276,7 +283,7 @@ class ReadingMixin:
             return replace(table, X=np.empty((0, self.learner_.n_features)))
         where = where or table.where
         try:
-            X = self.learner_.transform(table.X)
+            X = self.learner_.transform(table.X, table.origin)
         except Exception as error:
             if hasattr(error, "rows"):
                 raise with_address(error, where(error.rows[0])) from error

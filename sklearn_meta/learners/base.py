@@ -61,8 +61,15 @@ class Learner(ABC):
 
     # -- rows --
 
-    def transform(self, X):
-        """Take rows through the frozen transformers; the result is a dense array."""
+    def transform(self, X, origin=None):
+        """Take rows through the frozen transformers; the result is a dense array.
+
+        Parameters
+        ----------
+        X : array or dataframe of shape (n_rows, n_columns)
+        origin : ndarray of shape (n_rows,), default=None
+            Which row of those that the learner was made on each is, see :class:`TaskTable`.
+        """
         for _, step in self.steps:
             X = step.transform(X)
         return X.toarray() if hasattr(X, "toarray") else X

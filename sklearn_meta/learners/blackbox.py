@@ -7,6 +7,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from ..tasks.rows import n_rows_of, safe_indexing
 from .base import TaskwiseLearner
+from .sharing import once
 
 __all__ = ["BlackBoxLearner", "ask", "classes_of", "label_shares", "numbers"]
 
@@ -21,6 +22,12 @@ class BlackBoxLearner(TaskwiseLearner):
     """
 
     checks_rows = False
+
+    def fit_one(self, X, y, sample_weight=None, fit_params=None):
+        if fit_params:
+            return super().fit_one(X, y, sample_weight, fit_params)
+        fit = super().fit_one
+        return once(lambda: fit(X, y, sample_weight), self.estimator, X, y, sample_weight)
 
     def read(self, fitted, class_prior=None, n_rows=1):
         row = np.empty(1, dtype=object)

@@ -26,6 +26,7 @@ from ..kernels.scaling import Scaling
 from ..tasks.rows import safe_indexing
 from .blackbox import BlackBoxLearner, classes_of, label_shares, numbers
 from .gradient import GradientLearner
+from .sharing import once
 
 __all__ = ["BodyAndHeadClassifier", "BodyAndHeadRegressor", "HeadLearner"]
 
@@ -36,6 +37,10 @@ MIN_PROBABILITY = 1e-3  # probabilities of a body are kept this far from 0 and 1
 
 def body_raw(body, X, classes):
     """Raw predictions of a fitted body: shape (n_rows, n_outputs)."""
+    return once(lambda: _body_raw(body, X, classes), body, X).copy()
+
+
+def _body_raw(body, X, classes):
     if classes is None:
         return numbers(body, X)
     if hasattr(body, "predict_proba"):
@@ -73,6 +78,15 @@ def fit_out_of_fold(
     f : ndarray of shape (n_rows, n_outputs)
         Raw predictions.
     """
+    weight = sample_weight
+
+    def fitted():
+        return _fit_out_of_fold(estimator, X, y, codes, weight, classes, n_folds)
+
+    return once(fitted, estimator, X, y, weight, n_folds)
+
+
+def _fit_out_of_fold(estimator, X, y, codes, sample_weight, classes, n_folds):
     fitter = BlackBoxLearner(estimator, n_features=X.shape[1], classes=classes)
     body = fitter.fit_one(X, y, sample_weight)
     n_folds = min(n_folds, len(np.unique(codes)))
@@ -190,6 +204,8 @@ class HeadLearner(GradientLearner):
         The wrapped estimator, not fitted.
     body : estimator
         It, fitted on all pooled rows.
+    out_of_fold : ndarray of shape (n_rows, n_outputs)
+        What bodies that had not seen its task said of each of these rows.
     fill : ndarray of shape (n_numeric,)
         What missing values of the numeric columns count as.
     scaling : Scaling
@@ -200,9 +216,9 @@ class HeadLearner(GradientLearner):
 
     checks_rows = False
 
-    def __init__(self, estimator, *, body, fill, scaling, **learner_params):
+    def __init__(self, estimator, *, body, out_of_fold, fill, scaling, **learner_params):
         super().__init__(estimator, **learner_params)
-        self.body, self.fill, self.scaling = body, fill, scaling
+        self.body, self.out_of_fold, self.fill, self.scaling = body, out_of_fold, fill, scaling
         self.dtype = np.dtype(np.float64)
 
     @classmethod
@@ -234,7 +250,8 @@ class HeadLearner(GradientLearner):
         Z = np.concatenate([f, np.where(np.isnan(x), fill, x)], axis=1)
         scaling = Scaling.of(Z, None if classes is not None else y, sample_weight)
         learner_params |= dict(classes=classes, n_features=Z.shape[1])
-        return cls(estimator, body=body, fill=fill, scaling=scaling, **learner_params), Z
+        made = dict(body=body, out_of_fold=f, fill=fill, scaling=scaling)
+        return cls(estimator, **made, **learner_params), Z
 
     @cached_property
     def network(self):
@@ -245,10 +262,12 @@ class HeadLearner(GradientLearner):
             loss = Logistic() if self.n_outputs == 1 else Multinomial()
         return Network((self.n_features, self.n_outputs), loss)
 
-    def transform(self, X):
+    def transform(self, X, origin=None):
         X = super().transform(X)
         x = numeric_columns(X)
         f = body_raw(self.body, X, self.classes)
+        if origin is not None:
+            f[origin >= 0] = self.out_of_fold[origin[origin >= 0]]
         return np.concatenate([f, np.where(np.isnan(x), self.fill, x)], axis=1)
 
     def offset(self, X):

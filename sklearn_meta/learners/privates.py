@@ -5,5 +5,6 @@ Those for rows and columns are in ``tasks/rows.py``.
 
 from sklearn.ensemble._base import _set_random_states as set_random_states
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metaestimators import _BaseComposition as Composition
 
-__all__ = ["HasMethods", "Interval", "StrOptions", "set_random_states"]
+__all__ = ["Composition", "HasMethods", "Interval", "StrOptions", "set_random_states"]

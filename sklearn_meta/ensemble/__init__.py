@@ -1,0 +1,6 @@
+"""The front door: a stack of the algorithms, with weights that depend on the number of rows."""
+
+from .encoding import TableEncoder
+from .meta import MetaClassifier, MetaRegressor
+
+__all__ = ["MetaClassifier", "MetaRegressor", "TableEncoder"]

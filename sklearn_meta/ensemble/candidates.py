@@ -1,0 +1,78 @@
+"""The candidates of the front door: a few of the suite that differ in what they assume of tasks.
+
+Pooled models hold that tasks are alike, independent ones that they have nothing in common, and
+hierarchical ones learn where between the two they are; linear models extrapolate and need few rows,
+boosting finds what is not linear. What a task differs in may be its level or every effect.
+"""
+
+from sklearn.base import is_classifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from ..algorithms import BatchMetaLearner, HierarchicalBayes, Independent, Pooled
+from ..base import BaseMetaEstimator
+
+__all__ = ["check_candidates", "default_candidates"]
+
+N_BATCH_ESTIMATORS = 2  # draws of episodes: more cost more than they gain beside other candidates
+
+
+def default_candidates(classifier):
+    """The candidates of ``estimators=None``: a list of pairs (name, meta-estimator)."""
+    if classifier:
+        linear = LogisticRegression(max_iter=1000)
+        boosting = HistGradientBoostingClassifier()
+    else:
+        linear, boosting = None, HistGradientBoostingRegressor()
+    return [
+        ("random intercept", HierarchicalBayes(linear, random_effects="intercept")),
+        ("random slopes", HierarchicalBayes(linear, covariance="diag")),
+        ("correlated slopes", HierarchicalBayes(linear)),
+        ("pooled linear", Pooled(linear if classifier else Ridge(), standardize=True)),
+        ("one model per task", Independent(linear if classifier else Ridge(), standardize=True)),
+        ("pooled boosting", Pooled(boosting)),
+        ("boosting, task level", HierarchicalBayes(boosting, random_effects="intercept")),
+        ("boosting, task head", HierarchicalBayes(boosting)),
+        ("boosting, batch mode", BatchMetaLearner(boosting, n_estimators=N_BATCH_ESTIMATORS)),
+    ]
+
+
+def check_candidates(estimators, classifier):
+    """Check what users pass as ``estimators``; a list of pairs (name, meta-estimator)."""
+    kind = "classifier" if classifier else "regressor"
+    try:
+        pairs = [(name, estimator) for name, estimator in estimators]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"estimators must be a list of pairs (name, meta-estimator); got {estimators!r}."
+        ) from None
+    names = [name for name, _ in pairs]
+    if not pairs:
+        raise ValueError("estimators is empty: pass candidates, or None for those of the suite.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"names of estimators must be unique; got {names}.")
+    for name, estimator in pairs:
+        if not isinstance(estimator, BaseMetaEstimator):
+            raise TypeError(
+                f"candidate {name!r} is {type(estimator).__name__}, no meta-estimator of this "
+                "package. Wrap it, for example as Pooled(...) or HierarchicalBayes(...); a Pipeline "
+                "goes inside, as the estimator that is wrapped."
+            )
+        if is_classifier(estimator) != classifier:
+            raise ValueError(f"candidate {name!r} is no {kind}: {estimator!r}.")
+        if estimator.task_column is not None:
+            raise ValueError(
+                f"candidate {name!r} has task_column={estimator.task_column!r}; the stack takes the "
+                "ids out: set task_column there, and None here."
+            )
+        if getattr(estimator, "classes", "shared") == "per_task":
+            raise ValueError(
+                f"candidate {name!r} has classes='per_task': probabilities of tasks with labels of "
+                "their own cannot be averaged. Use it alone."
+            )
+        if classifier and not hasattr(estimator, "predict_proba"):
+            raise ValueError(
+                f"candidate {name!r} has no predict_proba, which is what is averaged. Wrap a "
+                "classifier that has it, for example in CalibratedClassifierCV."
+            )
+    return pairs

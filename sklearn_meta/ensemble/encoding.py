@@ -1,0 +1,264 @@
+"""Tables as they come (text, dates, missing values) as numbers."""
+
+import datetime
+import math
+import re
+from numbers import Number
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ..tasks.validation import as_table, check_features, column_names
+
+__all__ = ["TableEncoder"]
+
+MISSING = "missing"
+ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$")
+PARTS = ("days", "year_sin", "year_cos", "week_sin", "week_cos", "day_sin", "day_cos")
+DAY = 86400.0
+PERIODS = np.array([365.2425, 7.0, 1.0])  # days
+
+
+class TableEncoder(TransformerMixin, BaseEstimator):
+    """Make numbers of a table with text, categories, dates and missing values.
+
+    Numbers stay; where they are missing they become the median, with a column that says so. Dates
+    (also text as ``2026-01-31``) become days since 1970 and sine and cosine of the time of year, week
+    and day. All else is categories, of which the most frequent have a column
+    each. An array of numbers stays as it is.
+
+    Parameters
+    ----------
+    max_categories : int, default=30
+        Most columns that a column of categories becomes; rarer ones share one.
+
+    Attributes
+    ----------
+    kinds_ : dict of str to list
+        The columns that were taken as ``"numbers"``, ``"dates"`` and ``"categories"``.
+    transformer_ : ColumnTransformer
+        What does the work.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where X is a dataframe.
+
+    See Also
+    --------
+    MetaRegressor : Uses it for its default candidates.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_meta import TableEncoder
+    >>> X = pd.DataFrame({"price": [1.0, None, 3.0], "kind": ["a", "b", None]})
+    >>> encoder = TableEncoder().fit(X)
+    >>> encoder.get_feature_names_out().tolist()
+    ['price', 'missingindicator_price', 'kind_a', 'kind_b', 'kind_missing']
+    >>> encoder.transform(X)
+    array([[1., 0., 1., 0., 0.],
+           [2., 1., 0., 1., 0.],
+           [3., 0., 0., 0., 1.]])
+    """
+
+    def __init__(self, max_categories=30):
+        self.max_categories = max_categories
+
+    def fit(self, X, y=None):
+        """Find out what each column holds.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self : object
+        """
+        X = as_table(X)
+        validate_data(self, X, skip_check_array=True)
+        if 0 in X.shape:
+            check_features(X, where=_row)  # raises
+        names = column_names(X) or range(X.shape[1])
+        self.kinds_ = {"numbers": [], "dates": [], "categories": []}
+        for name in names:
+            self.kinds_[_kind(_column(X, name), name)].append(name)
+        numbers = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+        categories = OneHotEncoder(
+            max_categories=self.max_categories,
+            handle_unknown="infrequent_if_exist",
+            sparse_output=False,
+        )
+        text = FunctionTransformer(_as_text, feature_names_out="one-to-one")
+        values = FunctionTransformer(_as_numbers, feature_names_out="one-to-one")
+        self.transformer_ = ColumnTransformer(
+            [
+                ("numbers", make_pipeline(values, numbers), self.kinds_["numbers"]),
+                ("dates", make_pipeline(_DateParts(), numbers), self.kinds_["dates"]),
+                ("categories", make_pipeline(text, categories), self.kinds_["categories"]),
+            ],
+            verbose_feature_names_out=False,
+        ).fit(X)
+        return self
+
+    def transform(self, X):
+        """Make numbers of a table.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features_out)
+        """
+        check_is_fitted(self)
+        X = as_table(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        if isinstance(X, np.ndarray) and X.dtype in (np.float32, np.float64):
+            imputer = self.transformer_.named_transformers_["numbers"][-1]
+            if len(imputer.indicator_.features_) == 0 and not np.isnan(X).any():
+                return check_features(X, where=_row)
+        return check_features(self.transformer_.transform(X), where=_row)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the columns of X, where it is an array.
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        return self.transformer_.get_feature_names_out(input_features)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+
+def _row(i):
+    return f"row {i}"
+
+
+def _column(X, name):
+    return np.asarray(X[name] if column_names(X) else X[:, name])
+
+
+def _is_missing(value):
+    """None, NaN, NaT and NA."""
+    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _kind(values, name):
+    if values.dtype.kind == "c":
+        raise ValueError(f"column {name!r} holds complex numbers. Complex data not supported.")
+    if values.dtype.kind in "biufm":
+        return "numbers"
+    if values.dtype.kind == "M":
+        return "dates"
+    known = [value for value in values.tolist() if not _is_missing(value)]
+    for value in known:
+        if not isinstance(value, (str, bytes, Number, datetime.date, datetime.time, np.generic)):
+            raise TypeError(
+                f"column {name!r} holds {value!r}: argument must be a string, a number or a date."
+            )
+    if all(isinstance(value, Number) for value in known):
+        return "numbers"
+    if all(isinstance(value, datetime.date) for value in known):
+        return "dates"
+    if all(isinstance(value, str) and ISO_DATE.match(value) for value in known):
+        return "dates"
+    return "categories"
+
+
+def _columns(X):
+    names = column_names(X)
+    return [_column(X, name) for name in (range(X.shape[1]) if names is None else names)]
+
+
+def _as_numbers(X):
+    """Floats, NaN where a value is missing; float32 stays."""
+    columns = []
+    for values in _columns(X):
+        if values.dtype.kind == "m":
+            values = np.where(np.isnat(values), np.nan, values / np.timedelta64(1, "D"))
+        elif values.dtype.kind == "O":
+            numbers = [math.nan if _is_missing(v) else v for v in values.tolist()]
+            values = np.array(numbers, dtype=np.float64)
+        elif values.dtype not in (np.float32, np.float64):
+            values = values.astype(np.float64)
+        columns.append(values)
+    return np.stack(columns, axis=1) if columns else np.empty((len(X), 0))
+
+
+def _as_text(X):
+    """Strings; ``"missing"`` where a value is missing."""
+    columns = [
+        [MISSING if _is_missing(value) else _plain_text(value) for value in values.tolist()]
+        for values in _columns(X)
+    ]
+    return np.array(columns, dtype=object).T.reshape(-1, len(columns))
+
+
+def _plain_text(value):
+    if isinstance(value, float) and value.is_integer():  # 1.0 is 1, which one missing value made
+        value = int(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _seconds(values):
+    """Seconds since 1970 of a column of dates, NaN where they are missing."""
+    if values.dtype.kind != "M":
+        known = [None if _is_missing(value) else _naive(value) for value in values.tolist()]
+        values = np.array(known, dtype="datetime64[us]")
+    seconds = values.astype("datetime64[us]").astype(np.int64) / 1e6
+    return np.where(np.isnat(values), np.nan, seconds)
+
+
+def _naive(value):
+    """A date without time zone, in UTC if it had one."""
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    if getattr(value, "tzinfo", None) is not None:
+        value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    return np.datetime64(value, "us")
+
+
+class _DateParts(TransformerMixin, BaseEstimator):
+    """Of every column of dates those of ``PARTS`` that differ between its rows."""
+
+    def fit(self, X, y=None):
+        parts = [_parts(values) for values in _columns(X)]
+        self.varies_ = [np.nanmax(p, axis=0) > np.nanmin(p, axis=0) + 1e-9 for p in parts]
+        return self
+
+    def transform(self, X):
+        parts = [p[:, v] for p, v in zip(map(_parts, _columns(X)), self.varies_, strict=True)]
+        return np.concatenate(parts, axis=1) if parts else np.empty((len(X), 0))
+
+    def get_feature_names_out(self, names):
+        pairs = zip(names, self.varies_, strict=True)
+        return np.array([f"{name}_{PARTS[i]}" for name, v in pairs for i in np.flatnonzero(v)])
+
+
+def _parts(values):
+    """Columns ``PARTS`` of dates; of a missing one, only the first is missing."""
+    days = _seconds(values) / DAY
+    angle = 2 * np.pi * np.nan_to_num(days)[:, None] / PERIODS
+    waves = np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(len(days), -1)
+    return np.column_stack([days, waves])

@@ -1,0 +1,179 @@
+"""What candidates predict for tasks that they have not seen, after k of their rows.
+
+Tasks are left out by folds. A left-out task is shuffled once; of its rows the first k are the
+support, nested for growing k, and the others judge.
+"""
+
+import time
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.model_selection import KFold, check_cv
+
+from ..kernels.pooling import LogPool, SquaredPool
+from ..learners.sharing import sharing
+from ..tasks.supports import take_rows
+from .members import Member
+
+__all__ = ["Judged", "fold_list", "leave_tasks_out", "take_tasks"]
+
+MAX_QUERY = 100  # rows that judge a task, after each number of rows
+MAX_TASKS = 2000  # that are judged
+MIN_TASKS = 5  # for a number of rows to be judged at
+MIN_PROBABILITY = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Predictions of left-out rows after k rows of their task.
+
+    Parameters
+    ----------
+    F : ndarray of shape (n_rows, n_candidates)
+        Predictions, or probabilities of the true class.
+    y : ndarray of shape (n_rows,)
+    tasks : ndarray of shape (n_rows,)
+        Positions in the table of all tasks.
+    folds : ndarray of shape (n_rows,)
+    weight : ndarray of shape (n_rows,)
+    """
+
+    F: np.ndarray
+    y: np.ndarray
+    tasks: np.ndarray
+    folds: np.ndarray
+    weight: np.ndarray
+
+    def pool(self, classes):
+        """The loss of their pools."""
+        tasks = np.unique(self.tasks, return_inverse=True)[1]
+        if classes is None:
+            return SquaredPool.of(self.F, self.y, tasks, self.weight)
+        return LogPool.of(np.maximum(self.F, MIN_PROBABILITY), tasks, self.weight)
+
+    def of(self, candidates):
+        """Those of some candidates, by position."""
+        return replace(self, F=self.F[:, candidates])
+
+
+def take_tasks(table, tasks):
+    """Some tasks of a table, as tasks that nothing has seen."""
+    sizes = table.sizes[tasks]
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    rows = np.arange(offsets[-1]) + np.repeat(table.offsets[tasks] - offsets[:-1], sizes)
+    return replace(take_rows(table, rows, offsets, tasks), origin=None)
+
+
+def fold_list(cv, n_tasks, seed):
+    """Pairs (train, test) of positions of tasks."""
+    if isinstance(cv, (int, np.integer)):
+        cv = KFold(min(cv, n_tasks), shuffle=True, random_state=seed)
+    return list(check_cv(cv).split(np.arange(n_tasks)))
+
+
+def leave_tasks_out(candidates, table, shots, folds, *, classes=None, seed=0, n_jobs=None):
+    """Fit every candidate on the tasks of each training fold, and predict the others.
+
+    Parameters
+    ----------
+    candidates : list of (str, BaseMetaEstimator)
+    table : TaskTable
+    shots : sequence of int
+    folds : list of (train, test)
+    classes : ndarray, default=None
+        Of classifiers.
+    seed : int
+    n_jobs : int, default=None
+        Workers, over folds.
+
+    Returns
+    -------
+    judged : dict of int to Judged
+        By number of rows, for those that enough tasks have more rows than.
+    seconds : ndarray of shape (n_folds, n_candidates)
+    failures : dict of str to Exception
+        Why candidates could not be fitted, or could not predict; their predictions are NaN.
+    """
+    largest = sum(len(test) for _, test in folds)
+    rng = np.random.default_rng(seed)
+    chosen = np.ones(table.n_tasks, dtype=bool)
+    if largest > MAX_TASKS:
+        chosen[rng.permutation(table.n_tasks)[MAX_TASKS:]] = False
+    parts = Parallel(n_jobs=n_jobs)(
+        delayed(_one_fold)(candidates, table, shots, train, test[chosen[test]], classes, seed, f)
+        for f, (train, test) in enumerate(folds)
+    )
+    judged = {}
+    for k in shots:
+        of_folds = [part[k] for part, _, _ in parts if k in part]
+        n_tasks = sum(len(np.unique(one.tasks)) for one in of_folds)
+        if n_tasks >= min(MIN_TASKS, table.n_tasks):
+            names = ("F", "y", "tasks", "folds", "weight")
+            judged[k] = Judged(
+                *(np.concatenate([getattr(one, name) for one in of_folds]) for name in names)
+            )
+    failures = {name: error for _, _, failed in parts for name, error in failed.items()}
+    return judged, np.array([seconds for _, seconds, _ in parts]), failures
+
+
+def _one_fold(candidates, table, shots, train, test, classes, seed, fold):
+    test = test[table.sizes[test] > 0]
+    train = take_tasks(table, train)
+    known = np.ones(len(table.y), dtype=bool)
+    if classes is not None:  # nobody can tell a class from examples of others
+        known = np.isin(table.y, np.unique(train.y))
+    orders = [_order(table, t, known, seed) for t in test]
+    episodes = {k: _episodes(table, test, orders, k) for k in shots}
+    episodes = {k: episode for k, episode in episodes.items() if len(episode[1].y)}
+    F = {k: np.full((len(q.y), len(candidates)), np.nan) for k, (_, q) in episodes.items()}
+    seconds, failures = [], {}
+    with sharing(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for c, (name, candidate) in enumerate(candidates):
+            start = time.perf_counter()
+            try:
+                member = Member(name, clone(candidate).meta_fit(train))
+                for k, (support, query) in episodes.items():
+                    F[k][:, c] = _predicted(member, support, query, classes)
+            except (ArithmeticError, TypeError, ValueError) as error:
+                failures[name] = error
+            seconds.append(time.perf_counter() - start)
+    judged = {}
+    for k, (_, query) in episodes.items():
+        weight = np.ones(len(query.y)) if query.sample_weight is None else query.sample_weight
+        of_fold = np.full(len(query.y), fold)
+        judged[k] = Judged(F[k], query.y, query.ids[query.codes], of_fold, weight)
+    return judged, seconds, failures
+
+
+def _predicted(member, support, query, classes):
+    params = member.adapt(support)
+    values = member.predict(params, query.X, query.codes, classes)
+    if classes is not None:
+        values = values[np.arange(len(values)), np.searchsorted(classes, query.y)]
+    if not np.isfinite(values).all():
+        raise ValueError("it predicts what is not a finite number.")
+    return values
+
+
+def _order(table, t, known, seed):
+    """The rows of a task, shuffled."""
+    order = np.random.default_rng([seed, t]).permutation(table.sizes[t]) + table.offsets[t]
+    return order[known[order]]
+
+
+def _episodes(table, tasks, orders, k):
+    """Supports of k rows, and the rows that judge: two tables with positions of tasks as ids."""
+    tasks = np.array([t for t, order in zip(tasks, orders, strict=True) if len(order) > k], int)
+    orders = [order for order in orders if len(order) > k]
+    support = _as_table(table, tasks, [order[:k] for order in orders])
+    return support, _as_table(table, tasks, [order[k : k + MAX_QUERY] for order in orders])
+
+
+def _as_table(table, tasks, rows):
+    offsets = np.concatenate([[0], np.cumsum([len(own) for own in rows])]).astype(np.intp)
+    rows = np.concatenate(rows) if rows else np.empty(0, dtype=np.intp)
+    return replace(take_rows(table, rows, offsets, tasks), ids=tasks, origin=None)

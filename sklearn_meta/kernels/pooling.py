@@ -1,0 +1,125 @@
+r"""Weights of a linear pool: non-negative, of sum one, learned on predictions out of fold.
+
+Candidates c predict ``f_c``, and the pool ``sum_c a_c f_c`` (Breiman 1996, stacked regressions; for
+probabilities the linear opinion pool of Stone 1961). Of tasks t with rows i the weights minimise
+
+    sum_t v_t mean_i loss(sum_c a_c f_cti, y_ti),    a >= 0,  sum a = 1.
+
+For squared loss this is a quadratic form in the residuals, ``a'Ga``, for log-loss the EM of a
+mixture whose components are known. With few tasks the minimiser jumps from one candidate to the
+next. So it is averaged over draws of the tasks' weights v from a flat Dirichlet distribution, the
+Bayesian bootstrap (Rubin 1981): what the tasks cannot tell apart shares the weight.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+__all__ = ["LogPool", "SquaredPool", "bagged_weights"]
+
+N_DRAWS = 100
+MAX_ITER = 200  # of EM; a tenth of it is enough but at the borders
+TOL = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class SquaredPool:
+    """Squared loss of a pool of numbers.
+
+    Parameters
+    ----------
+    G : ndarray of shape (n_tasks, n_candidates, n_candidates)
+        Mean products of residuals over the rows of every task.
+    """
+
+    G: np.ndarray
+
+    @classmethod
+    def of(cls, F, y, tasks, weight):
+        """From predictions ``F`` of shape (n_rows, n_candidates), each row of weight ``weight``."""
+        R = F - y[:, None]
+        products = np.einsum("n,ni,nj->nij", weight, R, R).reshape(len(R), -1)
+        n_tasks = tasks.max() + 1
+        total = np.zeros((n_tasks, products.shape[1]))
+        np.add.at(total, tasks, products)
+        mass = np.bincount(tasks, weight, n_tasks)
+        return cls((total / mass[:, None]).reshape(n_tasks, F.shape[1], F.shape[1]))
+
+    @property
+    def n_tasks(self):
+        return len(self.G)
+
+    def losses(self, a):
+        """Of every task."""
+        return np.einsum("i,tij,j->t", a, self.G, a)
+
+    def of_candidates(self):
+        """Losses of shape (n_tasks, n_candidates)."""
+        return np.diagonal(self.G, axis1=1, axis2=2)
+
+    def best(self, v):
+        """The weights of least loss, for weights v of the tasks.
+
+        With ``G = R'R`` the solution of ``min |Ra|² + (1'a - 1)²``, ``a >= 0``, has the conditions
+        of optimality of the constrained problem, but for its sum.
+        """
+        G = np.tensordot(v, self.G, axes=1)
+        G = G / max(np.trace(G), np.finfo(float).tiny)
+        values, vectors = np.linalg.eigh(G)
+        root = np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
+        a, _ = nnls(np.vstack([root, np.ones(len(G))]), np.append(np.zeros(len(G)), 1.0))
+        return a / a.sum()
+
+
+@dataclass(frozen=True, eq=False)
+class LogPool:
+    """Log-loss of a pool of probabilities.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_rows, n_candidates)
+        The probability that each candidate gave to the true class.
+    tasks : ndarray of shape (n_rows,)
+    share : ndarray of shape (n_rows,)
+        Of the row in its task; of sum 1 in each.
+    """
+
+    P: np.ndarray
+    tasks: np.ndarray
+    share: np.ndarray
+
+    @classmethod
+    def of(cls, P, tasks, weight):
+        """From probabilities of the true class, each row of weight ``weight``."""
+        return cls(P, tasks, weight / np.bincount(tasks, weight)[tasks])
+
+    @property
+    def n_tasks(self):
+        return self.tasks.max() + 1
+
+    def losses(self, a):
+        """Of every task."""
+        return np.bincount(self.tasks, -self.share * np.log(self.P @ a))
+
+    def of_candidates(self):
+        """Losses of shape (n_tasks, n_candidates)."""
+        return np.stack([self.losses(e) for e in np.eye(self.P.shape[1])], axis=1)
+
+    def best(self, v):
+        """The weights of least loss, for weights v of the tasks."""
+        w = v[self.tasks] * self.share
+        a = np.full(self.P.shape[1], 1 / self.P.shape[1])
+        for _ in range(MAX_ITER):
+            before = a
+            a = a * (self.P.T @ (w / (self.P @ a)))
+            a = a / a.sum()
+            if np.abs(a - before).max() < TOL:
+                break
+        return a
+
+
+def bagged_weights(pool, rng):
+    """Weights averaged over the Bayesian bootstrap of tasks: shape (n_candidates,)."""
+    draws = rng.dirichlet(np.ones(pool.n_tasks), N_DRAWS)
+    return np.mean([pool.best(v) for v in draws], axis=0)

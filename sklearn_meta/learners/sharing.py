@@ -1,0 +1,46 @@
+"""Bodies that several learners share are fitted once, and asked once.
+
+Where several algorithms stand on the same estimator and the same rows, as the candidates of a stack
+do, what one has fitted or predicted is there for the others, as long as :func:`sharing` lasts.
+"""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import joblib
+
+__all__ = ["once", "sharing"]
+
+_known = ContextVar("_known", default=None)
+
+
+@contextmanager
+def sharing():
+    """While it lasts, :func:`once` remembers; in this thread only."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def once(compute, estimator, *data):
+    """``compute()``, or what it gave before for an equal estimator and the same objects.
+
+    Parameters
+    ----------
+    compute : callable
+    estimator : estimator
+        Compared by class and parameters, and by itself where it is fitted.
+    *data : objects
+        Compared by identity.
+    """
+    known = _known.get()
+    if known is None:
+        return compute()
+    fitted = hasattr(estimator, "n_features_in_")
+    own = id(estimator) if fitted else joblib.hash((type(estimator), estimator.get_params()))
+    key = (compute.__qualname__, own, *map(id, data))
+    if key not in known:
+        known[key] = compute(), (estimator, data)  # kept alive, so that no id comes twice
+    return known[key][0]
