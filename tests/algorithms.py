@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.gaussian_process.kernels import RBF
 from sklearn.linear_model import (
     ElasticNet,
     GammaRegressor,
@@ -26,7 +27,7 @@ from sklearn.linear_model import (
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import get_tags
@@ -37,6 +38,7 @@ from sklearn_meta import (
     IMAML,
     MAML,
     BatchMetaLearner,
+    GaussianProcessMeta,
     HierarchicalBayes,
     Independent,
     MetaSGD,
@@ -46,7 +48,14 @@ from sklearn_meta import (
     TransferMetaLearner,
 )
 
-PLAIN = [Pooled, Independent, HierarchicalBayes, BatchMetaLearner, TransferMetaLearner]
+PLAIN = [
+    Pooled,
+    Independent,
+    HierarchicalBayes,
+    GaussianProcessMeta,
+    BatchMetaLearner,
+    TransferMetaLearner,
+]
 GRADIENT = [MAML, FOMAML, ANIL, MetaSGD, IMAML, Reptile]
 CLASSES = PLAIN + GRADIENT
 SMALL = {BatchMetaLearner: {"n_estimators": 2}}
@@ -123,7 +132,7 @@ class Case:
         return make_meta(self.cls, self.wrapped, **self.params | params)
 
     def __str__(self):
-        mode = "".join(f"-{value}" for value in dict.fromkeys(self.params.values()))
+        mode = "".join(f"-{value}" for value in dict.fromkeys(map(str, self.params.values())))
         two = "-binary" if self.n_classes == 2 else ""
         return f"{self.cls.__name__}{mode}-{name_of(self.wrapped)}{two}"
 
@@ -211,6 +220,12 @@ WRAPPED = {
         make_pipeline(StandardScaler(), Ridge()),
         HistGradientBoostingRegressor(max_iter=5),
     ],
+    GaussianProcessMeta: [  # weights are repetition where no transformer learns from rows
+        None,
+        LinearRegression(),
+        make_pipeline(Normalizer(), Ridge()),
+        HistGradientBoostingRegressor(max_iter=5),
+    ],
     MAML: [
         LogisticRegression(),
         MLPClassifier(hidden_layer_sizes=(8,), max_iter=100),
@@ -255,6 +270,11 @@ KINDS = {
         NEIGHBORS,
     ],
     TransferMetaLearner: WRAPPED[TransferMetaLearner],
+    GaussianProcessMeta: [
+        None,
+        make_pipeline(StandardScaler(), Ridge()),
+        HistGradientBoostingRegressor(max_iter=3),
+    ],
     MAML: [
         None,
         PoissonRegressor(),
@@ -275,4 +295,5 @@ EACH_GRADIENT = [
 ]
 CASES = [Case(cls, wrapped) for cls in KINDS for wrapped in KINDS[cls]]
 CASES += [Case(BatchMetaLearner, wrapped, params={"conditioning": "prior"}) for wrapped in PRIORS]
+CASES += [Case(GaussianProcessMeta, params={"kernel": RBF()})]
 CASES += [Case(cls, *kind) for cls in GRADIENT for kind in EACH_GRADIENT[cls is MAML :]]

@@ -2,6 +2,7 @@
 
 from .baselines import Independent, Pooled
 from .batch import BatchMetaLearner
+from .gaussian_process import GaussianProcessMeta
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
 from .maml import ANIL, FOMAML, MAML, MetaSGD
@@ -12,6 +13,7 @@ __all__ = [
     "ANIL",
     "BatchMetaLearner",
     "FOMAML",
+    "GaussianProcessMeta",
     "HierarchicalBayes",
     "IMAML",
     "Independent",

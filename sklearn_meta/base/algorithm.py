@@ -20,6 +20,8 @@ class Needs:
     ----------
     gradients : bool, default=False
         A learner with gradients: estimators whose parameters are not known become body and head.
+    body : bool, default=False
+        The wrapped estimator as the body of body and head, also where its parameters are known.
     standardized : bool, default=False
         A learner that works on standardised data, where its parameters are known.
     side : {"numbers", "objects"}, default=None
@@ -41,6 +43,7 @@ class Needs:
     """
 
     gradients: bool = False
+    body: bool = False
     standardized: bool = False
     side: str = None
     fits: bool = True

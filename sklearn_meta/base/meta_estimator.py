@@ -297,7 +297,8 @@ class BaseMetaEstimator(
                 step_params=step_params,
                 standardize=needs.standardized,
                 sample_weight=table.sample_weight,
-                codes=table.codes if needs.gradients else None,
+                codes=table.codes if needs.gradients or needs.body else None,
+                body=needs.body,
             )
         except (TypeError, ValueError) as error:
             raise addressed(error, table.X, table.where) from error

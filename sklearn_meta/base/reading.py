@@ -44,10 +44,9 @@ class ReadingMixin:
 
     def _takes_raw_rows(self, X):
         """Whether rows go to the wrapped estimator as they come: it does its own checks."""
-        estimator = self._wrapped()
-        return isinstance(estimator, Pipeline) or (
-            column_names(X) is not None and not has_network(estimator, self._needs().gradients)
-        )
+        estimator, needs = self._wrapped(), self._needs()
+        own = has_network(estimator, needs.gradients) and not needs.body
+        return isinstance(estimator, Pipeline) or (column_names(X) is not None and not own)
 
     def _columns(self):
         columns = {"task_column": self.task_column}

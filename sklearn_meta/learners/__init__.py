@@ -182,6 +182,7 @@ def make_learner(
     standardize=False,
     sample_weight=None,
     codes=None,
+    body=False,
 ):
     """Fit the transformers of a Pipeline on pooled rows and make the learner of its last step.
 
@@ -204,6 +205,8 @@ def make_learner(
     codes : ndarray of shape (n_rows,), default=None
         The task of every row, for algorithms that need gradients: estimators without parameters
         that are known then become body and head.
+    body : bool, default=False
+        Whether all estimators become body and head; ``codes`` are needed.
 
     Returns
     -------
@@ -226,7 +229,7 @@ def make_learner(
     settings = dict(
         n_features=X.shape[1], steps=steps, name=name, classes=classes, feature_names=feature_names
     )
-    if not has_network(estimator, codes is not None):
+    if body or not has_network(estimator, codes is not None):
         if codes is None:
             return BlackBoxLearner(estimator, **settings), X
         del settings["n_features"]

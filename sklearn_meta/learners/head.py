@@ -142,12 +142,16 @@ class _BodyAndHead(BaseEstimator):
         """Names of the columns of X, where the body was fitted on a dataframe."""
         return self.body.feature_names_in_
 
-    def _raw(self, X):
+    def _features(self, X):
+        """``[f(x), x]``."""
         check_is_fitted(self)
         f = body_raw(self.body, X, getattr(self, "classes_", None))
         x = numeric_columns(X)
-        Z = np.concatenate([f, np.where(np.isnan(x), self.fill_, x)], axis=1)
-        return f + Z @ self.coef_.T + self.intercept_
+        return np.concatenate([f, np.where(np.isnan(x), self.fill_, x)], axis=1)
+
+    def _raw(self, X):
+        Z = self._features(X)
+        return Z[:, : len(self.coef_)] + Z @ self.coef_.T + self.intercept_
 
 
 class BodyAndHeadRegressor(RegressorMixin, _BodyAndHead):
@@ -210,15 +214,28 @@ class HeadLearner(GradientLearner):
         What missing values of the numeric columns count as.
     scaling : Scaling
         Of ``[f(x), x]`` and of the target.
+    x_dtype : dtype, default=np.float64
+        Of the numbers that it was fitted on.
     **learner_params
         See :class:`Learner`.
     """
 
     checks_rows = False
 
-    def __init__(self, estimator, *, body, out_of_fold, fill, scaling, **learner_params):
+    def __init__(
+        self,
+        estimator,
+        *,
+        body,
+        out_of_fold,
+        fill,
+        scaling,
+        x_dtype=np.float64,
+        **learner_params,
+    ):
         super().__init__(estimator, **learner_params)
         self.body, self.out_of_fold, self.fill, self.scaling = body, out_of_fold, fill, scaling
+        self.x_dtype = x_dtype
         self.dtype = np.dtype(np.float64)
 
     @classmethod
@@ -249,7 +266,9 @@ class HeadLearner(GradientLearner):
             fill = np.nansum(x, axis=0) / np.maximum(n_known, 1)
         Z = np.concatenate([f, np.where(np.isnan(x), fill, x)], axis=1)
         scaling = Scaling.of(Z, None if classes is not None else y, sample_weight)
-        learner_params |= dict(classes=classes, n_features=Z.shape[1])
+        single = getattr(X, "dtype", None) == np.float32
+        x_dtype = np.dtype(np.float32 if single else np.float64)
+        learner_params |= dict(classes=classes, n_features=Z.shape[1], x_dtype=x_dtype)
         made = dict(body=body, out_of_fold=f, fill=fill, scaling=scaling)
         return cls(estimator, **made, **learner_params), Z
 

@@ -30,7 +30,17 @@ from scipy.stats import norm, t
 from ..kernels.mixed_model import posterior
 from .regularization import N_FOLDS, folds_of, refit
 
-__all__ = ["SHOTS", "Calibration", "calibrate", "degrees_of_freedom", "half_widths"]
+__all__ = [
+    "SHOTS",
+    "Calibration",
+    "calibrate",
+    "calibration_of",
+    "degrees_of_freedom",
+    "half_widths",
+    "normal_scores",
+    "quantiles",
+    "satterthwaite",
+]
 
 SHOTS = (0, 1, 5, 20)
 PULL = 10.0  # tasks that the normal quantile counts as
@@ -68,8 +78,23 @@ def degrees_of_freedom(prior, of_coefs):
     noise = prior.model.sigma2
     n_rows, n_tasks = prior.moments.M[0, 0].sum(), prior.moments.n_tasks
     nu = prior.nu if np.isfinite(prior.nu) else len(prior.model.random) + 1.0
-    d_coefs, d_noise = max(n_tasks - 1 + nu, 1.0), max(n_rows - n_tasks, 1.0)
-    return (of_coefs + noise) ** 2 / (of_coefs**2 / d_coefs + noise**2 / d_noise)
+    return satterthwaite(of_coefs, noise, n_tasks + nu, n_rows - n_tasks)
+
+
+def satterthwaite(of_task, noise, n_tasks, n_left):
+    """Degrees of freedom of predictive variances ``of_task + noise``.
+
+    Parameters
+    ----------
+    of_task : ndarray of shape (n,)
+    noise : float
+    n_tasks : float
+        How many tasks the first was estimated from.
+    n_left : float
+        How many rows beyond one of each task the second was estimated from.
+    """
+    d_task, d_noise = max(n_tasks - 1, 1.0), max(n_left, 1.0)
+    return (of_task + noise) ** 2 / (of_task**2 / d_task + noise**2 / d_noise)
 
 
 def half_widths(prior, of_coefs, n_rows, level):
@@ -88,9 +113,14 @@ def half_widths(prior, of_coefs, n_rows, level):
     -------
     ndarray of shape (n,)
     """
-    z = calibrate(prior).quantile(level, n_rows)
-    quantile = t.ppf(norm.cdf(z), degrees_of_freedom(prior, of_coefs))
+    freedom = degrees_of_freedom(prior, of_coefs)
+    quantile = quantiles(calibrate(prior), level, n_rows, freedom)
     return quantile * np.sqrt(of_coefs + prior.model.sigma2)
+
+
+def quantiles(calibration, level, n_rows, freedom):
+    """Student's quantiles, calibrated, for numbers of rows that are known of tasks."""
+    return t.ppf(norm.cdf(calibration.quantile(level, n_rows)), freedom)
 
 
 @lru_cache(maxsize=16)
@@ -107,6 +137,11 @@ def calibrate(prior):
         S = moments.S[:, held.tasks[out]]
         for k in SHOTS:
             _scores_of(prior, model, held, out, S, k, collected[k])
+    return calibration_of(collected, n_tasks)
+
+
+def calibration_of(collected, n_tasks):
+    """The calibration by normal scores of tasks, for numbers of rows that most of them have."""
     scores = {k: _sorted(parts) for k, parts in collected.items() if len(parts) > n_tasks / 2}
     return Calibration(n_tasks, scores)
 
@@ -122,8 +157,12 @@ def _scores_of(prior, model, held, out, S, k, collected):
         x, y = rows[:, first:-1], rows[:, -1]
         of_coefs = np.einsum("ni,ij,nj->n", x, V[:, :, i], x)
         u = np.abs(y - x @ mean[:, i]) / np.sqrt(of_coefs + model.sigma2)
-        tail = t.sf(u, degrees_of_freedom(prior, of_coefs))
-        collected.append(np.minimum(norm.isf(tail), MAX_SCORE))
+        collected.append(normal_scores(u, degrees_of_freedom(prior, of_coefs)))
+
+
+def normal_scores(u, freedom):
+    """Normal scores of standardised absolute residuals that are Student's t."""
+    return np.minimum(norm.isf(t.sf(u, freedom)), MAX_SCORE)
 
 
 def _sorted(parts):

@@ -1,0 +1,533 @@
+"""A Gaussian process over tasks, around the mean function of any regressor.
+
+    y = f(x) + g_t(x) + e,   g_t ~ GP(0, k),   e ~ N(0, sigma² / w)
+
+What tasks share is f: the wrapped estimator, fitted once on the pooled rows. What each has of its
+own is g_t; how large, how linear and how smooth that is, the parameters of k, is learned over tasks
+from the residuals of mean functions that have not seen them (``priors/process.py``). Adaptation is
+the posterior of g_t given the support rows, in closed form.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process.kernels import Kernel
+from sklearn.linear_model import Ridge
+
+from ..base import BaseMetaEstimator, Needs
+from ..kernels.covariance import TaskKernel
+from ..kernels.gaussian_process import posteriors
+from ..kernels.scaling import Scaling, nonzero_scale
+from ..learners import BlackBoxLearner, last_step
+from ..learners.head import BodyAndHeadRegressor
+from ..learners.privates import Interval
+from ..priors.process import ProcessPrior, half_widths, learn_process
+from ..tasks.table import TaskTable, padded_batches
+
+__all__ = ["GaussianProcessMeta"]
+
+MAX_ROWS = 40  # of a task that the kernel is learned from,
+MAX_CELLS = 2**20  # and entries of all covariance matrices
+BATCH_CELLS = 2**22  # of those that are there at a time in adaptation
+PRIOR_SD = 2.0  # of the logarithms of parameters of scikit-learn's kernels
+
+
+@dataclass(frozen=True, eq=False)
+class ScikitLearnKernel:
+    """A kernel of scikit-learn, for many tasks.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    """
+
+    kernel: Kernel
+
+    def prior(self):
+        """Mean and precision of theta: weak, around what the kernel was given with."""
+        return self.kernel.theta, np.eye(self.kernel.n_dims) / PRIOR_SD**2
+
+    def bounds(self):
+        """Bounds of theta."""
+        return self.kernel.bounds
+
+    def at(self, theta):
+        """The kernel with these parameters."""
+        return self.kernel.clone_with_theta(theta)
+
+    def __call__(self, theta, X, Z):
+        """Covariances of rows X and Z."""
+        return self.at(theta)(X, Z)
+
+    def within(self, theta, X):
+        """Covariances of rows of each task among themselves."""
+        kernel = self.at(theta)
+        return kernel(X) if X.ndim == 2 else np.array([kernel(own) for own in X])
+
+    def diag(self, theta, X):
+        """Variances of rows."""
+        return self.at(theta).diag(X)
+
+    def with_pullback(self, theta, X):
+        """Covariances K, and the function from G to ``sum(G * dK / d theta)``."""
+        kernel = self.at(theta)
+        K, slopes = zip(*(kernel(own, eval_gradient=True) for own in X), strict=True)
+
+        def pullback(G):
+            return np.einsum("tnm,tnmp->p", G, np.array(slopes))
+
+        return np.array(K), pullback
+
+
+@dataclass(frozen=True, eq=False)
+class MetaModel:
+    """What was learned.
+
+    Parameters
+    ----------
+    prior : ProcessPrior
+        Of functions of standardised features, in units of ``scale``.
+    scaling : Scaling
+        Of ``[f(x), x]``.
+    scale : float
+        Root mean square of the residuals.
+    """
+
+    prior: ProcessPrior
+    scaling: Scaling
+    scale: float
+
+    def features(self, Z):
+        """What the kernel sees of rows ``[f(x), x]``."""
+        return self.scaling.features(Z)
+
+    def mean(self, posterior, Z):
+        """Predictions of a task."""
+        prior = self.prior
+        return Z[:, 0] + self.scale * posterior.mean(prior.kernel, prior.psi, self.features(Z))
+
+    def variance(self, posterior, Z):
+        """Variances of its function, in units of ``scale``."""
+        return posterior.variance(self.prior.kernel, self.prior.psi, self.features(Z))
+
+    def deviation(self, variance):
+        """Standard deviations of new targets, in the units of the data."""
+        return self.scale * np.sqrt(variance + self.prior.noise)
+
+
+class ProcessPredictor(BlackBoxLearner):
+    """Predicts by the posteriors that parameter rows hold.
+
+    Parameters
+    ----------
+    learner : HeadLearner
+    model : MetaModel
+    """
+
+    def __init__(self, learner, model):
+        super().__init__(
+            learner.estimator, n_features=learner.n_features, steps=learner.steps, name=learner.name
+        )
+        self.body, self.fill, self.dtype = learner.body, learner.fill, learner.x_dtype
+        self.model = model
+
+    def make_estimator(self, row):
+        estimator = GaussianProcessModel(self.body)
+        estimator.model_, estimator.posterior_ = self.model, row[0]
+        estimator.fill_, estimator.dtype_ = self.fill, self.dtype
+        return self.wrap(estimator)
+
+    def _one(self, method, posterior, Z):
+        mean = self.model.mean(posterior, Z)
+        if method == "predict":
+            return mean.astype(self.dtype, copy=False)
+        return np.stack([mean, self.model.variance(posterior, Z)], axis=1)
+
+
+class GaussianProcessModel(BodyAndHeadRegressor):
+    """``predict(x) = f(x) + E[g_t(x)]``: a fitted mean function and what is known of one task.
+
+    Parameters
+    ----------
+    body : estimator
+        The fitted mean function.
+    """
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "posterior_")
+
+    def predict(self, X, return_std=False):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_features)
+        return_std : bool, default=False
+
+        Returns
+        -------
+        y : ndarray of shape (n_rows,)
+        std : ndarray of shape (n_rows,)
+            Standard deviation of a new target, only with ``return_std``.
+        """
+        Z = self._features(X)
+        mean = self.model_.mean(self.posterior_, Z).astype(self.dtype_, copy=False)
+        if not return_std:
+            return mean
+        std = self.model_.deviation(self.model_.variance(self.posterior_, Z))
+        return mean, std.astype(self.dtype_, copy=False)
+
+
+class GaussianProcessMeta(BaseMetaEstimator):
+    r"""Gaussian process on the residuals of a pooled model, its kernel learned over tasks.
+
+    .. math:: y = f(x) + g_t(x) + e, \quad g_t \sim GP(0, k), \quad e \sim N(0, \sigma^2)
+
+    ``meta_fit`` fits the mean function f, any regressor, on the pooled rows, and learns the kernel
+    k and the noise :math:`\sigma^2` by the sum of the log marginal likelihoods of all tasks.
+    ``adapt`` is the posterior of :math:`g_t` given the support rows, in closed form.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        The mean function: any regressor, or a Pipeline that ends with one. None: ``Ridge()``.
+        Without rows, predictions are its.
+    kernel : Kernel, default=None
+        A kernel of :mod:`sklearn.gaussian_process.kernels`, for standardised ``[f(x), x]`` and
+        residuals in units of their root mean square; noise is added to it. Slower. None: an offset,
+        slopes and a smooth function,
+
+        .. math:: k(x, z) = a^2 + \sum_j b_j^2 x_j z_j
+            + s^2 m_{5/2}\Big(\sqrt{\textstyle\sum_j (x_j - z_j)^2 / l_j^2}\Big)
+
+        with Matérn's :math:`m_{5/2}`.
+    task_column : str or int, default=None
+        The column of X that holds the task id; it is taken out before the estimator sees X.
+    handle_unknown : {"prior", "warn", "error"}, default="prior"
+        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
+        or without one, or it is an error.
+    max_iter : int, default=200
+        Most iterations of L-BFGS.
+    tol : float, default=1e-5
+        Stop when no entry of the gradient of the log likelihood per row exceeds it.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the wrapped estimator.
+    n_jobs : int, default=None
+        Number of threads that adapt tasks, as in joblib; used for more than 16,384 tasks.
+
+    Attributes
+    ----------
+    hyperparameters_ : dict of str to float or ndarray
+        Parameters of the kernel, for standardised ``[f(x), x]`` and residuals in units of
+        ``residual_scale_``.
+    kernel_ : Kernel
+        The learned kernel, where ``kernel`` was given.
+    noise_variance_ : float
+        :math:`\sigma^2`, in the units of the data.
+    residual_scale_ : float
+        Root mean square of the residuals of the mean function on tasks that it has not seen.
+    log_likelihood_ : float
+        Sum of the log marginal likelihoods of the rows that the kernel was learned from, of
+        residuals in units of ``residual_scale_``.
+    n_iter_ : int
+        Iterations of L-BFGS.
+    task_ids_ : ndarray of shape (n_tasks,)
+        Ids of the remembered tasks.
+    estimator_ : estimator
+        The adapted model of the current task, with ``predict(X, return_std=False)``.
+    n_tasks_ : int
+        Number of meta-train tasks.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where X is a dataframe.
+
+    See Also
+    --------
+    HierarchicalBayes : Where tasks differ in offset and slopes only, which may be correlated.
+
+    Notes
+    -----
+    The kernel sees the columns of X that are numbers and f(x), which stands for the others. Missing
+    values count as the mean. It is learned from at most 40 rows of a task, and from as many tasks
+    as have a million entries in their covariance matrices. Logarithms of its parameters have a weak
+    normal prior; those of one kind, as the length scales, scatter around a common level.
+
+    Cost: ``O(n_rows**3)`` for a task, in each iteration and in ``adapt``; ``return_std`` takes as
+    much again. Tasks of thousands of rows are not what it is for.
+
+    References
+    ----------
+    Rasmussen, Williams (2006), Gaussian processes for machine learning. Bonilla, Chai, Williams
+    (2007), Multi-task Gaussian process prediction, NeurIPS 20.
+
+    Examples
+    --------
+    >>> from sklearn_meta import GaussianProcessMeta
+    >>> from sklearn_meta.datasets import make_sinusoid_tasks
+    >>> tasks = make_sinusoid_tasks(n_tasks=60, n_rows=20, random_state=0)
+    >>> model = GaussianProcessMeta().meta_fit(tasks[:59])
+    >>> new = tasks[59]
+    >>> model.adapt(new.X[:10], new.y[:10]).score(new.X[10:], new.y[10:]) > 0.9
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseMetaEstimator._parameter_constraints,
+        "kernel": [Kernel, None],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        kernel=None,
+        task_column=None,
+        handle_unknown="prior",
+        max_iter=200,
+        tol=1e-5,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.estimator = estimator
+        self.kernel = kernel
+        self.task_column = task_column
+        self.handle_unknown = handle_unknown
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y=None, *, groups=None, sample_weight=None):
+        """Learn from a long table: meta-train on its tasks, then adapt to each and remember it.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
+            The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
+        y : array-like of shape (n_rows,)
+            The targets.
+        groups : array-like of shape (n_rows,), default=None
+            The task id of every row. Not needed with ``task_column``. Without any ids all rows
+            are one task.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Row weights; a weight of 2 means that the row is there twice.
+
+        Returns
+        -------
+        self : object
+        """
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return self._fit(X, y, groups, weights)
+
+    # -- learn and adapt ---------------------------------------------------------------------------
+
+    def _default_estimator(self):
+        return Ridge()
+
+    def _check_wrapped(self, estimator):
+        if is_classifier(estimator):
+            raise ValueError(
+                f"GaussianProcessMeta predicts numbers; {type(last_step(estimator)).__name__} is a "
+                "classifier. Wrap a regressor, or use HierarchicalBayes, BatchMetaLearner or MAML."
+            )
+
+    def _needs(self):
+        return Needs(
+            body=True,
+            fits=False,
+            n_epochs=None,
+            why_not="The mean function is fitted on all tasks at once; meta_fit on all of them.",
+        )
+
+    def _learn(self, learner, tables, meta_model, fit_params, report):
+        (table,) = tables
+        r = table.y - table.X[:, 0]
+        weight = table.sample_weight
+        size = np.sqrt(np.average(r**2, weights=weight))
+        scale = float(nonzero_scale(size, np.abs(table.y).max()))
+        scaling = Scaling.of(table.X, weight=weight)
+        X = scaling.features(table.X)
+        kernel = TaskKernel(X.shape[1])
+        if self.kernel is not None:
+            kernel = ScikitLearnKernel(self.kernel)
+        some = some_rows(replace(table, X=X, y=r / scale))
+        batches = [(batch.X, batch.y, batch.weight) for batch in padded_batches(some)]
+        prior = learn_process(
+            kernel,
+            batches,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            callback=lambda prior: report(lambda: MetaModel(prior, scaling, scale)),
+        )
+        if not prior.converged:
+            warnings.warn(
+                f"GaussianProcessMeta stopped after {prior.n_iter} iterations before it converged. "
+                "Raise max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return MetaModel(prior, scaling, scale)
+
+    def _adapt(self, learner, meta_model, table, fit_params):
+        prior, rows = meta_model.prior, np.empty((table.n_tasks, 1), dtype=object)
+        X = meta_model.features(table.X)
+        residuals = replace(table, X=X, y=(table.y - table.X[:, 0]) / meta_model.scale)
+        for batch in padded_batches(residuals):
+            n_rows = batch.y.shape[1]
+            step = max(1, BATCH_CELLS // max(1, n_rows**2))
+            for lo in range(0, len(batch.tasks), step):
+                own = slice(lo, lo + step)
+                part = batch.X[own], batch.y[own], batch.weight[own]
+                rows[batch.tasks[own], 0] = posteriors(prior.kernel, prior.psi, part)
+        return rows
+
+    def _predictor(self, learner, meta_model):
+        return ProcessPredictor(learner, meta_model)
+
+    # -- predictions -------------------------------------------------------------------------------
+
+    def predict(self, X, *, groups=None, return_std=False):
+        """Predict each row by the model of its task.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
+            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
+            meta-model.
+        return_std : bool, default=False
+            Whether to return the predictive standard deviation, too.
+
+        Returns
+        -------
+        y : ndarray of shape (n_rows,)
+            Means.
+        std : ndarray of shape (n_rows,)
+            Only with ``return_std``: the deviation of a new target, of noise and of what is not
+            known of the function of its task (the mean function and the parameters of the kernel
+            are taken as known), in the units of y.
+        """
+        if not return_std:
+            return self._predict("predict", X, groups)
+        mean, variance, _ = self._moments(X, groups)
+        std = self.meta_model_.deviation(variance)
+        dtype = self._predicts.dtype
+        return mean.astype(dtype, copy=False), std.astype(dtype, copy=False)
+
+    def predict_interval(self, X, *, confidence_level=0.9, groups=None):
+        """Predict an interval for the target of each row.
+
+        Intervals are those of Student's t, calibrated on meta-train tasks that are left out by
+        folds, for the number of rows that is known of a task. They hold for new tasks: of 100
+        intervals of level 0.9, about 90 contain the target.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        confidence_level : float, default=0.9
+            Between 0 and 1.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids, as in :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, 2)
+            Lower and upper bounds, in the units of y.
+        """
+        if not 0 < confidence_level < 1:
+            raise ValueError(
+                f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
+            )
+        mean, variance, n_rows = self._moments(X, groups)
+        half = self.meta_model_.scale * half_widths(
+            self.meta_model_.prior, variance, n_rows, confidence_level
+        )
+        bounds = np.stack([mean - half, mean + half], axis=1)
+        return bounds.astype(self._predicts.dtype, copy=False)
+
+    def _moments(self, X, groups):
+        """Means, variances of functions in units of residuals, and how many rows are known."""
+        X, ids, side, _ = self._read_query(X, groups)
+        params, index = self._params_of(X, ids, side)
+        mean, variance = self._predicts.predict("moments", params, X, index).T
+        n_rows = np.array([posterior.weight.sum() for posterior in params[:, 0]])
+        return mean, variance, n_rows[index]
+
+    # -- what was learned --------------------------------------------------------------------------
+
+    @property
+    def kernel_(self):
+        """The learned kernel of scikit-learn."""
+        prior = self._learned("prior")
+        if not isinstance(prior.kernel, ScikitLearnKernel):
+            raise AttributeError("kernel_ is there where a kernel was given; see hyperparameters_.")
+        return prior.kernel.at(prior.psi[:-1])
+
+    @property
+    def hyperparameters_(self):
+        """Parameters of the kernel."""
+        prior = self._learned("prior")
+        if isinstance(prior.kernel, ScikitLearnKernel):
+            kernel = self.kernel_
+            return {h.name: kernel.get_params()[h.name] for h in kernel.hyperparameters}
+        names = ("offset_variance", "slope_variances", "smooth_variance", "length_scales")
+        return dict(zip(names, prior.kernel.split(prior.psi[:-1]), strict=True))
+
+    @property
+    def residual_scale_(self):
+        """Root mean square of the residuals of the mean function."""
+        return self._learned("scale")
+
+    @property
+    def noise_variance_(self):
+        """Variance of the noise."""
+        return float(self._learned("prior").noise * self.meta_model_.scale**2)
+
+    @property
+    def log_likelihood_(self):
+        """Sum of log marginal likelihoods."""
+        return self._learned("prior").log_likelihood
+
+    @property
+    def n_iter_(self):
+        """Iterations of the optimiser."""
+        return self._learned("prior").n_iter
+
+
+def some_rows(table):
+    """The rows that a kernel is learned from, whatever the order of tasks and of rows in them.
+
+    Rows that are alike are one, with the sum of their weights.
+    """
+    rng = np.random.default_rng(0)
+    weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
+    size, total = (
+        np.bincount(table.codes, weight * values, minlength=table.n_tasks)
+        for values in (np.ones(len(weight)), table.y)
+    )
+    parts, n_cells = [], 0
+    for t in rng.permutation(np.lexsort((total, size))):
+        own = np.arange(table.offsets[t], table.offsets[t + 1])
+        own = own[weight[own] > 0]
+        rows = np.column_stack([table.X[own], table.y[own]])
+        rows, place = np.unique(rows, axis=0, return_inverse=True)
+        some = rng.permutation(len(rows))[:MAX_ROWS]
+        parts.append((rows[some], np.bincount(place, weight[own], minlength=len(rows))[some]))
+        n_cells += len(some) ** 2
+        if n_cells >= MAX_CELLS:
+            break
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows, _ in parts])])
+    rows, weight = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return TaskTable(rows[:, :-1], rows[:, -1], offsets, sample_weight=weight)

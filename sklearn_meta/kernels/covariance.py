@@ -1,0 +1,132 @@
+r"""How a function differs between tasks: the covariance of its values at two rows.
+
+    k(x, z) = a² + sum_j b_j² x_j z_j + s² m(rho),   rho² = sum_j (x_j - z_j)² / l_j²
+
+an offset, slopes, and a smooth function, Matérn's with smoothness 5/2,
+
+    m(rho) = (1 + sqrt(5) rho + 5/3 rho²) exp(-sqrt(5) rho).
+
+Parameters are logarithms: ``theta = [log a², log b_1² .. log b_d², log s², log l_1 .. log l_d]``.
+Their prior is normal and weak. The logarithms of one kind scatter around a common level, which is
+unknown itself: with few tasks all features are alike, with many each has its own.
+
+References
+----------
+Rasmussen, Williams (2006), Gaussian processes for machine learning, sections 4.2 and 5.1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["TaskKernel"]
+
+LEVEL_SD = 2.0  # of logarithms: a factor of 7
+SCATTER_SD = 1.0  # of those of one kind around their level
+
+
+@dataclass(frozen=True)
+class TaskKernel:
+    """The kernel above, of features of mean 0 and variance 1 and of targets of variance 1.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    n_features: int
+
+    @property
+    def n_params(self):
+        return 2 * self.n_features + 2
+
+    def prior(self):
+        """Mean, shape (n_params,), and precision, shape (n_params, n_params), of theta."""
+        d = self.n_features
+        log_share = -np.log(10.0)  # of the variance, for each of the three parts
+        slopes = np.full(d, log_share - np.log(max(d, 1)))
+        lengths = np.full(d, np.log(np.sqrt(2.0 * max(d, 1))))  # a typical distance of two rows
+        mean = np.concatenate([[log_share], slopes, [log_share], lengths])
+        precision = np.zeros((self.n_params, self.n_params))
+        for lo, hi in ((0, 1), (1, d + 1), (d + 1, d + 2), (d + 2, 2 * d + 2)):
+            if hi > lo:
+                covariance = np.full((hi - lo, hi - lo), LEVEL_SD**2)
+                covariance += np.eye(hi - lo) * (SCATTER_SD**2 if hi - lo > 1 else 0.0)
+                precision[lo:hi, lo:hi] = np.linalg.inv(covariance)
+        return mean, precision
+
+    def bounds(self):
+        """Bounds of theta: there are none."""
+        return np.tile([-np.inf, np.inf], (self.n_params, 1))
+
+    def split(self, theta):
+        """``a², b² of shape (d,), s², l of shape (d,)``."""
+        d = self.n_features
+        values = np.exp(theta)
+        return values[0], values[1 : d + 1], values[d + 1], values[d + 2 :]
+
+    def __call__(self, theta, X, Z):
+        """Covariances of rows X and Z, shape (..., n, m), of rows of shape (..., n, d)."""
+        a2, b2, s2, length = self.split(theta)
+        K = (X * b2) @ np.swapaxes(Z, -1, -2)
+        K += a2 + s2 * _matern(_squared_distances(X / length, Z / length))[0]
+        return K
+
+    def within(self, theta, X):
+        """Covariances of rows of each task among themselves."""
+        return self(theta, X, X)
+
+    def diag(self, theta, X):
+        """Variances of rows."""
+        a2, b2, s2, _ = self.split(theta)
+        return a2 + X**2 @ b2 + s2
+
+    def with_pullback(self, theta, X):
+        """Covariances K of rows of each task among themselves, and what pulls gradients back.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (n_params,)
+        X : ndarray of shape (n_tasks, n_rows, n_features)
+
+        Returns
+        -------
+        K : ndarray of shape (n_tasks, n_rows, n_rows)
+        pullback : callable
+            From G, symmetric and of the shape of K, to ``sum(G * dK / d theta)``. G is overwritten.
+        """
+        a2, b2, s2, length = self.split(theta)
+        U = X / length
+        m, slope = _matern(_squared_distances(U, U))
+        K = (X * b2) @ np.swapaxes(X, -1, -2)
+        K += a2 + s2 * m
+
+        def pullback(G):
+            of_a, of_s = a2 * G.sum(), s2 * np.vdot(G, m)
+            of_b = b2 * np.einsum("tni,tni->i", X, G @ X)
+            G *= slope  # d m / d rho²
+            rows = G.sum(axis=-1)
+            apart = np.einsum("tn,tni->i", rows, U**2) - np.einsum("tni,tni->i", U, G @ U)
+            return np.concatenate([[of_a], of_b, [of_s], -4.0 * s2 * apart])
+
+        return K, pullback
+
+
+def _squared_distances(U, V):
+    q = U @ np.swapaxes(V, -1, -2)
+    q *= -2.0
+    q += (U**2).sum(axis=-1)[..., :, None]
+    q += (V**2).sum(axis=-1)[..., None, :]
+    return np.maximum(q, 0.0, out=q)
+
+
+def _matern(q):
+    """m and its derivative, as functions of rho² = q."""
+    root = np.sqrt(5.0 * q)
+    decay = np.exp(-root)
+    root += 1.0
+    slope = root * decay
+    slope *= -5.0 / 6.0
+    root += 5.0 / 3.0 * q
+    root *= decay
+    return root, slope
