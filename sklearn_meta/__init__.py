@@ -15,6 +15,7 @@ from .algorithms import (
     Reptile,
     TransferMetaLearner,
 )
+from .ensemble import MetaClassifier, MetaRegressor, TableEncoder, compare
 from .inspection import (
     AdaptationCurveDisplay,
     MetaLossDisplay,
@@ -37,14 +38,18 @@ __all__ = [
     "IMAML",
     "Independent",
     "MAML",
+    "MetaClassifier",
     "MetaLossDisplay",
+    "MetaRegressor",
     "MetaSGD",
     "Pooled",
     "Reptile",
+    "TableEncoder",
     "Task",
     "TaskMapDisplay",
     "TransferDisplay",
     "TransferMetaLearner",
+    "compare",
     "cross_validate_tasks",
     "datasets",
     "descriptor_importance",

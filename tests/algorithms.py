@@ -29,7 +29,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC, LinearSVR
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import get_tags
 
 from sklearn_meta import (
@@ -41,6 +41,8 @@ from sklearn_meta import (
     GaussianProcessMeta,
     HierarchicalBayes,
     Independent,
+    MetaClassifier,
+    MetaRegressor,
     MetaSGD,
     Pooled,
     Reptile,
@@ -58,6 +60,7 @@ PLAIN = [
 ]
 GRADIENT = [MAML, FOMAML, ANIL, MetaSGD, IMAML, Reptile]
 CLASSES = PLAIN + GRADIENT
+FRONT = [MetaRegressor, MetaClassifier]  # which wrap no estimator, but are stacks
 SMALL = {BatchMetaLearner: {"n_estimators": 2}}
 SMALL |= {cls: {"max_iter": 3, "inner_lr": 0.1, "inner_steps": 2} for cls in GRADIENT}
 AUTO = {"inner_lr": "auto", "inner_steps": "auto"}  # many times as dear, so for two of them
@@ -72,6 +75,8 @@ def make_meta(cls, wrapped=None, **params):
 
 
 def name_of(wrapped):
+    if isinstance(wrapped, list):
+        return "+".join(name for name, _ in wrapped)
     if isinstance(wrapped, Pipeline):
         return f"Pipeline({name_of(wrapped[-1])})"
     loss = "log_loss" if getattr(wrapped, "loss", None) == "log_loss" else ""
@@ -138,7 +143,8 @@ class Case:
 
     @cached_property
     def table(self):
-        return make_table(self(), n_classes=self.n_classes)
+        n_tasks = 10 if isinstance(self.wrapped, list) else 6  # so many have weights
+        return make_table(self(), n_tasks=n_tasks, n_classes=self.n_classes)
 
     def new_tasks(self, n_tasks):
         return make_table(self(), n_tasks=n_tasks, seed=1, n_classes=self.n_classes).tasks
@@ -191,6 +197,17 @@ BLACK_BOXES = [
     HistGradientBoostingRegressor(max_iter=5),
     KNeighborsClassifier(),
 ]
+CANDIDATES = {
+    MetaRegressor: [
+        ("pooled", Pooled()),
+        ("boosting", HierarchicalBayes(HistGradientBoostingRegressor(max_iter=3))),
+        ("trees", Independent(DecisionTreeRegressor(max_depth=2))),
+    ],
+    MetaClassifier: [
+        ("pooled", Pooled(LogisticRegression())),
+        ("hierarchical", HierarchicalBayes(LogisticRegression(), random_effects="intercept")),
+    ],
+}
 WRAPPED = {
     Pooled: SQUARED + OTHER_LINEAR + BLACK_BOXES,
     Independent: SQUARED + OTHER_LINEAR + BLACK_BOXES,
@@ -234,11 +251,13 @@ WRAPPED = {
         make_pipeline(StandardScaler(), Ridge()),
     ],
     Reptile: [LogisticRegression()],
+    MetaRegressor: [None, CANDIDATES[MetaRegressor]],
+    MetaClassifier: [None, CANDIDATES[MetaClassifier]],
 } | {cls: [None, LogisticRegression()] for cls in (FOMAML, ANIL, MetaSGD, IMAML)}
 PRIORS = [None, HuberRegressor(), LogisticRegression(), make_pipeline(StandardScaler(), Ridge())]
 
 # For scikit-learn's checks, and what an adapted object looks like.
-PAIRS = [Case(cls, wrapped) for cls in CLASSES for wrapped in WRAPPED[cls]]
+PAIRS = [Case(cls, wrapped) for cls in CLASSES + FRONT for wrapped in WRAPPED[cls]]
 PAIRS += [Case(BatchMetaLearner, wrapped, params={"conditioning": "prior"}) for wrapped in PRIORS]
 PAIRS += [Case(MAML, params=AUTO), Case(Reptile, params=AUTO)]
 
@@ -286,6 +305,7 @@ KINDS = {
         make_pipeline(StandardScaler(), NEIGHBORS),
     ],
 }
+KINDS |= {cls: WRAPPED[cls] for cls in CANDIDATES}
 KINDS[Independent] = [*KINDS[Pooled], LogisticRegression(), KNeighborsClassifier()]
 EACH_GRADIENT = [
     (None, 3),

@@ -12,6 +12,7 @@ import pytest
 from algorithms import (
     CASES,
     CLASSES,
+    FRONT,
     GRADIENT,
     PAIRS,
     make_meta,
@@ -46,6 +47,7 @@ from sklearn_meta import (
     GaussianProcessMeta,
     HierarchicalBayes,
     Independent,
+    Pooled,
     Task,
     tasks_from_table,
 )
@@ -82,12 +84,16 @@ def is_conditioned(meta):
 def is_own(meta, estimator):
     """Whether what it adapts to has no place in an estimator of scikit-learn."""
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(meta, tuple(FRONT)):
+        return True
     own = (BlendRegressor, BodyAndHeadClassifier, BodyAndHeadRegressor)
     return is_conditioned(meta) or isinstance(last, own)
 
 
 def goes_on(meta):
     """Whether it can learn from more tasks: from sums of moments, or step by step."""
+    if isinstance(meta, tuple(FRONT)):
+        return False
     last = meta._wrapped()[-1] if isinstance(meta.estimator, Pipeline) else meta._wrapped()
     if isinstance(meta, HierarchicalBayes):
         return is_squared_linear(last)
@@ -100,6 +106,8 @@ def goes_on(meta):
 
 def averages(meta):
     """Whether predictions are averages over a posterior, and ``estimator_`` is at its mode."""
+    if isinstance(meta, tuple(FRONT)):
+        return any(averages(m) for m in meta.candidates_.values() if m is not None)
     linear = isinstance(meta._wrapped(), HuberRegressor)
     return isinstance(meta._predicts, GeneralizedPredictor) and not linear
 
@@ -118,7 +126,9 @@ def assert_near_the_mode(method, at_mode, values):
 
 def out_of_fold(meta):
     """Whether fit knows models of a task that have not seen it, and adapt cannot."""
-    return isinstance(getattr(meta, "learner_", None), HeadLearner) or is_conditioned(meta)
+    members = [m for m in (getattr(meta, "candidates_", {}) or {}).values() if m is not None]
+    own = isinstance(getattr(meta, "learner_", None), HeadLearner) or is_conditioned(meta)
+    return own or any(map(out_of_fold, members))
 
 
 def assert_close(actual, expected):
@@ -164,7 +174,8 @@ def test_tags_are_those_of_the_wrapped_estimator(make):
     wrapped = meta._wrapped()
     tags, expected = get_tags(meta), get_tags(wrapped)
     assert tags.estimator_type == expected.estimator_type
-    assert tags.input_tags.allow_nan == expected.input_tags.allow_nan
+    encodes = isinstance(meta, tuple(FRONT)) and meta.estimators is None
+    assert tags.input_tags.allow_nan == (encodes or expected.input_tags.allow_nan)
     assert not tags.input_tags.sparse and not tags.target_tags.multi_output
 
 
@@ -217,7 +228,7 @@ def assert_ids_by_column(make, X, column):
 def test_ids_by_groups(make):
     by_groups = make.fitted()
     assert_array_equal(by_groups.task_ids_, [task.id for task in make.table.tasks])
-    assert by_groups.n_tasks_ == 6 and by_groups.n_features_in_ == 3
+    assert by_groups.n_tasks_ == len(make.table.tasks) and by_groups.n_features_in_ == 3
 
 
 @each_raw
@@ -282,7 +293,7 @@ def test_everything_that_meta_fit_accepts(make):
     ]
     for other in others:
         meta = make().meta_fit(other)
-        assert meta.n_tasks_ == 6 and meta.n_features_in_ == 3
+        assert meta.n_tasks_ == len(tasks) and meta.n_features_in_ == 3
         assert_same(meta, first, new.X)
         assert_same(meta.adapt(new.X, new.y), adapted, new.X)
     assert_same(make().fit(tasks), first, new.X)
@@ -448,7 +459,10 @@ def test_clone_forgets_and_set_params_keeps(make):
     fresh = clone(meta)
     assert list(vars(fresh)) == list(vars(make()))
     assert_same(fresh.fit(table.X, table.y, groups=table.ids), meta, table.X, groups=table.ids)
-    meta.set_params(estimator=Ridge(alpha=1e9))
+    if isinstance(meta, tuple(FRONT)):
+        meta.set_params(estimators=[("other", Pooled(Ridge(alpha=1e9)))])
+    else:
+        meta.set_params(estimator=Ridge(alpha=1e9))
     predicted = meta.predict(table.X, groups=table.ids)
     assert_array_equal(predicted, kept.predict(table.X, groups=table.ids))
 

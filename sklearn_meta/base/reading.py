@@ -125,6 +125,8 @@ class ReadingMixin:
     def _check_X(self, X, where, min_rows):
         allow_nan = get_tags(self._wrapped()).input_tags.allow_nan
         if self._takes_raw_rows(X):
+            if min_rows and 0 in X.shape:
+                check_features(X, where=where, min_rows=min_rows)  # raises
             if not allow_nan and not isinstance(self._wrapped(), Pipeline):
                 check_finite(X, where)
             return X

@@ -9,7 +9,13 @@ from sklearn.base import is_classifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from ..algorithms import BatchMetaLearner, HierarchicalBayes, Independent, Pooled
+from ..algorithms import (
+    BatchMetaLearner,
+    GaussianProcessMeta,
+    HierarchicalBayes,
+    Independent,
+    Pooled,
+)
 from ..base import BaseMetaEstimator
 
 __all__ = ["check_candidates", "default_candidates"]
@@ -24,7 +30,7 @@ def default_candidates(classifier):
         boosting = HistGradientBoostingClassifier()
     else:
         linear, boosting = None, HistGradientBoostingRegressor()
-    return [
+    candidates = [
         ("random intercept", HierarchicalBayes(linear, random_effects="intercept")),
         ("random slopes", HierarchicalBayes(linear, covariance="diag")),
         ("correlated slopes", HierarchicalBayes(linear)),
@@ -35,6 +41,9 @@ def default_candidates(classifier):
         ("boosting, task head", HierarchicalBayes(boosting)),
         ("boosting, batch mode", BatchMetaLearner(boosting, n_estimators=N_BATCH_ESTIMATORS)),
     ]
+    if not classifier:
+        candidates.append(("Gaussian process", GaussianProcessMeta()))
+    return candidates
 
 
 def check_candidates(estimators, classifier):
@@ -55,15 +64,15 @@ def check_candidates(estimators, classifier):
         if not isinstance(estimator, BaseMetaEstimator):
             raise TypeError(
                 f"candidate {name!r} is {type(estimator).__name__}, no meta-estimator of this "
-                "package. Wrap it, for example as Pooled(...) or HierarchicalBayes(...); a Pipeline "
-                "goes inside, as the estimator that is wrapped."
+                "package. Wrap it, for example as Pooled(...) or HierarchicalBayes(...); a "
+                "Pipeline goes inside, as the estimator that is wrapped."
             )
         if is_classifier(estimator) != classifier:
             raise ValueError(f"candidate {name!r} is no {kind}: {estimator!r}.")
         if estimator.task_column is not None:
             raise ValueError(
-                f"candidate {name!r} has task_column={estimator.task_column!r}; the stack takes the "
-                "ids out: set task_column there, and None here."
+                f"candidate {name!r} has task_column={estimator.task_column!r}; the stack takes "
+                "the ids out: set task_column there, and None here."
             )
         if getattr(estimator, "classes", "shared") == "per_task":
             raise ValueError(

@@ -28,9 +28,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     """Make numbers of a table with text, categories, dates and missing values.
 
     Numbers stay; where they are missing they become the median, with a column that says so. Dates
-    (also text as ``2026-01-31``) become days since 1970 and sine and cosine of the time of year, week
-    and day. All else is categories, of which the most frequent have a column
-    each. An array of numbers stays as it is.
+    (also text as ``2026-01-31``) become days since 1970 and sine and cosine of the time of year,
+    week and day. All else is categories, of which the most frequent have a column each. An array of
+    numbers stays as it is.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def _naive(value):
     if isinstance(value, str):
         value = datetime.datetime.fromisoformat(value)
     if getattr(value, "tzinfo", None) is not None:
-        value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
     return np.datetime64(value, "us")
 
 

@@ -1,4 +1,4 @@
-"""A fitted candidate, seen from below the border: tables of tasks to parameter rows to predictions."""
+"""A fitted candidate as seen from below the border: tables to parameter rows to predictions."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Member:
     @property
     def width(self):
         """Length of its parameter rows."""
-        return self.model._zero.shape[1]
+        return self.model._zero_shot(None)[0].shape[1]
 
     def adapt(self, table):
         """Parameter rows of the tasks of a table of shape (n_tasks, n_params)."""

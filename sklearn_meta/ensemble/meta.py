@@ -22,15 +22,40 @@ from ..base import BaseMetaEstimator, Needs
 from ..kernels.pooling import bagged_weights
 from ..learners.privates import Composition, Interval
 from ..learners.sharing import sharing
+from ..priors.intervals import Calibration, calibration_of
 from .candidates import check_candidates, default_candidates
 from .encoding import TableEncoder
 from .members import Member, Stack
-from .out_of_fold import fold_list, leave_tasks_out
+from .out_of_fold import fold_list, leave_tasks_out, seconds_of
 
 __all__ = ["MetaClassifier", "MetaRegressor"]
 
 MIN_TASKS = 10  # for weights to be learned
 MIN_WEIGHT = 0.02  # a candidate that never has more is left out
+STACK = "stack"  # its name among the candidates in results_
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What is told of how the weights were found.
+
+    Parameters
+    ----------
+    names : list of str
+        Of all candidates.
+    weights : ndarray of shape (n_shots, n_candidates)
+    results : dict of str to ndarray
+    seconds : dict of str to float
+        That the candidates took.
+    left_out : dict of str to str
+        Candidates without a weight, and why.
+    """
+
+    names: list
+    weights: np.ndarray
+    results: dict
+    seconds: dict
+    left_out: dict
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,23 +64,34 @@ class MetaModel:
 
     Parameters
     ----------
-    members : list of Member
+    members : tuple of Member
         Candidates with a weight, fitted on all tasks.
     shots : ndarray of shape (n_shots,)
     weights : ndarray of shape (n_shots, n_members)
-    record : dict
-        What is told of candidates: names, weights of all of them, results.
+    record : Record
+    scale : ndarray of shape (n_shots,), default=None
+        Root of the mean squared error of a regressor, on tasks left out.
+    calibration : Calibration, default=None
+        Of its absolute errors, divided by it.
     """
 
-    members: list
+    members: tuple
     shots: np.ndarray
     weights: np.ndarray
-    record: dict
+    record: Record
+    scale: np.ndarray = None
+    calibration: Calibration = None
 
     def weights_at(self, n_rows):
         """Weights after numbers of rows: shape (n, n_members)."""
-        at, known = np.log1p(n_rows), np.log1p(self.shots)
-        return np.stack([np.interp(at, known, column) for column in self.weights.T], axis=1)
+        return np.stack([self._between(column, n_rows) for column in self.weights.T], axis=1)
+
+    def half_widths(self, n_rows, level):
+        """Half the widths of intervals after numbers of rows: shape (n,)."""
+        return self._between(self.scale, n_rows) * self.calibration.quantile(level, n_rows)
+
+    def _between(self, values, n_rows):
+        return np.interp(np.log1p(n_rows), np.log1p(self.shots), values)
 
 
 class _MetaStack(Composition, BaseMetaEstimator):
@@ -99,10 +135,12 @@ class _MetaStack(Composition, BaseMetaEstimator):
         Parameters
         ----------
         deep : bool, default=True
+            Whether to return those of candidates, as ``name__parameter``.
 
         Returns
         -------
         dict
+            Names and values.
         """
         return self._get_params("estimators", deep=deep)
 
@@ -112,6 +150,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         Parameters
         ----------
         **params : dict
+            Names and values.
 
         Returns
         -------
@@ -127,7 +166,8 @@ class _MetaStack(Composition, BaseMetaEstimator):
 
     def _wrapped(self):
         encoder = "passthrough" if self.estimators is not None else TableEncoder()
-        return Pipeline([("encoder", encoder), ("pool", self._placeholder())])
+        dummy = DummyClassifier() if self._labelled else DummyRegressor()
+        return Pipeline([("encoder", encoder), ("pool", dummy)])
 
     def _needs(self):
         return Needs(fits=False, n_epochs=None)
@@ -136,7 +176,8 @@ class _MetaStack(Composition, BaseMetaEstimator):
         shots = np.asarray(self.n_shots)
         if shots.ndim != 1 or len(shots) == 0 or shots.dtype.kind not in "iu" or shots.min() < 0:
             raise ValueError(
-                f"n_shots must be numbers of rows, 0 or more, as in (0, 1, 5); got {self.n_shots!r}."
+                "n_shots must be numbers of rows, 0 or more, as in (0, 1, 5); got "
+                f"{self.n_shots!r}."
             )
         self._candidates()
 
@@ -162,48 +203,93 @@ class _MetaStack(Composition, BaseMetaEstimator):
         for _, model in candidates:
             if "random_state" in model.get_params(deep=False) and model.random_state is None:
                 model.set_params(random_state=seed)
-        shots = sorted({int(k) for k in self.n_shots})
-        names = [name for name, _ in candidates]
-        record = {"names": names, "results": None, "dropped": {}}
         if table.n_tasks < MIN_TASKS:
             warnings.warn(
                 f"{table.n_tasks} tasks are too few to learn weights from, {MIN_TASKS} are needed: "
-                f"the first candidate, {names[0]!r}, predicts alone.",
+                f"the first candidate, {candidates[0][0]!r}, predicts alone.",
                 UserWarning,
                 stacklevel=2,
             )
-            shots, weights = shots[:1], np.eye(len(names))[:1]
+            judged = _alone(candidates)
         else:
-            shots, weights, record = self._learn_weights(candidates, table, shots, seed, record)
-        used = np.flatnonzero(weights.max(axis=0) >= MIN_WEIGHT)
-        record["weights"] = weights = _normalized(weights, used)
+            judged = self._learn_weights(candidates, table, seed)
+        used = np.flatnonzero(judged.weights.any(axis=0))
         members = []
         with sharing():
-            for name, model in (candidates[c] for c in used):
+            for c in used:
+                name, model = candidates[c]
                 members.append(Member(name, model.meta_fit(replace(table, origin=None))))
-                so_far = _normalized(weights, used[: len(members)])[:, used[: len(members)]]
-                meta_model = MetaModel(tuple(members), np.array(shots), so_far, record)
+                weights = _normalized(judged.weights, used[: len(members)])
+                meta_model = replace(judged, members=tuple(members), weights=weights)
                 report(lambda made=meta_model: made)
         return meta_model
 
-    def _learn_weights(self, candidates, table, shots, seed, record):
-        """Numbers of rows, the weights of all candidates at each, and what is told of it."""
+    def _learn_weights(self, candidates, table, seed):
+        """A meta-model without members: the weights of all candidates, and what is told of them."""
+        classes, names = self._labels.outputs, [name for name, _ in candidates]
         folds = fold_list(self.cv, table.n_tasks, seed)
-        settings = {"classes": self._labels.outputs, "seed": seed, "n_jobs": self.n_jobs}
+        shots = sorted({int(k) for k in self.n_shots})
+        left_out = {}
+        if self.time_budget is not None:
+            left_out = self._too_slow(candidates, table, len(folds), seed)
+            candidates = [pair for pair in candidates if pair[0] not in left_out]
+        settings = {"classes": classes, "seed": seed, "n_jobs": self.n_jobs}
         judged, seconds, failures = leave_tasks_out(candidates, table, shots, folds, **settings)
-        names = [name for name, _ in candidates]
         for name, error in failures.items():
-            record["dropped"][name] = str(error)
-            warnings.warn(f"candidate {name!r} is left out: {error}", UserWarning, stacklevel=4)
-        if len(failures) == len(names):
-            raise ValueError(f"no candidate could be fitted: {record['dropped']}.")
-        record["seconds"] = dict(zip(names, seconds.sum(axis=0), strict=True))
-        able = np.array([c for c, name in enumerate(names) if name not in failures])
+            left_out[name] = str(error)
+            warnings.warn(f"candidate {name!r} is left out: {error}", UserWarning, stacklevel=3)
+        able = [c for c, (name, _) in enumerate(candidates) if name not in left_out]
+        if not able or not judged:
+            raise ValueError(
+                f"no candidate could be judged: {left_out or 'no task has rows to judge by'}."
+            )
+        judged = {k: one.of(able) for k, one in judged.items()}
+        columns = [names.index(candidates[c][0]) for c in able]
         weights = np.zeros((len(judged), len(names)))
+        results, scale, scores = [], [], {}
         for row, (k, one) in zip(weights, judged.items(), strict=True):
-            pool = one.of(able).pool(self._labels.outputs)
-            row[able] = bagged_weights(pool, np.random.default_rng([seed, k]))
-        return list(judged), weights, record
+            pool = one.pool(classes)
+            row[columns] = bagged_weights(pool, np.random.default_rng([seed, k]))
+            losses = pool.of_candidates()
+            if classes is None:
+                errors = one.stacked(seed) - one.y
+                scale.append(np.sqrt(one.mean_by_task(errors**2).mean()))
+                scores[k] = one.split(np.abs(errors) / max(scale[-1], np.finfo(float).tiny))
+                losses = np.column_stack([losses, one.mean_by_task(errors**2)])
+            told = [names[c] for c in columns] + [STACK] * (classes is None)
+            results.append(_rows(k, one, losses, told, table.ids))
+        used = np.flatnonzero(weights.max(axis=0) >= MIN_WEIGHT)
+        weights = _spread(weights, used)
+        for name in (names[c] for c in columns if c not in used):
+            left_out[name] = f"its weight is less than {MIN_WEIGHT} after any number of rows"
+        seconds = dict(zip((name for name, _ in candidates), seconds.sum(axis=0), strict=True))
+        results = {key: np.concatenate([part[key] for part in results]) for key in results[0]}
+        return MetaModel(
+            (),
+            np.array(list(judged)),
+            weights,
+            Record(names, weights, results, seconds, left_out),
+            np.array(scale) if classes is None else None,
+            calibration_of(scores, table.n_tasks) if classes is None else None,
+        )
+
+    def _too_slow(self, candidates, table, n_folds, seed):
+        """Candidates that the time does not suffice for, the slowest first, and why."""
+        seconds = seconds_of(candidates, table, seed) * (n_folds + 1)
+        left_out, total = {}, seconds.sum()
+        for c in np.argsort(-seconds)[:-1]:
+            if total <= self.time_budget:
+                break
+            total -= seconds[c]
+            name = candidates[c][0]
+            left_out[name] = f"it would take about {seconds[c]:.0f} s"
+        if left_out:
+            warnings.warn(
+                f"time_budget={self.time_budget:g} s leaves out {', '.join(map(repr, left_out))}.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return left_out
 
     def _adapt(self, learner, meta_model, table, fit_params):
         return self._predictor(learner, meta_model).rows(table)
@@ -211,28 +297,313 @@ class _MetaStack(Composition, BaseMetaEstimator):
     def _predictor(self, learner, meta_model):
         return Stack(learner, meta_model.members, meta_model.weights_at)
 
+    # -- what was learned --------------------------------------------------------------------------
+
+    @property
+    def candidates_(self):
+        """The candidates by name, fitted on all tasks; None for those without a weight."""
+        meta_model = self._fitted_meta_model()
+        fitted = {member.name: member.model for member in meta_model.members}
+        return {name: fitted.get(name) for name in meta_model.record.names}
+
+    @property
+    def weights_(self):
+        """Weights of shape (n_shots, n_candidates), rows as ``shots_``."""
+        return self._learned("record").weights
+
+    @property
+    def shots_(self):
+        """The numbers of rows at which weights were learned."""
+        return self._learned("shots")
+
+    @property
+    def results_(self):
+        """Scores of the candidates on tasks left out, as of ``cross_validate_tasks``."""
+        return self._learned("record").results
+
+    @property
+    def left_out_(self):
+        """Why candidates have no weight, by name."""
+        return dict(self._learned("record").left_out)
+
+    def summary(self):
+        """Say what predicts, in one sentence for each number of rows.
+
+        Returns
+        -------
+        str
+            One line for each of ``shots_``.
+        """
+        lines, names = [], self._learned("record").names
+        for k, weights in zip(self.shots_, self.weights_, strict=True):
+            order = [c for c in np.argsort(-weights, kind="stable") if weights[c] >= 0.005]
+            parts = ", ".join(f"{100 * weights[c]:.0f} % {names[c]}" for c in order)
+            lines.append(f"with {k} row{'' if k == 1 else 's'}: {parts}")
+        return "\n".join(lines)
+
+
+def _alone(candidates):
+    """The meta-model in which the first candidate predicts alone."""
+    names = [name for name, _ in candidates]
+    weights = np.eye(len(names))[:1]
+    left_out = dict.fromkeys(names[1:], "there are too few tasks to learn weights from")
+    return MetaModel((), np.array([0]), weights, Record(names, weights, {}, {}, left_out))
+
 
 def _normalized(weights, used):
-    """Weights of the candidates that are used, with a sum of 1; equal where all are 0."""
-    kept = np.zeros_like(weights)
-    kept[:, used] = weights[:, used]
-    kept[np.ix_(kept.sum(axis=1) == 0, used)] = 1.0
+    """The weights of the candidates that are used, of sum 1; equal where all of them are 0."""
+    kept = weights[:, used]
+    kept = np.where(kept.sum(axis=1, keepdims=True) > 0, kept, 1.0)
     return kept / kept.sum(axis=1, keepdims=True)
 
 
+def _spread(weights, used):
+    """The same with a column for every candidate."""
+    kept = np.zeros_like(weights)
+    kept[:, used] = _normalized(weights, used)
+    return kept
+
+
+def _rows(k, judged, losses, names, ids):
+    """Rows of results: every candidate on every task that was left out."""
+    tasks, first = np.unique(judged.tasks, return_index=True)
+    of = tasks if ids is None else ids[tasks]
+    return {
+        "estimator": np.repeat(np.array(names, dtype=object), len(tasks)),
+        "fold": np.tile(judged.folds[first], len(names)),
+        "task_id": np.tile(of, len(names)),
+        "n_shots": np.full(len(tasks) * len(names), k),
+        "score": -losses.T.ravel(),
+    }
+
+
 class MetaRegressor(_MetaStack):
-    """doc"""
+    r"""Predict numbers for many related tasks: the default, when in doubt.
+
+    Algorithms of this package, several of them around other estimators, are
+    meta-trained, and their weighted mean is what is predicted,
+
+    .. math:: f(x) = \sum_c a_c(k) f_c(x), \quad a(k) \ge 0, \quad \sum_c a_c(k) = 1,
+
+    with weights that depend on the number :math:`k` of rows that are known of a task. They are
+    learned on tasks that the candidates have not seen, by squared loss. Text, dates, categories and
+    missing values in a dataframe are encoded by :class:`TableEncoder`.
+
+    Parameters
+    ----------
+    estimators : list of (str, meta-estimator), default=None
+        The candidates, of this package, which see the table as it is. None: pooled, independent
+        and hierarchical linear models, the same and batch mode around boosting, and a
+        Gaussian process.
+    n_shots : array-like of int, default=(0, 1, 2, 5, 10, 20)
+        Numbers of rows for which weights are learned, where tasks have as many. Between them the
+        weights are linear in :math:`\log(1 + k)`, beyond them those of the nearest.
+    cv : int, splitter or iterable of (train, test), default=5
+        Folds of tasks. An int means shuffled folds.
+    time_budget : float, default=None
+        Seconds of processor time that meta-training may take, roughly: on a part of the tasks it is
+        measured what each candidate costs, and the slowest are left out until the others fit in.
+        What is left out then depends on the machine.
+    task_column : str or int, default=None
+        The column of X that holds the task id; it is taken out before the candidates see X.
+    handle_unknown : {"prior", "warn", "error"}, default="prior"
+        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
+        or without one, or it is an error.
+    random_state : int, RandomState instance or None, default=None
+        Seeds folds, supports, and candidates without a seed of their own.
+    n_jobs : int, default=None
+        Number of workers, as in joblib, over folds.
+
+    Attributes
+    ----------
+    candidates_ : dict of str to meta-estimator
+        The candidates, fitted on all tasks; None for those without a weight.
+    weights_ : ndarray of shape (n_shots, n_candidates)
+        Their weights; rows as ``shots_``, columns as ``candidates_``.
+    shots_ : ndarray of shape (n_shots,)
+        The numbers of rows at which weights were learned.
+    results_ : dict of str to ndarray
+        ``score`` (the loss with its sign turned) of every ``estimator`` on every ``task_id`` after
+        ``n_shots`` rows, by a candidate that has not seen the task;
+        ``"stack"`` is their weighted mean, with weights from the other folds.
+    left_out_ : dict of str to str
+        Why a candidate has no weight.
+    estimator_ : estimator
+        The model of the current task: a weighted mean of those of the candidates.
+    task_ids_ : ndarray of shape (n_tasks,)
+        Ids of the remembered tasks.
+    n_tasks_ : int
+        Number of meta-train tasks.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where X is a dataframe.
+
+    See Also
+    --------
+    compare : A table of the candidates, for those who want to choose.
+    HierarchicalBayes : The model of choice where effects are to be read, not only predictions.
+
+    Notes
+    -----
+    Cost: the candidates are fitted ``cv + 1`` times, and what several of them stand on, as boosting
+    on all rows, once for all. With fewer than 10 tasks no weights are learned: the first candidate
+    predicts alone, and a warning says so. A candidate that fails is left out, with a warning.
+
+    References
+    ----------
+    Breiman (1996), Stacked regressions, Machine Learning 24. Yao, Vehtari, Simpson, Gelman (2018),
+    Using stacking to average Bayesian predictive distributions, Bayesian Analysis 13.
+
+    Examples
+    --------
+    >>> from sklearn_meta import MetaRegressor
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=40, n_features=2, random_state=0)
+    >>> model = MetaRegressor(random_state=0).meta_fit(tasks[:39])
+    >>> new = tasks[39]
+    >>> model.adapt(new.X[:5], new.y[:5]).score(new.X[5:], new.y[5:]) > 0.3
+    True
+    """
 
     _labelled = False
 
-    def _placeholder(self):
-        return DummyRegressor()
+    def predict_interval(self, X, *, confidence_level=0.9, groups=None):
+        """Predict an interval for the target of each row.
+
+        Its width depends on the number of rows that are known of the task, and is that of the
+        errors on meta-train tasks that were left out.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        confidence_level : float, default=0.9
+            Between 0 and 1.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids, as in :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, 2)
+            Lower and upper bounds, in the units of y.
+
+        Raises
+        ------
+        ValueError
+            If there were too few tasks to learn weights from.
+        """
+        if not 0 < confidence_level < 1:
+            raise ValueError(
+                f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
+            )
+        X, ids, side, _ = self._read_query(X, groups)
+        params, index = self._params_of(X, ids, side)
+        mean = self._predicts.predict("predict", params, X, index)
+        meta_model = self._fitted_meta_model()
+        if meta_model.calibration is None:
+            raise ValueError(
+                f"{self.n_tasks_} tasks are too few to know errors on new tasks; predict_interval "
+                f"needs {MIN_TASKS}. HierarchicalBayes has intervals for fewer."
+            )
+        half = meta_model.half_widths(params[index, -1].astype(np.float64), confidence_level)
+        return np.stack([mean - half, mean + half], axis=1).astype(mean.dtype, copy=False)
 
 
 class MetaClassifier(_MetaStack):
-    """doc"""
+    r"""Predict classes for many related tasks: the default, when in doubt.
+
+    Algorithms of this package, several of them around other estimators, are
+    meta-trained, and their weighted mean of probabilities is what is predicted,
+
+    .. math:: f(x) = \sum_c a_c(k) f_c(x), \quad a(k) \ge 0, \quad \sum_c a_c(k) = 1,
+
+    with weights that depend on the number :math:`k` of rows that are known of a task. They are
+    learned on tasks that the candidates have not seen, by log-loss. Text, dates, categories and
+    missing values in a dataframe are encoded by :class:`TableEncoder`.
+
+    Parameters
+    ----------
+    estimators : list of (str, meta-estimator), default=None
+        The candidates, of this package, which see the table as it is. None: pooled, independent
+        and hierarchical linear models, the same and batch mode around boosting.
+    n_shots : array-like of int, default=(0, 1, 2, 5, 10, 20)
+        Numbers of rows for which weights are learned, where tasks have as many. Between them the
+        weights are linear in :math:`\log(1 + k)`, beyond them those of the nearest.
+    cv : int, splitter or iterable of (train, test), default=5
+        Folds of tasks. An int means shuffled folds.
+    time_budget : float, default=None
+        Seconds of processor time that meta-training may take, roughly: on a part of the tasks it is
+        measured what each candidate costs, and the slowest are left out until the others fit in.
+        What is left out then depends on the machine.
+    task_column : str or int, default=None
+        The column of X that holds the task id; it is taken out before the candidates see X.
+    handle_unknown : {"prior", "warn", "error"}, default="prior"
+        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
+        or without one, or it is an error.
+    random_state : int, RandomState instance or None, default=None
+        Seeds folds, supports, and candidates without a seed of their own.
+    n_jobs : int, default=None
+        Number of workers, as in joblib, over folds.
+
+    Attributes
+    ----------
+    candidates_ : dict of str to meta-estimator
+        The candidates, fitted on all tasks; None for those without a weight.
+    weights_ : ndarray of shape (n_shots, n_candidates)
+        Their weights; rows as ``shots_``, columns as ``candidates_``.
+    shots_ : ndarray of shape (n_shots,)
+        The numbers of rows at which weights were learned.
+    results_ : dict of str to ndarray
+        ``score`` (the loss with its sign turned) of every ``estimator`` on every ``task_id`` after
+        ``n_shots`` rows, by a candidate that has not seen the task.
+    left_out_ : dict of str to str
+        Why a candidate has no weight.
+    estimator_ : estimator
+        The model of the current task: a weighted mean of those of the candidates.
+    task_ids_ : ndarray of shape (n_tasks,)
+        Ids of the remembered tasks.
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+    n_tasks_ : int
+        Number of meta-train tasks.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, where X is a dataframe.
+
+    See Also
+    --------
+    compare : A table of the candidates, for those who want to choose.
+    HierarchicalBayes : The model of choice where effects are to be read, not only predictions.
+
+    Notes
+    -----
+    Cost: the candidates are fitted ``cv + 1`` times, and what several of them stand on, as boosting
+    on all rows, once for all. With fewer than 10 tasks no weights are learned: the first candidate
+    predicts alone, and a warning says so. A candidate that fails is left out, with a warning.
+
+    References
+    ----------
+    Breiman (1996), Stacked regressions, Machine Learning 24. Yao, Vehtari, Simpson, Gelman (2018),
+    Using stacking to average Bayesian predictive distributions, Bayesian Analysis 13.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_meta import HierarchicalBayes, MetaClassifier, Pooled
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=30, n_features=2, random_state=0)
+    >>> tasks = [(task.X, np.where(task.y > 0, "yes", "no")) for task in tasks]
+    >>> candidates = [
+    ...     ("pooled", Pooled(LogisticRegression())),
+    ...     ("hierarchical", HierarchicalBayes(LogisticRegression())),
+    ... ]
+    >>> model = MetaClassifier(candidates, random_state=0).meta_fit(tasks[:29])
+    >>> X, y = tasks[29]
+    >>> model.adapt(X[:5], y[:5]).predict(X[5:8])
+    array(['yes', 'yes', 'no'], dtype='<U3')
+    """
 
     _labelled = True
-
-    def _placeholder(self):
-        return DummyClassifier()

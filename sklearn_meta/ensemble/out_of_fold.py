@@ -1,7 +1,7 @@
 """What candidates predict for tasks that they have not seen, after k of their rows.
 
-Tasks are left out by folds. A left-out task is shuffled once; of its rows the first k are the
-support, nested for growing k, and the others judge.
+Tasks are left out by folds. A left-out task is shuffled (several times, where there are few tasks);
+of its rows the first k are the support, nested for growing k, and the others judge.
 """
 
 import time
@@ -13,17 +13,20 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.model_selection import KFold, check_cv
 
-from ..kernels.pooling import LogPool, SquaredPool
+from ..kernels.pooling import LogPool, SquaredPool, bagged_weights
 from ..learners.sharing import sharing
 from ..tasks.supports import take_rows
 from .members import Member
 
-__all__ = ["Judged", "fold_list", "leave_tasks_out", "take_tasks"]
+__all__ = ["Judged", "fold_list", "leave_tasks_out", "seconds_of"]
 
 MAX_QUERY = 100  # rows that judge a task, after each number of rows
+EPISODES = 200  # where tasks are fewer, they are shuffled several times,
+MAX_REPEATS = 4  # at most so often
 MAX_TASKS = 2000  # that are judged
 MIN_TASKS = 5  # for a number of rows to be judged at
 MIN_PROBABILITY = 1e-6
+PROBE_TASKS = 10  # at least, that seconds are measured on
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,28 @@ class Judged:
     def of(self, candidates):
         """Those of some candidates, by position."""
         return replace(self, F=self.F[:, candidates])
+
+    def stacked(self, seed):
+        """Predictions of the pool, with weights from the tasks of the other folds."""
+        out = np.empty(len(self.y))
+        for fold in np.unique(self.folds):
+            own = self.folds == fold
+            names = ("F", "y", "tasks", "folds", "weight")
+            others = Judged(*(getattr(self, name)[~own] for name in names))
+            known = others if len(others.y) else self  # a single fold
+            weights = bagged_weights(known.pool(None), np.random.default_rng([seed, fold]))
+            out[own] = self.F[own] @ weights
+        return out
+
+    def mean_by_task(self, values):
+        """Weighted means over the rows of every task."""
+        codes = np.unique(self.tasks, return_inverse=True)[1]
+        return np.bincount(codes, self.weight * values) / np.bincount(codes, self.weight)
+
+    def split(self, values):
+        """The values of every task: a list of arrays."""
+        order = np.argsort(self.tasks, kind="stable")
+        return np.split(values[order], np.cumsum(np.unique(self.tasks, return_counts=True)[1])[:-1])
 
 
 def take_tasks(table, tasks):
@@ -119,13 +144,32 @@ def leave_tasks_out(candidates, table, shots, folds, *, classes=None, seed=0, n_
     return judged, np.array([seconds for _, seconds, _ in parts]), failures
 
 
+def seconds_of(candidates, table, seed):
+    """What one fit of every candidate on all tasks will take, measured on a tenth of them."""
+    n_tasks = min(table.n_tasks, max(PROBE_TASKS, table.n_tasks // 10))
+    chosen = np.random.default_rng(seed).permutation(table.n_tasks)[:n_tasks]
+    part, seconds = take_tasks(table, np.sort(chosen)), []
+    for _, candidate in candidates:
+        start = time.process_time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                clone(candidate).meta_fit(part)
+            except (ArithmeticError, TypeError, ValueError):
+                pass  # it fails again where that is told
+        seconds.append(time.process_time() - start)
+    return np.array(seconds) * len(table.y) / len(part.y)
+
+
 def _one_fold(candidates, table, shots, train, test, classes, seed, fold):
     test = test[table.sizes[test] > 0]
     train = take_tasks(table, train)
     known = np.ones(len(table.y), dtype=bool)
     if classes is not None:  # nobody can tell a class from examples of others
         known = np.isin(table.y, np.unique(train.y))
-    orders = [_order(table, t, known, seed) for t in test]
+    repeats = int(np.clip(EPISODES // table.n_tasks, 1, MAX_REPEATS))
+    test = np.repeat(test, repeats)
+    orders = [_order(table, t, known, [seed, t, i % repeats]) for i, t in enumerate(test)]
     episodes = {k: _episodes(table, test, orders, k) for k in shots}
     episodes = {k: episode for k, episode in episodes.items() if len(episode[1].y)}
     F = {k: np.full((len(q.y), len(candidates)), np.nan) for k, (_, q) in episodes.items()}
@@ -161,7 +205,7 @@ def _predicted(member, support, query, classes):
 
 def _order(table, t, known, seed):
     """The rows of a task, shuffled."""
-    order = np.random.default_rng([seed, t]).permutation(table.sizes[t]) + table.offsets[t]
+    order = np.random.default_rng(seed).permutation(table.sizes[t]) + table.offsets[t]
     return order[known[order]]
 
 

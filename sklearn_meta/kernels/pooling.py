@@ -8,7 +8,9 @@ probabilities the linear opinion pool of Stone 1961). Of tasks t with rows i the
 For squared loss this is a quadratic form in the residuals, ``a'Ga``, for log-loss the EM of a
 mixture whose components are known. With few tasks the minimiser jumps from one candidate to the
 next. So it is averaged over draws of the tasks' weights v from a flat Dirichlet distribution, the
-Bayesian bootstrap (Rubin 1981): what the tasks cannot tell apart shares the weight.
+Bayesian bootstrap (Rubin 1981), and half way shrunk towards how often each candidate is the best of
+all by itself (as the pseudo-BMA+ of Yao, Vehtari, Simpson, Gelman 2018): what the tasks cannot tell
+apart shares the weight.
 """
 
 from dataclasses import dataclass
@@ -122,4 +124,6 @@ class LogPool:
 def bagged_weights(pool, rng):
     """Weights averaged over the Bayesian bootstrap of tasks: shape (n_candidates,)."""
     draws = rng.dirichlet(np.ones(pool.n_tasks), N_DRAWS)
-    return np.mean([pool.best(v) for v in draws], axis=0)
+    losses = draws @ pool.of_candidates()
+    alone = np.bincount(losses.argmin(axis=1), minlength=losses.shape[1]) / N_DRAWS
+    return (np.mean([pool.best(v) for v in draws], axis=0) + alone) / 2

@@ -21,6 +21,8 @@ def pool(models, weights, classes):
         Of classifiers, whose probabilities are averaged.
     """
     used = np.flatnonzero(weights)
+    if len(used) == 1:
+        return models[used[0]]
     kind = BlendRegressor if classes is None else PoolClassifier
     estimator = kind([models[m] for m in used], weights[used])
     estimator.offset_ = np.zeros(1)

@@ -1,0 +1,77 @@
+"""A table of candidates, for those who want to choose one."""
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils.multiclass import type_of_target
+
+from ..tasks.task import as_tasks
+from .meta import MetaClassifier, MetaRegressor
+
+__all__ = ["compare"]
+
+
+def compare(tasks, estimators=None, **params):
+    """Compare meta-estimators on tasks that they have not seen, in pairs.
+
+    Parameters
+    ----------
+    tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
+        10 tasks or more.
+    estimators : list of (str, meta-estimator), default=None
+        What to compare; None: the candidates of :class:`MetaRegressor`, or of
+        :class:`MetaClassifier` where targets are labels.
+    **params : dict
+        Further parameters of these: ``n_shots``, ``cv``, ``random_state``, ``n_jobs``, ...
+
+    Returns
+    -------
+    dict of str to ndarray
+        One entry per row of a table: ``estimator``, ``n_shots``, ``loss`` (mean over tasks of the
+        squared error, or of the log-loss), ``standard_error`` of it, ``difference`` to the best one
+        with as many rows, ``difference_error`` (the standard error of the difference in pairs; 0 of
+        the best one), ``n_tasks``. ``pandas.DataFrame(result)`` makes it a table.
+
+    See Also
+    --------
+    cross_validate_tasks : The same for any score, and for Pipelines and searches.
+    ComparisonDisplay : A picture of it.
+
+    Examples
+    --------
+    >>> from sklearn_meta import HierarchicalBayes, Pooled, compare
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> tasks = make_linear_tasks(n_tasks=30, random_state=0)
+    >>> candidates = [("pooled", Pooled()), ("hierarchical", HierarchicalBayes())]
+    >>> table = compare(tasks, candidates, n_shots=(5,), random_state=0)
+    >>> table["estimator"][table["loss"].argmin()] != "pooled"
+    True
+    """
+    tasks = list(as_tasks(tasks))
+    if estimators is not None and len(estimators):
+        labelled = is_classifier(estimators[0][1])
+    else:
+        labelled = any(type_of_target(task.y) in ("binary", "multiclass") for task in tasks)
+        labelled &= any(np.asarray(task.y).dtype.kind != "f" for task in tasks)
+    kind = MetaClassifier if labelled else MetaRegressor
+    results = kind(estimators, **params).meta_fit(tasks).results_
+    if not results:
+        raise ValueError(f"{len(tasks)} tasks are too few to compare anything on; pass 10 or more.")
+    rows = []
+    for k in np.unique(results["n_shots"]):
+        at = results["n_shots"] == k
+        names = list(dict.fromkeys(results["estimator"][at]))
+        loss = -results["score"][at].reshape(len(names), -1)
+        best = loss[loss.mean(axis=1).argmin()]
+        for name, own in zip(names, loss, strict=True):
+            pairs = own - best
+            error = _standard_error(own), _standard_error(pairs)
+            rows.append((name, k, own.mean(), error[0], pairs.mean(), error[1], len(own)))
+    keys = ("estimator", "n_shots", "loss", "standard_error", "difference", "difference_error")
+    return {
+        key: np.array(column)
+        for key, column in zip((*keys, "n_tasks"), zip(*rows, strict=True), strict=True)
+    }
+
+
+def _standard_error(values):
+    return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
