@@ -32,6 +32,7 @@ __all__ = ["GaussianProcessMeta"]
 
 MAX_ROWS = 40  # of a task that the kernel is learned from,
 MAX_CELLS = 2**20  # and entries of all covariance matrices
+DIGITS = 10  # of standardised rows
 BATCH_CELLS = 2**22  # of those that are there at a time in adaptation
 PRIOR_SD = 2.0  # of the logarithms of parameters of scikit-learn's kernels
 
@@ -60,17 +61,16 @@ class ScikitLearnKernel:
         return self.kernel.clone_with_theta(theta)
 
     def __call__(self, theta, X, Z):
-        """Covariances of rows X and Z."""
-        return self.at(theta)(X, Z)
+        """Covariances of rows X and Z, shape (..., n, m), of rows of shape (..., n, d)."""
+        return _of_each(self.at(theta), X, Z)
 
     def within(self, theta, X):
         """Covariances of rows of each task among themselves."""
-        kernel = self.at(theta)
-        return kernel(X) if X.ndim == 2 else np.array([kernel(own) for own in X])
+        return _of_each(self.at(theta), X)
 
     def diag(self, theta, X):
         """Variances of rows."""
-        return self.at(theta).diag(X)
+        return _of_each(self.at(theta).diag, X)
 
     def with_pullback(self, theta, X):
         """Covariances K, and the function from G to ``sum(G * dK / d theta)``."""
@@ -81,6 +81,13 @@ class ScikitLearnKernel:
             return np.einsum("tnm,tnmp->p", G, np.array(slopes))
 
         return np.array(K), pullback
+
+
+def _of_each(function, *rows):
+    """A function of rows, or of the rows of each task."""
+    if rows[0].ndim == 2:
+        return function(*rows)
+    return np.array([function(*own) for own in zip(*rows, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +114,11 @@ class MetaModel:
 
     def mean(self, posterior, Z):
         """Predictions of a task."""
-        prior = self.prior
-        return Z[:, 0] + self.scale * posterior.mean(prior.kernel, prior.psi, self.features(Z))
+        return Z[:, 0] + self.scale * posterior.mean(self.prior, self.features(Z))
 
     def variance(self, posterior, Z):
         """Variances of its function, in units of ``scale``."""
-        return posterior.variance(self.prior.kernel, self.prior.psi, self.features(Z))
+        return posterior.variance(self.prior, self.features(Z))
 
     def deviation(self, variance):
         """Standard deviations of new targets, in the units of the data."""
@@ -212,7 +218,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
         or without one, or it is an error.
     max_iter : int, default=200
         Most iterations of L-BFGS.
-    tol : float, default=1e-5
+    tol : float, default=1e-4
         Stop when no entry of the gradient of the log likelihood per row exceeds it.
     random_state : int, RandomState instance or None, default=None
         Seeds the wrapped estimator.
@@ -293,7 +299,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
         task_column=None,
         handle_unknown="prior",
         max_iter=200,
-        tol=1e-5,
+        tol=1e-4,
         random_state=None,
         n_jobs=None,
     ):
@@ -366,7 +372,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
             batches,
             max_iter=self.max_iter,
             tol=self.tol,
-            callback=lambda prior: report(lambda: MetaModel(prior, scaling, scale)),
+            callback=lambda prior: report(lambda: MetaModel(prior(), scaling, scale)),
         )
         if not prior.converged:
             warnings.warn(
@@ -378,7 +384,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
         return MetaModel(prior, scaling, scale)
 
     def _adapt(self, learner, meta_model, table, fit_params):
-        prior, rows = meta_model.prior, np.empty((table.n_tasks, 1), dtype=object)
+        rows = np.empty((table.n_tasks, 1), dtype=object)
         X = meta_model.features(table.X)
         residuals = replace(table, X=X, y=(table.y - table.X[:, 0]) / meta_model.scale)
         for batch in padded_batches(residuals):
@@ -387,7 +393,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
             for lo in range(0, len(batch.tasks), step):
                 own = slice(lo, lo + step)
                 part = batch.X[own], batch.y[own], batch.weight[own]
-                rows[batch.tasks[own], 0] = posteriors(prior.kernel, prior.psi, part)
+                rows[batch.tasks[own], 0] = posteriors(meta_model.prior, part)
         return rows
 
     def _predictor(self, learner, meta_model):
@@ -482,7 +488,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
         if isinstance(prior.kernel, ScikitLearnKernel):
             kernel = self.kernel_
             return {h.name: kernel.get_params()[h.name] for h in kernel.hyperparameters}
-        names = ("offset_variance", "slope_variances", "smooth_variance", "length_scales")
+        names = ("offset_variance", "slope_variances", "smooth_variance", "length_scales", "tilt")
         return dict(zip(names, prior.kernel.split(prior.psi[:-1]), strict=True))
 
     @property
@@ -509,7 +515,8 @@ class GaussianProcessMeta(BaseMetaEstimator):
 def some_rows(table):
     """The rows that a kernel is learned from, whatever the order of tasks and of rows in them.
 
-    Rows that are alike are one, with the sum of their weights.
+    Rows that are alike are one, with the sum of their weights. They are rounded, since hundreds of
+    iterations would make something of the rounding errors of another order.
     """
     rng = np.random.default_rng(0)
     weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
@@ -521,7 +528,7 @@ def some_rows(table):
     for t in rng.permutation(np.lexsort((total, size))):
         own = np.arange(table.offsets[t], table.offsets[t + 1])
         own = own[weight[own] > 0]
-        rows = np.column_stack([table.X[own], table.y[own]])
+        rows = np.column_stack([table.X[own], table.y[own]]).round(DIGITS)
         rows, place = np.unique(rows, axis=0, return_inverse=True)
         some = rng.permutation(len(rows))[:MAX_ROWS]
         parts.append((rows[some], np.bincount(place, weight[own], minlength=len(rows))[some]))
