@@ -1,11 +1,12 @@
 """A Gaussian process over tasks, around the mean function of any regressor.
 
-    y = f(x) + g_t(x) + e,   g_t ~ GP(0, k),   e ~ N(0, sigma² / w)
+    y = f(x) + beta'(x - m_t) + g_t(x) + e,   g_t ~ GP(0, k),   e ~ N(0, sigma² / w)
 
-What tasks share is f: the wrapped estimator, fitted once on the pooled rows. What each has of its
-own is g_t; how large, how linear and how smooth that is, the parameters of k, is learned over tasks
-from the residuals of mean functions that have not seen them (``priors/process.py``). Adaptation is
-the posterior of g_t given the support rows, in closed form.
+Tasks share f, the wrapped estimator, fitted once on the pooled rows, and the slopes beta, by which
+rows of one task differ more or less than f says from all rows together; m_t is the mean of the rows
+of a task. What each has of its own is g_t; how large, how linear and how smooth that is, the
+parameters of k, is learned over tasks from the residuals of mean functions that have not seen them
+(``priors/process.py``). Adaptation is the posterior of g_t given the support rows, in closed form.
 """
 
 import warnings
@@ -191,23 +192,24 @@ class GaussianProcessModel(BodyAndHeadRegressor):
 class GaussianProcessMeta(BaseMetaEstimator):
     r"""Gaussian process on the residuals of a pooled model, its kernel learned over tasks.
 
-    .. math:: y = f(x) + g_t(x) + e, \quad g_t \sim GP(0, k), \quad e \sim N(0, \sigma^2)
+    .. math:: y = f(x) + \beta^\top (x - m_t) + g_t(x) + e,
+        \quad g_t \sim GP(0, k), \quad e \sim N(0, \sigma^2)
 
     ``meta_fit`` fits the mean function f, any regressor, on the pooled rows, and learns the kernel
-    k and the noise :math:`\sigma^2` by the sum of the log marginal likelihoods of all tasks.
-    ``adapt`` is the posterior of :math:`g_t` given the support rows, in closed form.
+    k, the noise :math:`\sigma^2` and the slopes within tasks :math:`\beta` by the sum of the log
+    marginal likelihoods of all tasks. ``adapt`` is the posterior of :math:`g_t` given the support
+    rows, in closed form; without rows, predictions are those of f.
 
     Parameters
     ----------
     estimator : estimator, default=None
         The mean function: any regressor, or a Pipeline that ends with one. None: ``Ridge()``.
-        Without rows, predictions are its.
     kernel : Kernel, default=None
         A kernel of :mod:`sklearn.gaussian_process.kernels`, for standardised ``[f(x), x]`` and
-        residuals in units of their root mean square; noise is added to it. Slower. None: an offset,
-        slopes and a smooth function,
+        residuals in units of their root mean square; noise is added to it. Slower. None: an offset
+        and what comes with it, slopes, and a smooth function,
 
-        .. math:: k(x, z) = a^2 + \sum_j b_j^2 x_j z_j
+        .. math:: k(x, z) = a^2 (1 + c^\top x) (1 + c^\top z) + \sum_j b_j^2 x_j z_j
             + s^2 m_{5/2}\Big(\sqrt{\textstyle\sum_j (x_j - z_j)^2 / l_j^2}\Big)
 
         with Matérn's :math:`m_{5/2}`.
@@ -229,7 +231,11 @@ class GaussianProcessMeta(BaseMetaEstimator):
     ----------
     hyperparameters_ : dict of str to float or ndarray
         Parameters of the kernel, for standardised ``[f(x), x]`` and residuals in units of
-        ``residual_scale_``.
+        ``residual_scale_``: ``offset_variance`` :math:`a^2`, ``slope_variances`` :math:`b^2`,
+        ``smooth_variance`` :math:`s^2`, ``length_scales`` l, ``tilt`` c; those of ``kernel``, where
+        it was given, by their names there.
+    slopes_ : ndarray of shape (1 + n_numeric,)
+        :math:`\beta`, in the same units.
     kernel_ : Kernel
         The learned kernel, where ``kernel`` was given.
     noise_variance_ : float
@@ -258,10 +264,17 @@ class GaussianProcessMeta(BaseMetaEstimator):
 
     Notes
     -----
-    The kernel sees the columns of X that are numbers and f(x), which stands for the others. Missing
+    The kernel sees f(x), which stands for columns that are not numbers, and those that are. Missing
     values count as the mean. It is learned from at most 40 rows of a task, and from as many tasks
     as have a million entries in their covariance matrices. Logarithms of its parameters have a weak
     normal prior; those of one kind, as the length scales, scatter around a common level.
+
+    Slopes within tasks are for what all rows together do not tell: wages rise with the years of a
+    person, while persons seen in later years may earn less. The mean :math:`m_t` is that of the
+    known rows and of the one to predict, so that the slopes say nothing where no row is known.
+
+    ``sample_weight`` divides the variance of noise, and goes to the ``fit`` of the mean function;
+    transformers of a Pipeline do not see it.
 
     Cost: ``O(n_rows**3)`` for a task, in each iteration and in ``adapt``; ``return_std`` takes as
     much again. Tasks of thousands of rows are not what it is for.
@@ -421,8 +434,8 @@ class GaussianProcessMeta(BaseMetaEstimator):
             Means.
         std : ndarray of shape (n_rows,)
             Only with ``return_std``: the deviation of a new target, of noise and of what is not
-            known of the function of its task (the mean function and the parameters of the kernel
-            are taken as known), in the units of y.
+            known of the function of its task (the mean function, slopes within tasks and the
+            parameters of the kernel are taken as known), in the units of y.
         """
         if not return_std:
             return self._predict("predict", X, groups)
@@ -434,9 +447,9 @@ class GaussianProcessMeta(BaseMetaEstimator):
     def predict_interval(self, X, *, confidence_level=0.9, groups=None):
         """Predict an interval for the target of each row.
 
-        Intervals are those of Student's t, calibrated on meta-train tasks that are left out by
-        folds, for the number of rows that is known of a task. They hold for new tasks: of 100
-        intervals of level 0.9, about 90 contain the target.
+        Intervals are those of Student's t, calibrated on meta-train tasks that the mean function
+        has not seen, for the number of rows that is known of a task. They hold for new tasks: of
+        100 intervals of level 0.9, about 90 contain the target.
 
         Parameters
         ----------
@@ -457,6 +470,13 @@ class GaussianProcessMeta(BaseMetaEstimator):
                 f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
             )
         mean, variance, n_rows = self._moments(X, groups)
+        if self.n_tasks_ < confidence_level / (1 - confidence_level):
+            warnings.warn(
+                f"Intervals of level {confidence_level:g} cannot be calibrated on {self.n_tasks_} "
+                "tasks: they are those of Student's t, wide where few tasks say how tasks differ.",
+                UserWarning,
+                stacklevel=2,
+            )
         half = self.meta_model_.scale * half_widths(
             self.meta_model_.prior, variance, n_rows, confidence_level
         )
@@ -490,6 +510,11 @@ class GaussianProcessMeta(BaseMetaEstimator):
             return {h.name: kernel.get_params()[h.name] for h in kernel.hyperparameters}
         names = ("offset_variance", "slope_variances", "smooth_variance", "length_scales", "tilt")
         return dict(zip(names, prior.kernel.split(prior.psi[:-1]), strict=True))
+
+    @property
+    def slopes_(self):
+        """Slopes within tasks."""
+        return self._learned("prior").slopes
 
     @property
     def residual_scale_(self):
