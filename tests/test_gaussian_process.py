@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_meta import GaussianProcessMeta, HierarchicalBayes, Independent, Pooled, Task
+from sklearn_meta.algorithms import gaussian_process
 from sklearn_meta.algorithms.gaussian_process import MetaModel, ScikitLearnKernel
 from sklearn_meta.datasets import make_linear_tasks, make_sinusoid_tasks
 from sklearn_meta.kernels.covariance import TaskKernel
@@ -371,6 +372,23 @@ def test_weights_are_repetition_in_adapt(fitted, sinusoids):
     fitted.adapt(task.X[rows], task.y[rows])
     for got, expected in zip(by_weight, fitted.predict(task.X, return_std=True), strict=True):
         assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_large_tasks_are_cut(fitted, monkeypatch):
+    task = make_sinusoid_tasks(n_tasks=1, n_rows=300, noise=0.1, random_state=5)[0]
+    weight = np.ones(300)
+    weight[:50] = 0.0
+    monkeypatch.setattr(gaussian_process, "MAX_KNOWN", 100)
+    fitted.adapt(task.X, task.y, sample_weight=weight)
+    mean, std = fitted.predict(task.X, return_std=True)
+    (posterior,) = fitted._current[:, 0]
+    assert len(posterior.weight) == 100
+    assert np.sqrt(np.mean((mean - task.y) ** 2)) < 0.15
+    other = copy.copy(fitted).adapt(task.X[::-1], task.y[::-1], sample_weight=weight[::-1])
+    assert_allclose(other.predict(task.X), mean, rtol=1e-6, atol=1e-8)
+    monkeypatch.setattr(gaussian_process, "BATCH_CELLS", 1000)
+    for got, expected in zip(fitted.predict(task.X, return_std=True), (mean, std), strict=True):
+        assert_allclose(got, expected)
 
 
 def test_text_goes_to_the_mean_function_alone():

@@ -27,6 +27,7 @@ from ..learners import BlackBoxLearner, last_step
 from ..learners.head import BodyAndHeadRegressor
 from ..learners.privates import Interval
 from ..priors.process import ProcessPrior, half_widths, learn_process
+from ..tasks.supports import take_rows
 from ..tasks.table import TaskTable, padded_batches
 
 __all__ = ["GaussianProcessMeta"]
@@ -34,7 +35,8 @@ __all__ = ["GaussianProcessMeta"]
 MAX_ROWS = 40  # of a task that the kernel is learned from,
 MAX_CELLS = 2**20  # and entries of all covariance matrices
 DIGITS = 10  # of standardised rows
-BATCH_CELLS = 2**22  # of those that are there at a time in adaptation
+MAX_KNOWN = 2000  # rows of a task that it is adapted to
+BATCH_CELLS = 2**22  # entries of covariance matrices that are there at a time
 PRIOR_SD = 2.0  # of the logarithms of parameters of scikit-learn's kernels
 
 
@@ -115,11 +117,17 @@ class MetaModel:
 
     def mean(self, posterior, Z):
         """Predictions of a task."""
-        return Z[:, 0] + self.scale * posterior.mean(self.prior, self.features(Z))
+        return Z[:, 0] + self.scale * self._in_blocks(posterior.mean, posterior, Z)
 
     def variance(self, posterior, Z):
         """Variances of its function, in units of ``scale``."""
-        return posterior.variance(self.prior, self.features(Z))
+        return self._in_blocks(posterior.variance, posterior, Z)
+
+    def _in_blocks(self, function, posterior, Z):
+        step = max(1, BATCH_CELLS // max(1, len(posterior.alpha)))
+        starts = range(0, max(1, len(Z)), step)
+        parts = [function(self.prior, self.features(Z[lo : lo + step])) for lo in starts]
+        return np.concatenate(parts)
 
     def deviation(self, variance):
         """Standard deviations of new targets, in the units of the data."""
@@ -277,7 +285,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
     transformers of a Pipeline do not see it.
 
     Cost: ``O(n_rows**3)`` for a task, in each iteration and in ``adapt``; ``return_std`` takes as
-    much again. Tasks of thousands of rows are not what it is for.
+    much again. Of a task of more than 2,000 rows so many, drawn at random, are adapted to.
 
     References
     ----------
@@ -398,6 +406,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
 
     def _adapt(self, learner, meta_model, table, fit_params):
         rows = np.empty((table.n_tasks, 1), dtype=object)
+        table = at_most(table, MAX_KNOWN)
         X = meta_model.features(table.X)
         residuals = replace(table, X=X, y=(table.y - table.X[:, 0]) / meta_model.scale)
         for batch in padded_batches(residuals):
@@ -535,6 +544,22 @@ class GaussianProcessMeta(BaseMetaEstimator):
     def n_iter_(self):
         """Iterations of the optimiser."""
         return self._learned("prior").n_iter
+
+
+def at_most(table, n_rows):
+    """The table with so many rows of each task, whatever their order, where it has more."""
+    if table.sizes.max(initial=0) <= n_rows:
+        return table
+    parts = []
+    for t, first in enumerate(table.offsets[:-1]):
+        X, y, weight = table.task(t)
+        own = np.arange(len(y)) if weight is None else np.flatnonzero(weight > 0)
+        if len(own) > n_rows:
+            own = own[np.lexsort((y[own], *X[own].T))]
+            own = np.sort(np.random.default_rng(0).permutation(own)[:n_rows])
+        parts.append(first + own)
+    offsets = np.concatenate([[0], np.cumsum([len(own) for own in parts])])
+    return take_rows(table, np.concatenate(parts), offsets, np.arange(table.n_tasks))
 
 
 def some_rows(table):
