@@ -48,6 +48,7 @@ from tables import N_SHOTS, SPEC, episode, make_split
 from sklearn_meta import (
     FOMAML,
     MAML,
+    GaussianProcessMeta,
     HierarchicalBayes,
     Independent,
     MetaSGD,
@@ -87,9 +88,11 @@ VALIDATION_SHOTS = (1, 2, 5, 10, 20)
 VALIDATION_REPEATS = 10
 
 FOR_ANY_KIND = ("pooled", "boosting", "independent")
+PROCESS = {"process": LINEAR, "process_boosting": BOOSTING}
+FOR_REGRESSION = (*HIERARCHICAL, *PROCESS, *CANDIDATES)
 GRADIENT_METHODS = tuple(f"{name}_{body}" for body in BODIES for name in ("pooled", *GRADIENT))
 FAMILIES = {
-    "closed": (*FOR_ANY_KIND, *HIERARCHICAL, *CANDIDATES),  # the last two groups: regression
+    "closed": (*FOR_ANY_KIND, *FOR_REGRESSION),
     "gradient": ("independent", *GRADIENT_METHODS),
 }
 METHODS = tuple(dict.fromkeys(method for family in FAMILIES.values() for method in family))
@@ -98,6 +101,8 @@ METHODS = tuple(dict.fromkeys(method for family in FAMILIES.values() for method 
 def make_method(method, kind):
     if method in HIERARCHICAL:
         return HierarchicalBayes(**HIERARCHICAL[method])
+    if method in PROCESS:
+        return GaussianProcessMeta(PROCESS[method][kind])
     if method in GRADIENT_METHODS:
         name, body = method.split("_")
         estimator = BODIES[body][kind]
@@ -181,7 +186,7 @@ def run(name, seed, methods, validation_seed):
     warnings.simplefilter("ignore", ConvergenceWarning)  # counted in the report instead
     kind = SPEC[name].kind
     if kind != "regression":
-        methods = [method for method in methods if method not in (*HIERARCHICAL, *CANDIDATES)]
+        methods = [method for method in methods if method not in FOR_REGRESSION]
     split = make_split(name, seed)
     rows = []
     for method, fitted in meta_train(methods, split, kind, validation_seed).items():

@@ -20,10 +20,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_meta import GaussianProcessMeta, HierarchicalBayes, Independent, Pooled, Task
+from sklearn_meta.algorithms import gaussian_process
 from sklearn_meta.algorithms.gaussian_process import MetaModel, ScikitLearnKernel
 from sklearn_meta.datasets import make_linear_tasks, make_sinusoid_tasks
 from sklearn_meta.kernels.covariance import TaskKernel
-from sklearn_meta.kernels.gaussian_process import log_likelihood, posteriors
+from sklearn_meta.kernels.gaussian_process import (
+    Process,
+    log_likelihood,
+    posteriors,
+    predictive,
+)
 from sklearn_meta.kernels.scaling import Scaling
 from sklearn_meta.priors.process import ProcessPrior, learn_process
 
@@ -37,7 +43,7 @@ KERNELS = {
 
 def task_kernel_of_scikit_learn(theta):
     """TaskKernel of one feature as an expression of scikit-learn."""
-    a2, b2, s2, length = np.exp(theta)
+    a2, b2, s2, length = np.exp(theta[:4])
     matern = ConstantKernel(s2) * Matern(length, nu=2.5)
     return ConstantKernel(a2) + ConstantKernel(b2) * DotProduct(1e-5, "fixed") + matern
 
@@ -68,7 +74,8 @@ def test_log_likelihood_is_that_of_scikit_learn(name):
     weight = (weight > 0).astype(float)
     kernel = KERNELS[name]
     psi = np.append(kernel.theta, np.log(0.3))
-    value, gradient = log_likelihood(ScikitLearnKernel(kernel), psi, [(X, r, weight)])
+    value, gradient, slopes = log_likelihood(ScikitLearnKernel(kernel), psi, [(X, r, weight)])
+    assert_array_equal(slopes, 0.0)
     expected = 0.0
     for x, y, w in zip(X, r, weight, strict=True):
         gpr = regressor(kernel, 0.3, x[w > 0], y[w > 0], w[w > 0])
@@ -79,38 +86,78 @@ def test_log_likelihood_is_that_of_scikit_learn(name):
 
 def test_task_kernel_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
-    kernel, psi = TaskKernel(1), rng.normal(size=5)
+    kernel, psi = TaskKernel(1), np.append(rng.normal(size=4), [0.0, -1.0])  # c is 0
     X, r, weight = random_rows(rng, n_tasks=1, n_features=1, padded=False)
     other = task_kernel_of_scikit_learn(psi[:-1])
     Z = rng.normal(size=(3, 1))
     assert_allclose(kernel(psi[:-1], X[0], Z), other(X[0], Z), rtol=1e-7)
     assert_allclose(kernel.diag(psi[:-1], Z), other.diag(Z))
     gpr = regressor(other, np.exp(psi[-1]), X[0], r[0], np.ones(7))
-    value, _ = log_likelihood(kernel, psi, [(X, r, np.ones((1, 7)))])
+    value, *_ = log_likelihood(kernel, psi, [(X, r, np.ones((1, 7)))])
     assert_allclose(value, gpr.log_marginal_likelihood(other.theta))
     gpr = regressor(other, np.exp(psi[-1]), X[0], r[0], weight[0])
-    (posterior,) = posteriors(kernel, psi, (X, r, weight))
+    process = Process(kernel, psi, np.zeros(1))
+    (posterior,) = posteriors(process, (X, r, weight))
     mean, std = gpr.predict(Z, return_std=True)
-    assert_allclose(posterior.mean(kernel, psi, Z), mean, rtol=1e-6)
-    assert_allclose(posterior.variance(kernel, psi, Z), std**2, rtol=1e-6)
+    assert_allclose(posterior.mean(process, Z), mean, rtol=1e-6)
+    assert_allclose(posterior.variance(process, Z), std**2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("slope_variance", [0.0, 0.5])
 @pytest.mark.parametrize("kernel", [TaskKernel(2), *map(ScikitLearnKernel, KERNELS.values())])
-def test_gradient_by_finite_differences(kernel):
+def test_gradient_by_finite_differences(kernel, slope_variance):
     rng = np.random.default_rng(1)
     batches = [random_rows(rng), random_rows(rng, n_tasks=2, n_rows=3)]
     mean, _ = kernel.prior()
     psi = np.append(mean, 0.0) + 0.3 * rng.normal(size=len(mean) + 1)
-    _, gradient = log_likelihood(kernel, psi, batches)
+    _, gradient, slopes = log_likelihood(kernel, psi, batches, slope_variance)
+    assert (slopes != 0).all() == (slope_variance > 0)
     step = 1e-5
     for i, direction in enumerate(np.eye(len(psi))):
-        up, down = (log_likelihood(kernel, psi + s * direction, batches)[0] for s in (step, -step))
+        up, down = (
+            log_likelihood(kernel, psi + s * direction, batches, slope_variance)[0]
+            for s in (step, -step)
+        )
         assert_allclose(gradient[i], (up - down) / (2 * step), rtol=1e-6, atol=1e-7)
+
+
+def test_slopes_within_tasks_are_generalised_least_squares():
+    rng = np.random.default_rng(5)
+    kernel, psi = TaskKernel(2), 0.3 * rng.normal(size=9)
+    X, r, weight = random_rows(rng, padded=False)
+    _, _, slopes = log_likelihood(kernel, psi, [(X, r, weight)], 0.5)
+    A, b = 2.0 * np.eye(2), np.zeros(2)
+    for x, y, w in zip(X, r, weight, strict=True):
+        Phi = x - np.average(x, axis=0, weights=w)
+        C = kernel.within(psi[:-1], x) + np.diag(np.exp(psi[-1]) / w)
+        A += Phi.T @ np.linalg.solve(C, Phi)
+        b += Phi.T @ np.linalg.solve(C, y)
+    assert_allclose(slopes, np.linalg.solve(A, b))
+
+
+def test_slopes_within_tasks_at_a_new_row():
+    """The mean of a task is that of its known rows and the new one, and u is as it says."""
+    rng = np.random.default_rng(6)
+    kernel, psi, slopes = TaskKernel(2), 0.3 * rng.normal(size=9), rng.normal(size=2)
+    process, plain = (Process(kernel, psi, beta) for beta in (slopes, 0 * slopes))
+    X, r, _ = random_rows(rng, n_tasks=1, padded=False)
+    z, ones = rng.normal(size=(1, 2)), np.ones_like(r)
+    m = np.concatenate([X[0], z]).mean(axis=0)
+    (posterior,) = posteriors(plain, (X, r - (X - m) @ slopes, ones))
+    expected = posterior.mean(plain, z) + (z - m) @ slopes
+    (posterior,) = posteriors(process, (X, r, ones))
+    assert_allclose(posterior.mean(process, z), expected)
+    mean, variance = predictive(process, (X, r, ones), z[None])
+    assert_allclose(mean[0], expected)
+    assert_allclose(variance[0], posterior.variance(process, z))
+    (nothing,) = posteriors(process, (X[:, :0], r[:, :0], ones[:, :0]))
+    assert_array_equal(nothing.mean(process, z), 0.0)
 
 
 def test_weights_are_repetition_and_padding_is_nothing():
     rng = np.random.default_rng(2)
-    kernel, psi = TaskKernel(2), 0.3 * rng.normal(size=7)
+    kernel, psi = TaskKernel(2), 0.3 * rng.normal(size=9)
+    process = Process(kernel, psi, rng.normal(size=2))
     X, r, weight = random_rows(rng, n_tasks=1)
     X, r, weight = X[:, weight[0] > 0], r[:, weight[0] > 0], np.ceil(weight[:, weight[0] > 0])
     times = weight[0].astype(int)
@@ -118,30 +165,33 @@ def test_weights_are_repetition_and_padding_is_nothing():
     padded = tuple(np.concatenate([part, 0 * part], axis=1) for part in (X, r, weight))
     for other in (again, padded):
         for got, expected in zip(
-            log_likelihood(kernel, psi, [other]),
-            log_likelihood(kernel, psi, [(X, r, weight)]),
+            log_likelihood(kernel, psi, [other], 0.5),
+            log_likelihood(kernel, psi, [(X, r, weight)], 0.5),
             strict=True,
         ):
             assert_allclose(got, expected)
-        (a,), (b,) = (posteriors(kernel, psi, part) for part in (other, (X, r, weight)))
+        (a,), (b,) = (posteriors(process, part) for part in (other, (X, r, weight)))
         Z = rng.normal(size=(4, 2))
-        assert_allclose(a.mean(kernel, psi, Z), b.mean(kernel, psi, Z))
-        assert_allclose(a.variance(kernel, psi, Z), b.variance(kernel, psi, Z))
+        assert_allclose(a.mean(process, Z), b.mean(process, Z))
+        assert_allclose(a.variance(process, Z), b.variance(process, Z))
 
 
 def test_recovers_what_functions_were_drawn_from():
     rng = np.random.default_rng(3)
     kernel = TaskKernel(2)
-    psi = np.log([0.5, 0.3, 0.01, 1.0, 0.5, 4.0, 0.1])
+    psi = np.append(np.log([0.5, 0.3, 0.01, 1.0, 0.5, 4.0]), [0.5, 0.0, np.log(0.1)])
     X = rng.normal(size=(200, 30, 2))
     C = kernel.within(psi[:-1], X) + 0.1 * np.eye(30)
     r = np.einsum("tnm,tm->tn", np.linalg.cholesky(C), rng.normal(size=(200, 30)))
+    r += (X - X.mean(axis=1, keepdims=True)) @ [0.3, -0.2]
     learned = learn_process(kernel, [(X, r, np.ones_like(r))])
     assert learned.converged
     off = learned.psi - psi
     assert_allclose(off[[0, 1, 3]], 0.0, atol=0.4)
     assert_allclose(off[[4, 5]], 0.0, atol=0.2)
     assert_allclose(off[-1], 0.0, atol=0.05)
+    assert_allclose(off[[6, 7]], 0.0, atol=0.2)
+    assert_allclose(learned.slopes, [0.3, -0.2], atol=0.1)
     assert learned.psi[2] < np.log(0.05)
 
 
@@ -151,6 +201,7 @@ def test_the_prior_keeps_what_few_rows_say_in_bounds():
     learned = learn_process(kernel, [batch])
     mean, _ = kernel.prior()
     assert np.abs(learned.psi[:-1] - mean).max() < 3
+    assert np.isfinite(learned.slopes).all()
 
 
 def test_offset_and_slopes_are_hierarchical_bayes():
@@ -163,25 +214,27 @@ def test_offset_and_slopes_are_hierarchical_bayes():
     prior, learner = mixed.meta_model_.prior, mixed.learner_
     coefs = prior.model.sigma2 * np.diag(prior.model.factor) ** 2
     with np.errstate(divide="ignore"):
-        psi = np.log([*coefs, 0.0, 1.0, 1.0, 1.0, prior.model.sigma2])
+        psi = np.log([*coefs, 0.0, *np.ones(6), prior.model.sigma2])
+    psi[-4:-1] = 0.0  # c
     kernel, scaling = TaskKernel(3), prior.scaling
     assert scaling.y_mean == 0
     units = Scaling(scaling.x_mean, scaling.x_scale)
-    model = MetaModel(ProcessPrior(kernel, psi, []), units, scaling.y_scale)
+    process = ProcessPrior(kernel, psi, np.zeros(3))
+    model = MetaModel(process, units, scaling.y_scale)
 
     gp = GaussianProcessMeta(body).meta_fit(tasks)  # the rows it learned from are all there are
     (batch,) = gp.meta_model_.prior.batches
     X = (gp.meta_model_.scaling.x_mean + gp.meta_model_.scaling.x_scale * batch[0]) - units.x_mean
     r = batch[1] * gp.meta_model_.scale / scaling.y_scale
-    _, gradient = log_likelihood(kernel, psi, [(X / units.x_scale, r, batch[2])])
-    vary = np.append(coefs > 0, [False] * 4 + [True])
+    _, gradient, _ = log_likelihood(kernel, psi, [(X / units.x_scale, r, batch[2])])
+    vary = np.append(coefs > 0, [False] * 7 + [True])
     assert vary.sum() >= 3
     assert_allclose(gradient[vary], 0.0, atol=1e-2)
 
     new = rng.normal(size=(6, 2)), rng.normal(size=6)
     Z = learner.transform(new[0])
     batch = units.features(Z)[None], (new[1] - Z[:, 0])[None] / scaling.y_scale, np.ones((1, 6))
-    (posterior,) = posteriors(kernel, psi, batch)
+    (posterior,) = posteriors(process, batch)
     mean, std = mixed.adapt(*new).predict(tasks[0].X, return_std=True)
     Z = learner.transform(tasks[0].X)
     assert_allclose(model.mean(posterior, Z), mean, rtol=1e-6)
@@ -279,9 +332,9 @@ def test_kernels_of_scikit_learn(kernel, sinusoids):
 def test_hyperparameters_have_names(fitted):
     with pytest.raises(AttributeError, match="kernel_ is there where a kernel was given"):
         _ = fitted.kernel_
-    names = ["offset_variance", "slope_variances", "smooth_variance", "length_scales"]
+    names = ["offset_variance", "slope_variances", "smooth_variance", "length_scales", "tilt"]
     assert list(fitted.hyperparameters_) == names
-    assert fitted.hyperparameters_["length_scales"].shape == (2,)
+    assert fitted.hyperparameters_["length_scales"].shape == fitted.slopes_.shape == (2,)
     assert np.isfinite(fitted.log_likelihood_) and 1 < fitted.n_iter_ < 200
 
 
@@ -296,16 +349,7 @@ def test_units_do_not_matter(sinusoids):
     assert_allclose(std, 1e-4 * expected[1], rtol=1e-2)
 
 
-def test_order_of_tasks_and_rows_does_not_matter(sinusoids):
-    rng = np.random.default_rng(0)
-    tasks = [sinusoids[i] for i in rng.permutation(20)]
-    orders = [rng.permutation(20) for _ in tasks]
-    tasks = [Task(t.X[o], t.y[o]) for t, o in zip(tasks, orders, strict=True)]
-    a, b = (
-        GaussianProcessMeta(HistGradientBoostingRegressor()).meta_fit([tasks[i] for i in order])
-        for order in (np.arange(20), np.arange(20))
-    )
-    assert_array_equal(a.meta_model_.prior.psi, b.meta_model_.prior.psi)
+def test_order_of_rows_does_not_matter(sinusoids):
     one = GaussianProcessMeta().meta_fit(sinusoids[:5])
     turned = GaussianProcessMeta().meta_fit([Task(t.X[::-1], t.y[::-1]) for t in sinusoids[:5]])
     assert_allclose(one.meta_model_.prior.psi, turned.meta_model_.prior.psi, atol=1e-3)
@@ -328,6 +372,23 @@ def test_weights_are_repetition_in_adapt(fitted, sinusoids):
     fitted.adapt(task.X[rows], task.y[rows])
     for got, expected in zip(by_weight, fitted.predict(task.X, return_std=True), strict=True):
         assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_large_tasks_are_cut(fitted, monkeypatch):
+    task = make_sinusoid_tasks(n_tasks=1, n_rows=300, noise=0.1, random_state=5)[0]
+    weight = np.ones(300)
+    weight[:50] = 0.0
+    monkeypatch.setattr(gaussian_process, "MAX_KNOWN", 100)
+    fitted.adapt(task.X, task.y, sample_weight=weight)
+    mean, std = fitted.predict(task.X, return_std=True)
+    (posterior,) = fitted._current[:, 0]
+    assert len(posterior.weight) == 100
+    assert np.sqrt(np.mean((mean - task.y) ** 2)) < 0.15
+    other = copy.copy(fitted).adapt(task.X[::-1], task.y[::-1], sample_weight=weight[::-1])
+    assert_allclose(other.predict(task.X), mean, rtol=1e-6, atol=1e-8)
+    monkeypatch.setattr(gaussian_process, "BATCH_CELLS", 1000)
+    for got, expected in zip(fitted.predict(task.X, return_std=True), (mean, std), strict=True):
+        assert_allclose(got, expected)
 
 
 def test_text_goes_to_the_mean_function_alone():
@@ -367,4 +428,5 @@ def test_one_row_and_equal_targets_are_no_trouble():
     model = GaussianProcessMeta(make_pipeline(StandardScaler(), Ridge()))
     model.fit(X, np.arange(6.0), groups=np.arange(6))
     assert np.isfinite(model.adapt(X[:1], y[:1]).predict(X, return_std=True)).all()
-    assert np.isfinite(model.predict_interval(X)).all()
+    with pytest.warns(UserWarning, match="cannot be calibrated on 6 tasks"):
+        assert np.isfinite(model.predict_interval(X)).all()

@@ -1,11 +1,12 @@
 """A Gaussian process over tasks, around the mean function of any regressor.
 
-    y = f(x) + g_t(x) + e,   g_t ~ GP(0, k),   e ~ N(0, sigma² / w)
+    y = f(x) + beta'(x - m_t) + g_t(x) + e,   g_t ~ GP(0, k),   e ~ N(0, sigma² / w)
 
-What tasks share is f: the wrapped estimator, fitted once on the pooled rows. What each has of its
-own is g_t; how large, how linear and how smooth that is, the parameters of k, is learned over tasks
-from the residuals of mean functions that have not seen them (``priors/process.py``). Adaptation is
-the posterior of g_t given the support rows, in closed form.
+Tasks share f, the wrapped estimator, fitted once on the pooled rows, and the slopes beta, by which
+rows of one task differ more or less than f says from all rows together; m_t is the mean of the rows
+of a task. What each has of its own is g_t; how large, how linear and how smooth that is, the
+parameters of k, is learned over tasks from the residuals of mean functions that have not seen them
+(``priors/process.py``). Adaptation is the posterior of g_t given the support rows, in closed form.
 """
 
 import warnings
@@ -26,13 +27,16 @@ from ..learners import BlackBoxLearner, last_step
 from ..learners.head import BodyAndHeadRegressor
 from ..learners.privates import Interval
 from ..priors.process import ProcessPrior, half_widths, learn_process
+from ..tasks.supports import take_rows
 from ..tasks.table import TaskTable, padded_batches
 
 __all__ = ["GaussianProcessMeta"]
 
 MAX_ROWS = 40  # of a task that the kernel is learned from,
 MAX_CELLS = 2**20  # and entries of all covariance matrices
-BATCH_CELLS = 2**22  # of those that are there at a time in adaptation
+DIGITS = 10  # of standardised rows
+MAX_KNOWN = 2000  # rows of a task that it is adapted to
+BATCH_CELLS = 2**22  # entries of covariance matrices that are there at a time
 PRIOR_SD = 2.0  # of the logarithms of parameters of scikit-learn's kernels
 
 
@@ -60,17 +64,16 @@ class ScikitLearnKernel:
         return self.kernel.clone_with_theta(theta)
 
     def __call__(self, theta, X, Z):
-        """Covariances of rows X and Z."""
-        return self.at(theta)(X, Z)
+        """Covariances of rows X and Z, shape (..., n, m), of rows of shape (..., n, d)."""
+        return _of_each(self.at(theta), X, Z)
 
     def within(self, theta, X):
         """Covariances of rows of each task among themselves."""
-        kernel = self.at(theta)
-        return kernel(X) if X.ndim == 2 else np.array([kernel(own) for own in X])
+        return _of_each(self.at(theta), X)
 
     def diag(self, theta, X):
         """Variances of rows."""
-        return self.at(theta).diag(X)
+        return _of_each(self.at(theta).diag, X)
 
     def with_pullback(self, theta, X):
         """Covariances K, and the function from G to ``sum(G * dK / d theta)``."""
@@ -81,6 +84,13 @@ class ScikitLearnKernel:
             return np.einsum("tnm,tnmp->p", G, np.array(slopes))
 
         return np.array(K), pullback
+
+
+def _of_each(function, *rows):
+    """A function of rows, or of the rows of each task."""
+    if rows[0].ndim == 2:
+        return function(*rows)
+    return np.array([function(*own) for own in zip(*rows, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +117,17 @@ class MetaModel:
 
     def mean(self, posterior, Z):
         """Predictions of a task."""
-        prior = self.prior
-        return Z[:, 0] + self.scale * posterior.mean(prior.kernel, prior.psi, self.features(Z))
+        return Z[:, 0] + self.scale * self._in_blocks(posterior.mean, posterior, Z)
 
     def variance(self, posterior, Z):
         """Variances of its function, in units of ``scale``."""
-        return posterior.variance(self.prior.kernel, self.prior.psi, self.features(Z))
+        return self._in_blocks(posterior.variance, posterior, Z)
+
+    def _in_blocks(self, function, posterior, Z):
+        step = max(1, BATCH_CELLS // max(1, len(posterior.alpha)))
+        starts = range(0, max(1, len(Z)), step)
+        parts = [function(self.prior, self.features(Z[lo : lo + step])) for lo in starts]
+        return np.concatenate(parts)
 
     def deviation(self, variance):
         """Standard deviations of new targets, in the units of the data."""
@@ -185,23 +200,24 @@ class GaussianProcessModel(BodyAndHeadRegressor):
 class GaussianProcessMeta(BaseMetaEstimator):
     r"""Gaussian process on the residuals of a pooled model, its kernel learned over tasks.
 
-    .. math:: y = f(x) + g_t(x) + e, \quad g_t \sim GP(0, k), \quad e \sim N(0, \sigma^2)
+    .. math:: y = f(x) + \beta^\top (x - m_t) + g_t(x) + e,
+        \quad g_t \sim GP(0, k), \quad e \sim N(0, \sigma^2)
 
     ``meta_fit`` fits the mean function f, any regressor, on the pooled rows, and learns the kernel
-    k and the noise :math:`\sigma^2` by the sum of the log marginal likelihoods of all tasks.
-    ``adapt`` is the posterior of :math:`g_t` given the support rows, in closed form.
+    k, the noise :math:`\sigma^2` and the slopes within tasks :math:`\beta` by the sum of the log
+    marginal likelihoods of all tasks. ``adapt`` is the posterior of :math:`g_t` given the support
+    rows, in closed form; without rows, predictions are those of f.
 
     Parameters
     ----------
     estimator : estimator, default=None
         The mean function: any regressor, or a Pipeline that ends with one. None: ``Ridge()``.
-        Without rows, predictions are its.
     kernel : Kernel, default=None
         A kernel of :mod:`sklearn.gaussian_process.kernels`, for standardised ``[f(x), x]`` and
-        residuals in units of their root mean square; noise is added to it. Slower. None: an offset,
-        slopes and a smooth function,
+        residuals in units of their root mean square; noise is added to it. Slower. None: an offset
+        and what comes with it, slopes, and a smooth function,
 
-        .. math:: k(x, z) = a^2 + \sum_j b_j^2 x_j z_j
+        .. math:: k(x, z) = a^2 (1 + c^\top x) (1 + c^\top z) + \sum_j b_j^2 x_j z_j
             + s^2 m_{5/2}\Big(\sqrt{\textstyle\sum_j (x_j - z_j)^2 / l_j^2}\Big)
 
         with Matérn's :math:`m_{5/2}`.
@@ -212,7 +228,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
         or without one, or it is an error.
     max_iter : int, default=200
         Most iterations of L-BFGS.
-    tol : float, default=1e-5
+    tol : float, default=1e-4
         Stop when no entry of the gradient of the log likelihood per row exceeds it.
     random_state : int, RandomState instance or None, default=None
         Seeds the wrapped estimator.
@@ -223,7 +239,11 @@ class GaussianProcessMeta(BaseMetaEstimator):
     ----------
     hyperparameters_ : dict of str to float or ndarray
         Parameters of the kernel, for standardised ``[f(x), x]`` and residuals in units of
-        ``residual_scale_``.
+        ``residual_scale_``: ``offset_variance`` :math:`a^2`, ``slope_variances`` :math:`b^2`,
+        ``smooth_variance`` :math:`s^2`, ``length_scales`` l, ``tilt`` c; those of ``kernel``, where
+        it was given, by their names there.
+    slopes_ : ndarray of shape (1 + n_numeric,)
+        :math:`\beta`, in the same units.
     kernel_ : Kernel
         The learned kernel, where ``kernel`` was given.
     noise_variance_ : float
@@ -252,13 +272,20 @@ class GaussianProcessMeta(BaseMetaEstimator):
 
     Notes
     -----
-    The kernel sees the columns of X that are numbers and f(x), which stands for the others. Missing
+    The kernel sees f(x), which stands for columns that are not numbers, and those that are. Missing
     values count as the mean. It is learned from at most 40 rows of a task, and from as many tasks
     as have a million entries in their covariance matrices. Logarithms of its parameters have a weak
     normal prior; those of one kind, as the length scales, scatter around a common level.
 
+    Slopes within tasks are for what all rows together do not tell: wages rise with the years of a
+    person, while persons seen in later years may earn less. The mean :math:`m_t` is that of the
+    known rows and of the one to predict, so that the slopes say nothing where no row is known.
+
+    ``sample_weight`` divides the variance of noise, and goes to the ``fit`` of the mean function;
+    transformers of a Pipeline do not see it.
+
     Cost: ``O(n_rows**3)`` for a task, in each iteration and in ``adapt``; ``return_std`` takes as
-    much again. Tasks of thousands of rows are not what it is for.
+    much again. Of a task of more than 2,000 rows so many, drawn at random, are adapted to.
 
     References
     ----------
@@ -293,7 +320,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
         task_column=None,
         handle_unknown="prior",
         max_iter=200,
-        tol=1e-5,
+        tol=1e-4,
         random_state=None,
         n_jobs=None,
     ):
@@ -366,7 +393,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
             batches,
             max_iter=self.max_iter,
             tol=self.tol,
-            callback=lambda prior: report(lambda: MetaModel(prior, scaling, scale)),
+            callback=lambda prior: report(lambda: MetaModel(prior(), scaling, scale)),
         )
         if not prior.converged:
             warnings.warn(
@@ -378,7 +405,8 @@ class GaussianProcessMeta(BaseMetaEstimator):
         return MetaModel(prior, scaling, scale)
 
     def _adapt(self, learner, meta_model, table, fit_params):
-        prior, rows = meta_model.prior, np.empty((table.n_tasks, 1), dtype=object)
+        rows = np.empty((table.n_tasks, 1), dtype=object)
+        table = at_most(table, MAX_KNOWN)
         X = meta_model.features(table.X)
         residuals = replace(table, X=X, y=(table.y - table.X[:, 0]) / meta_model.scale)
         for batch in padded_batches(residuals):
@@ -387,7 +415,7 @@ class GaussianProcessMeta(BaseMetaEstimator):
             for lo in range(0, len(batch.tasks), step):
                 own = slice(lo, lo + step)
                 part = batch.X[own], batch.y[own], batch.weight[own]
-                rows[batch.tasks[own], 0] = posteriors(prior.kernel, prior.psi, part)
+                rows[batch.tasks[own], 0] = posteriors(meta_model.prior, part)
         return rows
 
     def _predictor(self, learner, meta_model):
@@ -415,8 +443,8 @@ class GaussianProcessMeta(BaseMetaEstimator):
             Means.
         std : ndarray of shape (n_rows,)
             Only with ``return_std``: the deviation of a new target, of noise and of what is not
-            known of the function of its task (the mean function and the parameters of the kernel
-            are taken as known), in the units of y.
+            known of the function of its task (the mean function, slopes within tasks and the
+            parameters of the kernel are taken as known), in the units of y.
         """
         if not return_std:
             return self._predict("predict", X, groups)
@@ -428,9 +456,9 @@ class GaussianProcessMeta(BaseMetaEstimator):
     def predict_interval(self, X, *, confidence_level=0.9, groups=None):
         """Predict an interval for the target of each row.
 
-        Intervals are those of Student's t, calibrated on meta-train tasks that are left out by
-        folds, for the number of rows that is known of a task. They hold for new tasks: of 100
-        intervals of level 0.9, about 90 contain the target.
+        Intervals are those of Student's t, calibrated on meta-train tasks that the mean function
+        has not seen, for the number of rows that is known of a task. They hold for new tasks: of
+        100 intervals of level 0.9, about 90 contain the target.
 
         Parameters
         ----------
@@ -451,6 +479,13 @@ class GaussianProcessMeta(BaseMetaEstimator):
                 f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
             )
         mean, variance, n_rows = self._moments(X, groups)
+        if self.n_tasks_ < confidence_level / (1 - confidence_level):
+            warnings.warn(
+                f"Intervals of level {confidence_level:g} cannot be calibrated on {self.n_tasks_} "
+                "tasks: they are those of Student's t, wide where few tasks say how tasks differ.",
+                UserWarning,
+                stacklevel=2,
+            )
         half = self.meta_model_.scale * half_widths(
             self.meta_model_.prior, variance, n_rows, confidence_level
         )
@@ -482,8 +517,13 @@ class GaussianProcessMeta(BaseMetaEstimator):
         if isinstance(prior.kernel, ScikitLearnKernel):
             kernel = self.kernel_
             return {h.name: kernel.get_params()[h.name] for h in kernel.hyperparameters}
-        names = ("offset_variance", "slope_variances", "smooth_variance", "length_scales")
+        names = ("offset_variance", "slope_variances", "smooth_variance", "length_scales", "tilt")
         return dict(zip(names, prior.kernel.split(prior.psi[:-1]), strict=True))
+
+    @property
+    def slopes_(self):
+        """Slopes within tasks."""
+        return self._learned("prior").slopes
 
     @property
     def residual_scale_(self):
@@ -506,10 +546,27 @@ class GaussianProcessMeta(BaseMetaEstimator):
         return self._learned("prior").n_iter
 
 
+def at_most(table, n_rows):
+    """The table with so many rows of each task, whatever their order, where it has more."""
+    if table.sizes.max(initial=0) <= n_rows:
+        return table
+    parts = []
+    for t, first in enumerate(table.offsets[:-1]):
+        X, y, weight = table.task(t)
+        own = np.arange(len(y)) if weight is None else np.flatnonzero(weight > 0)
+        if len(own) > n_rows:
+            own = own[np.lexsort((y[own], *X[own].T))]
+            own = np.sort(np.random.default_rng(0).permutation(own)[:n_rows])
+        parts.append(first + own)
+    offsets = np.concatenate([[0], np.cumsum([len(own) for own in parts])])
+    return take_rows(table, np.concatenate(parts), offsets, np.arange(table.n_tasks))
+
+
 def some_rows(table):
     """The rows that a kernel is learned from, whatever the order of tasks and of rows in them.
 
-    Rows that are alike are one, with the sum of their weights.
+    Rows that are alike are one, with the sum of their weights. They are rounded, since hundreds of
+    iterations would make something of the rounding errors of another order.
     """
     rng = np.random.default_rng(0)
     weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
@@ -521,7 +578,7 @@ def some_rows(table):
     for t in rng.permutation(np.lexsort((total, size))):
         own = np.arange(table.offsets[t], table.offsets[t + 1])
         own = own[weight[own] > 0]
-        rows = np.column_stack([table.X[own], table.y[own]])
+        rows = np.column_stack([table.X[own], table.y[own]]).round(DIGITS)
         rows, place = np.unique(rows, axis=0, return_inverse=True)
         some = rng.permutation(len(rows))[:MAX_ROWS]
         parts.append((rows[some], np.bincount(place, weight[own], minlength=len(rows))[some]))

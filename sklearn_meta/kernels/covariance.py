@@ -1,14 +1,16 @@
 r"""How a function differs between tasks: the covariance of its values at two rows.
 
-    k(x, z) = a² + sum_j b_j² x_j z_j + s² m(rho),   rho² = sum_j (x_j - z_j)² / l_j²
+    k(x, z) = a² (1 + c'x) (1 + c'z) + sum_j b_j² x_j z_j + s² m(rho),
+    rho² = sum_j (x_j - z_j)² / l_j²
 
-an offset, slopes, and a smooth function, Matérn's with smoothness 5/2,
+an offset, with the slopes c that come with it (the larger, the steeper); slopes of their own; and a
+smooth function, Matérn's with smoothness 5/2,
 
     m(rho) = (1 + sqrt(5) rho + 5/3 rho²) exp(-sqrt(5) rho).
 
-Parameters are logarithms: ``theta = [log a², log b_1² .. log b_d², log s², log l_1 .. log l_d]``.
-Their prior is normal and weak. The logarithms of one kind scatter around a common level, which is
-unknown itself: with few tasks all features are alike, with many each has its own.
+The parameters are ``theta = [log a², log b_1² .. log b_d², log s², log l_1 .. log l_d, c]``. Their
+prior is normal and weak. Logarithms of one kind scatter around a common level, which is unknown
+itself: with few tasks all features are alike, with many each has its own.
 
 References
 ----------
@@ -23,6 +25,7 @@ __all__ = ["TaskKernel"]
 
 LEVEL_SD = 2.0  # of logarithms: a factor of 7
 SCATTER_SD = 1.0  # of those of one kind around their level
+TILT_SD = 0.3  # of c'x: what comes with an offset is smaller than it is
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class TaskKernel:
 
     @property
     def n_params(self):
-        return 2 * self.n_features + 2
+        return 3 * self.n_features + 2
 
     def prior(self):
         """Mean, shape (n_params,), and precision, shape (n_params, n_params), of theta."""
@@ -46,13 +49,15 @@ class TaskKernel:
         log_share = -np.log(10.0)  # of the variance, for each of the three parts
         slopes = np.full(d, log_share - np.log(max(d, 1)))
         lengths = np.full(d, np.log(np.sqrt(2.0 * max(d, 1))))  # a typical distance of two rows
-        mean = np.concatenate([[log_share], slopes, [log_share], lengths])
+        mean = np.concatenate([[log_share], slopes, [log_share], lengths, np.zeros(d)])
         precision = np.zeros((self.n_params, self.n_params))
         for lo, hi in ((0, 1), (1, d + 1), (d + 1, d + 2), (d + 2, 2 * d + 2)):
             if hi > lo:
                 covariance = np.full((hi - lo, hi - lo), LEVEL_SD**2)
                 covariance += np.eye(hi - lo) * (SCATTER_SD**2 if hi - lo > 1 else 0.0)
                 precision[lo:hi, lo:hi] = np.linalg.inv(covariance)
+        tilt = np.arange(2 * d + 2, self.n_params)
+        precision[tilt, tilt] = d / TILT_SD**2
         return mean, precision
 
     def bounds(self):
@@ -60,16 +65,17 @@ class TaskKernel:
         return np.tile([-np.inf, np.inf], (self.n_params, 1))
 
     def split(self, theta):
-        """``a², b² of shape (d,), s², l of shape (d,)``."""
+        """``a², b², s², l, c``."""
         d = self.n_features
-        values = np.exp(theta)
-        return values[0], values[1 : d + 1], values[d + 1], values[d + 2 :]
+        values = np.exp(theta[: 2 * d + 2])
+        return values[0], values[1 : d + 1], values[d + 1], values[d + 2 :], theta[2 * d + 2 :]
 
     def __call__(self, theta, X, Z):
         """Covariances of rows X and Z, shape (..., n, m), of rows of shape (..., n, d)."""
-        a2, b2, s2, length = self.split(theta)
+        a2, b2, s2, length, c = self.split(theta)
         K = (X * b2) @ np.swapaxes(Z, -1, -2)
-        K += a2 + s2 * _matern(_squared_distances(X / length, Z / length))[0]
+        K += a2 * (1 + X @ c)[..., :, None] * (1 + Z @ c)[..., None, :]
+        K += s2 * _matern(_squared_distances(X / length, Z / length))[0]
         return K
 
     def within(self, theta, X):
@@ -78,8 +84,8 @@ class TaskKernel:
 
     def diag(self, theta, X):
         """Variances of rows."""
-        a2, b2, s2, _ = self.split(theta)
-        return a2 + X**2 @ b2 + s2
+        a2, b2, s2, _, c = self.split(theta)
+        return a2 * (1 + X @ c) ** 2 + X**2 @ b2 + s2
 
     def with_pullback(self, theta, X):
         """Covariances K of rows of each task among themselves, and what pulls gradients back.
@@ -95,19 +101,23 @@ class TaskKernel:
         pullback : callable
             From G, symmetric and of the shape of K, to ``sum(G * dK / d theta)``. G is overwritten.
         """
-        a2, b2, s2, length = self.split(theta)
+        a2, b2, s2, length, c = self.split(theta)
+        h = 1 + X @ c
         U = X / length
         m, slope = _matern(_squared_distances(U, U))
         K = (X * b2) @ np.swapaxes(X, -1, -2)
-        K += a2 + s2 * m
+        K += a2 * h[:, :, None] * h[:, None, :]
+        K += s2 * m
 
         def pullback(G):
-            of_a, of_s = a2 * G.sum(), s2 * np.vdot(G, m)
+            Gh = a2 * np.einsum("tnm,tm->tn", G, h)
+            of_a, of_s = np.vdot(Gh, h), s2 * np.vdot(G, m)
+            of_c = 2.0 * np.einsum("tn,tni->i", Gh, X)
             of_b = b2 * np.einsum("tni,tni->i", X, G @ X)
             G *= slope  # d m / d rho²
             rows = G.sum(axis=-1)
             apart = np.einsum("tn,tni->i", rows, U**2) - np.einsum("tni,tni->i", U, G @ U)
-            return np.concatenate([[of_a], of_b, [of_s], -4.0 * s2 * apart])
+            return np.concatenate([[of_a], of_b, [of_s], -4.0 * s2 * apart, of_c])
 
         return K, pullback
 

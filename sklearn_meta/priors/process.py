@@ -1,13 +1,15 @@
 r"""A Gaussian process as the prior of functions, learned over tasks.
 
-    maximise over psi   sum_t log p(r_t | psi) + log N(psi; psi_0, P^-1)
+    maximise over psi, beta   sum_t log p(r_t | psi, beta) + log N(psi; psi_0, P^-1)
+                                                           + log N(beta; 0, v I)
 
 The residuals r of tasks are those of a mean function that has not seen them. The parameters psi are
 few, so some hundred tasks, and some tens of rows of each, tell them; the weak prior sees to it that
 a few tasks do no harm.
 
-Intervals are those of :mod:`.intervals`: Student's, calibrated over tasks that are left out, whose
-kernel is learned from the other tasks.
+Intervals are those of :mod:`.intervals`: Student's, calibrated on the tasks whose mean function has
+not seen them. The kernel has: to learn it anew without each fold changes no digit that matters, so
+few are its parameters.
 """
 
 from dataclasses import dataclass
@@ -16,27 +18,25 @@ from functools import lru_cache
 import numpy as np
 from scipy.optimize import minimize
 
-from ..kernels.gaussian_process import log_likelihood, posteriors
+from ..kernels.chunks import keep_freed_memory
+from ..kernels.gaussian_process import Process, log_likelihood, predictive
 from .intervals import calibration_of, normal_scores, quantiles, satterthwaite
-from .regularization import N_FOLDS
 
 __all__ = ["ProcessPrior", "half_widths", "learn_process"]
 
 NOISE = (np.log(0.3), 2.0)  # mean and standard deviation of log sigma²
+SLOPES = 0.1  # variance of slopes within tasks, all together
 BOUND = 12.0  # of |psi - psi_0|: beyond it nothing changes but the condition of matrices
 SHOTS = (0, 1, 2, 5, 10, 20)
-FOLD_STEPS = 10  # of fits without a fold, which start at the end
+MIN_TASKS = 10  # that intervals are calibrated on
 
 
 @dataclass(frozen=True, eq=False)
-class ProcessPrior:
+class ProcessPrior(Process):
     """A learned prior of functions.
 
     Parameters
     ----------
-    kernel : TaskKernel
-    psi : ndarray of shape (n_params + 1,)
-        Its parameters, and the logarithm of the variance of noise.
     batches : list of (X, r, weight)
         What it was learned from.
     log_likelihood : float
@@ -44,17 +44,10 @@ class ProcessPrior:
     converged : bool
     """
 
-    kernel: object
-    psi: np.ndarray
-    batches: list
+    batches: list = ()
     log_likelihood: float = None
     n_iter: int = 0
     converged: bool = False
-
-    @property
-    def noise(self):
-        """sigma²."""
-        return np.exp(self.psi[-1])
 
     def freedom(self, variance):
         """Degrees of freedom of predictive variances, from those of the function."""
@@ -63,7 +56,7 @@ class ProcessPrior:
         return satterthwaite(variance, self.noise, n_tasks, n_rows - n_tasks)
 
 
-def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-5, callback=None):
+def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-4, callback=None):
     """Learn the parameters of a kernel from residuals of variance 1.
 
     Parameters
@@ -73,7 +66,7 @@ def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-5, callba
     start : ndarray of shape (n_params + 1,), default=None
         Where to start; the mean of the prior.
     max_iter : int, default=200
-    tol : float, default=1e-5
+    tol : float, default=1e-4
         Stop when no entry of the gradient per row exceeds it.
     callback : callable, default=None
         ``callback(prior)`` after each iteration; True stops.
@@ -90,14 +83,20 @@ def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-5, callba
     lower, upper = kernel.bounds().T
     bounds[:-1] = np.clip(bounds[:-1], lower[:, None], upper[:, None])
     n_rows = max(1, sum(int((weight > 0).sum()) for _, _, weight in batches))
+    variance = SLOPES / batches[0][0].shape[-1]
+    keep_freed_memory()
 
     def loss(psi):
-        value, gradient = log_likelihood(kernel, psi, batches)
+        value, gradient, _ = log_likelihood(kernel, psi, batches, variance)
         pull = P @ (psi - psi0)
         return (0.5 * (psi - psi0) @ pull - value) / n_rows, (pull - gradient) / n_rows
 
+    def prior(psi, **learned):
+        value, _, beta = log_likelihood(kernel, psi, batches, variance)
+        return ProcessPrior(kernel, psi, beta, batches, value, **learned)
+
     def stop(psi):
-        if callback is not None and callback(ProcessPrior(kernel, psi.copy(), batches)):
+        if callback is not None and callback(lambda: prior(psi.copy())):
             raise StopIteration
 
     found = minimize(
@@ -109,9 +108,8 @@ def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-5, callba
         callback=stop,
         options={"maxiter": max_iter, "gtol": tol, "ftol": 0.0, "maxcor": 20},
     )
-    value, _ = log_likelihood(kernel, found.x, batches)
-    stopped_early = found.status == 1  # at max_iter
-    return ProcessPrior(kernel, found.x, batches, value, found.nit, not stopped_early)
+    at_max_iter = found.status == 1
+    return prior(found.x, n_iter=found.nit, converged=not at_max_iter)
 
 
 def half_widths(prior, variance, n_rows, level):
@@ -136,34 +134,15 @@ def half_widths(prior, variance, n_rows, level):
 
 @lru_cache(maxsize=16)
 def calibrate(prior):
-    """Scores of tasks, each predicted by a kernel that was learned without its fold."""
-    folds = [np.arange(len(r)) % N_FOLDS for _, r, _ in prior.batches]
-    n_tasks = sum(map(len, folds))
+    """Scores of tasks, each predicted from its first rows."""
     collected = {k: [] for k in SHOTS}
-    if n_tasks >= 2 * N_FOLDS:
-        for f in range(N_FOLDS):
-            train = _some(prior.batches, [fold != f for fold in folds])
-            model = learn_process(prior.kernel, train, start=prior.psi, max_iter=FOLD_STEPS)
-            for batch in _some(prior.batches, [fold == f for fold in folds]):
-                for k in SHOTS:
-                    _add_scores(model, *batch, k, collected[k])
+    n_tasks = sum(len(r) for _, r, _ in prior.batches)
+    for X, r, weight in prior.batches if n_tasks >= MIN_TASKS else ():
+        for k in (k for k in SHOTS if k < r.shape[1]):
+            known = X[:, :k], r[:, :k], weight[:, :k]
+            mean, variance = predictive(prior, known, X[:, k:])
+            u = np.abs(r[:, k:] - mean) / np.sqrt(variance + prior.noise)
+            scores = normal_scores(u, prior.freedom(variance))
+            new = weight[:, k:] > 0
+            collected[k] += [z[own] for z, own in zip(scores, new, strict=True) if own.any()]
     return calibration_of(collected, n_tasks)
-
-
-def _some(batches, masks):
-    return [
-        tuple(part[mask] for part in batch)
-        for batch, mask in zip(batches, masks, strict=True)
-        if mask.any()
-    ]
-
-
-def _add_scores(model, X, r, weight, k, collected):
-    """Add the scores of the rows of some tasks after k of them."""
-    known = posteriors(model.kernel, model.psi, (X[:, :k], r[:, :k], weight[:, :k]))
-    for own, x, y, w in zip(known, X, r, weight, strict=True):
-        x, y = x[k:][w[k:] > 0], y[k:][w[k:] > 0]
-        if len(y):
-            variance = own.variance(model.kernel, model.psi, x)
-            u = np.abs(y - own.mean(model.kernel, model.psi, x)) / np.sqrt(variance + model.noise)
-            collected.append(normal_scores(u, model.freedom(variance)))
