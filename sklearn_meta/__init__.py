@@ -11,6 +11,7 @@ from .algorithms import (
     Independent,
     MetaSGD,
     Pooled,
+    PrototypeClassifier,
     Reptile,
     TransferMetaLearner,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "MetaLossDisplay",
     "MetaSGD",
     "Pooled",
+    "PrototypeClassifier",
     "Reptile",
     "Task",
     "TaskMapDisplay",

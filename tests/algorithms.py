@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import (
     ElasticNet,
@@ -41,6 +42,7 @@ from sklearn_meta import (
     Independent,
     MetaSGD,
     Pooled,
+    PrototypeClassifier,
     Reptile,
     Task,
     TransferMetaLearner,
@@ -48,9 +50,10 @@ from sklearn_meta import (
 
 PLAIN = [Pooled, Independent, HierarchicalBayes, BatchMetaLearner, TransferMetaLearner]
 GRADIENT = [MAML, FOMAML, ANIL, MetaSGD, IMAML, Reptile]
-CLASSES = PLAIN + GRADIENT
+CLASSES = PLAIN + GRADIENT  # that wrap any estimator
 SMALL = {BatchMetaLearner: {"n_estimators": 2}}
 SMALL |= {cls: {"max_iter": 3, "inner_lr": 0.1, "inner_steps": 2} for cls in GRADIENT}
+SMALL |= {PrototypeClassifier: {"max_iter": 3}}
 AUTO = {"inner_lr": "auto", "inner_steps": "auto"}  # many times as dear, so for two of them
 
 
@@ -219,11 +222,17 @@ WRAPPED = {
         make_pipeline(StandardScaler(), Ridge()),
     ],
     Reptile: [LogisticRegression()],
+    PrototypeClassifier: [
+        None,
+        LogisticRegression(),
+        MLPClassifier(hidden_layer_sizes=(8,), max_iter=100),
+        make_pipeline(StandardScaler(), LinearDiscriminantAnalysis()),
+    ],
 } | {cls: [None, LogisticRegression()] for cls in (FOMAML, ANIL, MetaSGD, IMAML)}
 PRIORS = [None, HuberRegressor(), LogisticRegression(), make_pipeline(StandardScaler(), Ridge())]
 
 # For scikit-learn's checks, and what an adapted object looks like.
-PAIRS = [Case(cls, wrapped) for cls in CLASSES for wrapped in WRAPPED[cls]]
+PAIRS = [Case(cls, wrapped) for cls in WRAPPED for wrapped in WRAPPED[cls]]
 PAIRS += [Case(BatchMetaLearner, wrapped, params={"conditioning": "prior"}) for wrapped in PRIORS]
 PAIRS += [Case(MAML, params=AUTO), Case(Reptile, params=AUTO)]
 
@@ -266,6 +275,11 @@ KINDS = {
         make_pipeline(StandardScaler(), NEIGHBORS),
     ],
 }
+KINDS[PrototypeClassifier] = [
+    None,
+    MLPClassifier(hidden_layer_sizes=(4,), max_iter=20),
+    make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss")),
+]
 KINDS[Independent] = [*KINDS[Pooled], LogisticRegression(), KNeighborsClassifier()]
 EACH_GRADIENT = [
     (None, 3),

@@ -5,6 +5,7 @@ from .batch import BatchMetaLearner
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
 from .maml import ANIL, FOMAML, MAML, MetaSGD
+from .prototypes import PrototypeClassifier
 from .reptile import Reptile
 from .transfer import TransferMetaLearner
 
@@ -18,6 +19,7 @@ __all__ = [
     "MAML",
     "MetaSGD",
     "Pooled",
+    "PrototypeClassifier",
     "Reptile",
     "TransferMetaLearner",
 ]
