@@ -13,6 +13,7 @@ from .algorithms import (
     Pooled,
     PrototypeClassifier,
     Reptile,
+    RidgeHead,
     TransferMetaLearner,
 )
 from .inspection import (
@@ -41,6 +42,7 @@ __all__ = [
     "Pooled",
     "PrototypeClassifier",
     "Reptile",
+    "RidgeHead",
     "Task",
     "TaskMapDisplay",
     "TransferDisplay",

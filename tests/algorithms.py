@@ -44,6 +44,7 @@ from sklearn_meta import (
     Pooled,
     PrototypeClassifier,
     Reptile,
+    RidgeHead,
     Task,
     TransferMetaLearner,
 )
@@ -53,7 +54,7 @@ GRADIENT = [MAML, FOMAML, ANIL, MetaSGD, IMAML, Reptile]
 CLASSES = PLAIN + GRADIENT  # that wrap any estimator
 SMALL = {BatchMetaLearner: {"n_estimators": 2}}
 SMALL |= {cls: {"max_iter": 3, "inner_lr": 0.1, "inner_steps": 2} for cls in GRADIENT}
-SMALL |= {PrototypeClassifier: {"max_iter": 3}}
+SMALL |= {cls: {"max_iter": 3} for cls in (PrototypeClassifier, RidgeHead)}
 AUTO = {"inner_lr": "auto", "inner_steps": "auto"}  # many times as dear, so for two of them
 
 
@@ -222,6 +223,12 @@ WRAPPED = {
         make_pipeline(StandardScaler(), Ridge()),
     ],
     Reptile: [LogisticRegression()],
+    RidgeHead: [
+        MLPRegressor(hidden_layer_sizes=(16,), max_iter=100),
+        Ridge(),
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), MLPClassifier(hidden_layer_sizes=(8,), max_iter=100)),
+    ],
     PrototypeClassifier: [
         None,
         LogisticRegression(),
@@ -275,6 +282,12 @@ KINDS = {
         make_pipeline(StandardScaler(), NEIGHBORS),
     ],
 }
+KINDS[RidgeHead] = [
+    MLPRegressor(hidden_layer_sizes=(4,), max_iter=20),
+    make_pipeline(StandardScaler(), LinearRegression()),
+    MLPClassifier(hidden_layer_sizes=(4,), max_iter=20),
+    LinearDiscriminantAnalysis(),
+]
 KINDS[PrototypeClassifier] = [
     None,
     MLPClassifier(hidden_layer_sizes=(4,), max_iter=20),

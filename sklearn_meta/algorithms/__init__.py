@@ -7,6 +7,7 @@ from .imaml import IMAML
 from .maml import ANIL, FOMAML, MAML, MetaSGD
 from .prototypes import PrototypeClassifier
 from .reptile import Reptile
+from .ridge_head import RidgeHead
 from .transfer import TransferMetaLearner
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Pooled",
     "PrototypeClassifier",
     "Reptile",
+    "RidgeHead",
     "TransferMetaLearner",
 ]
