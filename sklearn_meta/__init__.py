@@ -12,7 +12,9 @@ from .algorithms import (
     Independent,
     MetaSGD,
     Pooled,
+    PrototypeClassifier,
     Reptile,
+    RidgeHead,
     TransferMetaLearner,
 )
 from .ensemble import MetaClassifier, MetaRegressor, TableEncoder, compare
@@ -43,7 +45,9 @@ __all__ = [
     "MetaRegressor",
     "MetaSGD",
     "Pooled",
+    "PrototypeClassifier",
     "Reptile",
+    "RidgeHead",
     "TableEncoder",
     "Task",
     "TaskMapDisplay",

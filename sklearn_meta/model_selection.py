@@ -325,9 +325,7 @@ def _supports_per_class(task, shots, seed):
     return {k: support for k, (support, _) in possible.items()}, query
 
 
-def _one_fold(
-    name, estimator, fold, tasks, train, test, shots, scoring, n_repeats, seed, supports
-):
+def _one_fold(name, estimator, fold, tasks, train, test, shots, scoring, n_repeats, seed, supports):
     estimator = _fit_on_tasks(clone(estimator), [tasks[t] for t in train])
     meta, test_tasks = _unwrap(estimator, [tasks[t] for t in test])
     rows = []

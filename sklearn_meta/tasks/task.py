@@ -206,9 +206,7 @@ def split_support_per_class(task, n_shots, rng):
     fixed = fixed_support(task)
     pool = np.arange(n_rows_of(task.X)) if fixed is None else np.flatnonzero(fixed)
     order = rng.permutation(pool)
-    _, codes, counts = np.unique(
-        np.asarray(task.y)[order], return_inverse=True, return_counts=True
-    )
+    _, codes, counts = np.unique(np.asarray(task.y)[order], return_inverse=True, return_counts=True)
     by_class = np.argsort(codes, kind="stable")
     place = np.empty(len(order), dtype=np.intp)  # of a row among those of its class
     place[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
