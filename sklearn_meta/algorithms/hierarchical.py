@@ -302,6 +302,9 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             return is_squared_linear(last)
         return not is_classifier(last)
 
+    def _warn_of_no_ids(self):
+        """Learning from one task warns itself."""
+
     def _needs(self):
         last = last_step(self._wrapped())
         closed = is_squared_linear(last)
