@@ -20,9 +20,11 @@ from .algorithms import (
 from .ensemble import MetaClassifier, MetaRegressor, TableEncoder, compare
 from .inspection import (
     AdaptationCurveDisplay,
+    ComparisonDisplay,
     MetaLossDisplay,
     TaskMapDisplay,
     TransferDisplay,
+    WeightsDisplay,
     descriptor_importance,
 )
 from .model_selection import cross_validate_tasks, few_shot_scorer
@@ -34,6 +36,7 @@ __all__ = [
     "ANIL",
     "AdaptationCurveDisplay",
     "BatchMetaLearner",
+    "ComparisonDisplay",
     "FOMAML",
     "GaussianProcessMeta",
     "HierarchicalBayes",
@@ -53,6 +56,7 @@ __all__ = [
     "TaskMapDisplay",
     "TransferDisplay",
     "TransferMetaLearner",
+    "WeightsDisplay",
     "compare",
     "cross_validate_tasks",
     "datasets",
