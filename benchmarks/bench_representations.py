@@ -23,6 +23,7 @@ speed. One meta-gradient and step of Adam on 25 sinusoid tasks, 10 + 10 rows, pe
 import argparse
 import os
 import time
+import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -87,6 +88,7 @@ def sinusoids(args):
 
 def digits(args):
     """Accuracies on classes that training has not seen, on the same episodes."""
+    warnings.filterwarnings("ignore", module="sklearn.neighbors")
     kw = dict(classes="per_task", random_state=0)
     pixels = dict(standardize=False, **kw)
     rbf = Nystroem(n_components=200, random_state=0)
