@@ -2,7 +2,7 @@
 
     python benchmarks/bench_representations.py            (all of the following)
     python benchmarks/bench_representations.py sinusoid   (a minute and a half)
-    python benchmarks/bench_representations.py digits     (some minutes)
+    python benchmarks/bench_representations.py digits     (a quarter of an hour)
     python benchmarks/bench_representations.py speed      (with JAX, where it is installed)
 
 Protocols:
@@ -23,6 +23,7 @@ speed. One meta-gradient and step of Adam on 25 sinusoid tasks, 10 + 10 rows, pe
 import argparse
 import os
 import time
+import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -87,6 +88,7 @@ def sinusoids(args):
 
 def digits(args):
     """Accuracies on classes that training has not seen, on the same episodes."""
+    warnings.filterwarnings("ignore", module="sklearn.neighbors")
     kw = dict(classes="per_task", random_state=0)
     pixels = dict(standardize=False, **kw)
     rbf = Nystroem(n_components=200, random_state=0)
@@ -102,7 +104,7 @@ def digits(args):
     single["LDA, shrinkage 'auto'"] = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     right = {(name, k): [] for name in (*single, *trained) for k in (1, 5)}
     rng = np.random.default_rng(0)
-    for split in range(10):
+    for split in range(args.splits):
         order = rng.permutation(10)
         train = make_digits_tasks(200, 5, 20, classes=order[:5], random_state=split)
         new = make_digits_tasks(60, 5, 20, classes=order[5:], random_state=100 + split)
@@ -225,7 +227,8 @@ def main():
     part = commands.add_parser("sinusoid", help=sinusoids.__doc__)
     part.set_defaults(run=sinusoids)
     part = commands.add_parser("digits", help=digits.__doc__)
-    part.add_argument("--iterations", type=int, default=500)
+    part.add_argument("--iterations", type=int, default=500, help="of MAML")
+    part.add_argument("--splits", type=int, default=10)
     part.set_defaults(run=digits)
     part = commands.add_parser("speed", help=speed.__doc__)
     part.add_argument("--rounds", type=int, default=50)

@@ -106,7 +106,7 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     --------
     >>> from sklearn_meta import PrototypeClassifier
     >>> from sklearn_meta.datasets import make_digits_tasks
-    >>> tasks = make_digits_tasks(50, n_way=3, n_rows=15, classes=range(6), random_state=0)
+    >>> tasks = make_digits_tasks(50, n_way=4, n_rows=15, classes=range(6), random_state=0)
     >>> model = PrototypeClassifier(classes="per_task", standardize=False, random_state=0)
     >>> new = make_digits_tasks(1, n_way=4, n_rows=15, classes=range(6, 10), random_state=1)[0]
     >>> model.meta_fit(tasks).adapt(new.X[::5], new.y[::5]).score(new.X, new.y) > 0.8
