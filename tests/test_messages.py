@@ -137,3 +137,14 @@ def test_labels_may_be_times():
     y = np.where(Y > 0, np.datetime64("2020-01-01"), np.datetime64("2021-01-01"))
     model = Pooled(LogisticRegression()).fit(X, y, groups=IDS)
     assert set(model.predict(X)) <= set(y)
+
+
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:R\\^2", "ignore:One or more of the")
+def test_a_search_hides_errors_of_its_scorer_unless_told_to_raise():
+    """What the user guide says of scikit-learn: why ``error_score="raise"`` is the way out."""
+    tasks = [Task(X[i : i + 3], Y[i : i + 3], id=i) for i in range(0, N, 3)]
+    scorer = few_shot_scorer("r2", n_shots=2)
+    grid = {"handle_unknown": ["warn", "prior"]}
+    search = GridSearchCV(Pooled(), grid, scoring=scorer, cv=2).fit(tasks)
+    assert np.isnan(search.cv_results_["mean_test_score"]).all()
+    assert search.best_params_ == {"handle_unknown": "warn"}
