@@ -40,8 +40,8 @@ LABELLED = [
 ]
 
 
-def linear_tasks(n_tasks=30, **params):
-    return make_linear_tasks(n_tasks=n_tasks, n_features=2, random_state=0, **params)
+def linear_tasks(n_tasks=30, n_rows=25):
+    return make_linear_tasks(n_tasks=n_tasks, n_rows=n_rows, n_features=2, random_state=0)
 
 
 def labelled(tasks):
@@ -111,9 +111,9 @@ def test_bodies_are_out_of_fold_for_known_tasks():
     ids = np.repeat(np.arange(20), 15)
     X = rng.standard_normal((300, 2))
     y = 3.0 * rng.standard_normal(20)[ids] + 0.1 * rng.standard_normal(300)
-    candidates = [("tree", HierarchicalBayes(DecisionTreeRegressor(random_state=0)))]
+    candidates = [("tree", HierarchicalBayes(DecisionTreeRegressor(), random_state=0))]
     model = MetaRegressor(candidates, random_state=0).fit(X, y, groups=ids)
-    alone = HierarchicalBayes(DecisionTreeRegressor(random_state=0)).fit(X, y, groups=ids)
+    alone = HierarchicalBayes(DecisionTreeRegressor(), random_state=0).fit(X, y, groups=ids)
     X_new = rng.standard_normal((300, 2))
     assert_allclose(model.predict(X_new, groups=ids), alone.predict(X_new, groups=ids), rtol=1e-8)
     half = model.partial_adapt(X[:5], y[:5], groups=ids[:5])

@@ -393,8 +393,8 @@ class MetaRegressor(_MetaStack):
     ----------
     estimators : list of (str, meta-estimator), default=None
         The candidates, of this package, which see the table as it is. None: pooled, independent
-        and hierarchical linear models, the same and batch mode around boosting, and a
-        Gaussian process.
+        and hierarchical linear models, pooled and hierarchical boosting, and Gaussian processes
+        around both.
     n_shots : array-like of int, default=(0, 1, 2, 5, 10, 20)
         Numbers of rows for which weights are learned, where tasks have as many. Between them the
         weights are linear in :math:`\log(1 + k)`, beyond them those of the nearest.
@@ -526,7 +526,8 @@ class MetaClassifier(_MetaStack):
     ----------
     estimators : list of (str, meta-estimator), default=None
         The candidates, of this package, which see the table as it is. None: pooled, independent
-        and hierarchical linear models, the same and batch mode around boosting.
+        and hierarchical linear models, pooled and hierarchical boosting, and boosting in batch
+        mode.
     n_shots : array-like of int, default=(0, 1, 2, 5, 10, 20)
         Numbers of rows for which weights are learned, where tasks have as many. Between them the
         weights are linear in :math:`\log(1 + k)`, beyond them those of the nearest.

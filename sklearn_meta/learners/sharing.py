@@ -4,6 +4,7 @@ Where several algorithms stand on the same estimator and the same rows, as the c
 do, what one has fitted or predicted is there for the others, as long as :func:`sharing` lasts.
 """
 
+import pickle
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -38,9 +39,16 @@ def once(compute, estimator, *data):
     known = _known.get()
     if known is None:
         return compute()
-    fitted = hasattr(estimator, "n_features_in_")
-    own = id(estimator) if fitted else joblib.hash((type(estimator), estimator.get_params()))
-    key = (compute.__qualname__, own, *map(id, data))
+    key = (compute.__qualname__, _key_of(estimator), *map(id, data))
     if key not in known:
         known[key] = compute(), (estimator, data)  # kept alive, so that no id comes twice
     return known[key][0]
+
+
+def _key_of(estimator):
+    if hasattr(estimator, "n_features_in_"):
+        return id(estimator)
+    try:
+        return joblib.hash((type(estimator), estimator.get_params()))
+    except (AttributeError, TypeError, pickle.PicklingError):  # a class of a function's own
+        return id(estimator)
