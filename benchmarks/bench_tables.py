@@ -19,7 +19,10 @@ Protocol:
    in training.
 5. `--family gradient`: MAML, FOMAML and MetaSGD around linear models, boosting and perceptrons, all
    settings the defaults, compared with `Pooled` of the same estimator and with `Independent`.
-6. Peers come from `peer_results.csv`, which was measured once on the same splits: the best method
+6. `--meta`: MetaRegressor and MetaClassifier, all settings the defaults, on eighteen tables,
+   compared with the best of all that was measured: peers and prototypes (`peer_results.csv`, seeds
+   0 to 4), and classes of this package (`suite_results.csv`, seeds 0 to 2).
+7. Peers come from `peer_results.csv`, which was measured once on the same splits: the best method
    off the shelf, the best prototype ("reference"), and `eb`, linear empirical Bayes with all
    coefficients random (logistic for classification). Below each table are the ratios to `eb`:
    less than 1 is better. A ratio is that of the mean errors over seeds 0 to 4, which peers are
@@ -51,12 +54,15 @@ from sklearn_meta import (
     GaussianProcessMeta,
     HierarchicalBayes,
     Independent,
+    MetaClassifier,
+    MetaRegressor,
     MetaSGD,
     Pooled,
     few_shot_scorer,
 )
 
 PEERS = Path(__file__).with_name("peer_results.csv")
+SUITE = Path(__file__).with_name("suite_results.csv")
 OFF_THE_SHELF = ("pooled_", "task_only_", "statsmodels_", "gpboost_", "merf", "sklego_", "adapt_")
 
 LINEAR = {"regression": Ridge(), "classification": LogisticRegression(max_iter=1000)}
@@ -94,11 +100,14 @@ GRADIENT_METHODS = tuple(f"{name}_{body}" for body in BODIES for name in ("poole
 FAMILIES = {
     "closed": (*FOR_ANY_KIND, *FOR_REGRESSION),
     "gradient": ("independent", *GRADIENT_METHODS),
+    "meta": ("meta",),
 }
 METHODS = tuple(dict.fromkeys(method for family in FAMILIES.values() for method in family))
 
 
 def make_method(method, kind):
+    if method == "meta":
+        return (MetaRegressor if kind == "regression" else MetaClassifier)(random_state=0)
     if method in HIERARCHICAL:
         return HierarchicalBayes(**HIERARCHICAL[method])
     if method in PROCESS:
@@ -216,6 +225,35 @@ def peers():
     return pd.DataFrame(columns)
 
 
+def report_meta(results):
+    """Ratio to the best of all that was measured, and how much of it is within its error."""
+    known = [pd.read_csv(PEERS).rename(columns={"dataset": "table"}), pd.read_csv(SUITE)]
+    known = pd.concat(known).rename(columns={"K": "n_shots"}).sort_values("score")
+    best = known.groupby(["table", "n_shots"]).first()
+    pooled = known[known["method"].str.startswith("pooled")].groupby(["table", "n_shots"]).first()
+    own = results.groupby(["table", "n_shots"], sort=False)["score"].mean()
+    rows = own.to_frame("meta").join(best[["method", "score", "se"]], how="inner")
+    rows = rows[rows.index.isin((0, 1, 5, 10), level="n_shots")]
+    rows["ratio"] = rows["meta"] / rows["score"]
+    rows["within_se"] = rows["meta"] <= rows["score"] + rows["se"].fillna(0.0)
+    rows["to_pooled"] = rows["meta"] / pooled["score"].reindex(rows.index)
+    print(rows.to_string(float_format="{:.4g}".format))
+    ranks = [
+        1 + (known.loc[(known["table"] == t) & (known["n_shots"] == k), "score"] < score).sum()
+        for (t, k), score in rows["meta"].items()
+    ]
+    at_0 = rows["to_pooled"][rows.index.get_level_values("n_shots") == 0]
+    seconds = results.drop_duplicates(["table", "seed"])["fit_seconds"]
+    near = rows["ratio"] <= 1.05
+    print(
+        f"\n{len(rows)} cells: within 5 % of the best in {near.mean():.2f}, within 5 % or its "
+        f"standard error in {(near | rows['within_se']).mean():.2f}, worst {rows['ratio'].max():.3f}"
+        f", geometric mean {np.exp(np.log(rows['ratio']).mean()):.3f}\nmean rank "
+        f"{np.mean(ranks):.1f}; at 0 rows to Pooled at most {at_0.max():.3f}\n"
+        f"seconds to meta-train: median {seconds.median():.0f}, most {seconds.max():.0f}"
+    )
+
+
 def report(results):
     others = peers()
     means = results.groupby(["table", "n_shots", "method"])["score"].mean().unstack()
@@ -273,23 +311,28 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tables", nargs="+", choices=SPEC, default=list(SPEC), metavar="TABLE")
+    parser.add_argument("--tables", nargs="+", choices=SPEC, metavar="TABLE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--family", choices=FAMILIES, default="closed", help="which methods")
+    parser.add_argument("--meta", action="store_true", help="the stack, on eighteen tables")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="these instead")
     parser.add_argument("--validation-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=-1, help="processes, each with one thread")
     parser.add_argument("--csv", help="write every score to this file")
     args = parser.parse_args()
+    if args.meta:
+        args.family = "meta"
+    with_peers = pd.read_csv(PEERS)["dataset"].unique()
+    tables = args.tables or [name for name in SPEC if args.meta or name in with_peers]
     parts = Parallel(args.jobs)(
         delayed(run)(name, seed, args.methods or FAMILIES[args.family], args.validation_seed)
-        for name in args.tables
+        for name in tables
         for seed in args.seeds
     )
     results = pd.DataFrame([row for part in parts for row in part], columns=COLUMNS)
     if args.csv:
         results.to_csv(args.csv, index=False)
-    report(results)
+    (report_meta if args.meta else report)(results)
 
 
 if __name__ == "__main__":

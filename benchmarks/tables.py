@@ -1,4 +1,4 @@
-"""Eight real grouped tables, cut into few-shot tasks.
+"""Eighteen real grouped tables, cut into few-shot tasks.
 
     from tables import SPEC, episode, load, make_split
     split = make_split("exam", seed=0)
@@ -167,6 +167,71 @@ def _contraception(raw):
 @_table("cracker", "classification", "Ecdat::Cracker")
 def _cracker(raw):
     return raw.drop(columns=["id", "choice"]), raw["choice"].astype("category").cat.codes, raw["id"]
+
+
+# Ten more, without scores of peers: panels, growth curves, classrooms, storms, three with classes.
+
+
+@_table("gapminder", "regression", "gapminder::gapminder", ("year",), licence="CC0")
+def _gapminder(raw):
+    X = raw[["year", "continent"]].copy()
+    X.insert(1, "lpop", np.log(raw["pop"]))
+    X.insert(2, "lgdp", np.log(raw["gdpPercap"]))
+    return X, raw["lifeExp"], raw["country"]
+
+
+@_table("wages", "regression", "HLMdiag::wages", ("exper",))
+def _wages(raw):
+    X = raw.drop(columns=["id", "lnw"])
+    return X.fillna(X.median(numeric_only=True)), raw["lnw"], raw["id"]
+
+
+@_table("blackmore", "regression", "carData::Blackmore", ("age",))
+def _blackmore(raw):
+    return raw[["age", "group"]], np.log1p(raw["exercise"]), raw["subject"]
+
+
+@_table("chick", "regression", "datasets::ChickWeight", ("Time",))
+def _chick(raw):
+    return raw[["Time"]].assign(Diet=raw["Diet"].astype(str)), raw["weight"], raw["Chick"]
+
+
+@_table("cigar", "regression", "plm::Cigar", ("price",))
+def _cigar(raw):
+    return raw[["year", "price", "pop", "cpi", "ndi", "pimin"]], raw["sales"], raw["state"]
+
+
+@_table("storms", "regression", "dplyr::storms", ("wind",), licence="MIT")
+def _storms(raw):
+    X = raw[["year", "month", "day", "hour", "lat", "long", "wind"]]
+    return X, raw["pressure"], raw["name"].astype(str) + raw["year"].astype(str)
+
+
+@_table("star", "regression", "mlmRev::star", ("exp",))
+def _star(raw):
+    raw = raw.dropna(subset=["tch", "math"])
+    columns = ["gr", "cltype", "sx", "eth", "ses", "schtype", "hdeg"]
+    X = raw[columns].astype(str).assign(exp=raw["exp"].fillna(raw["exp"].median()))
+    return X, raw["math"], raw["tch"]
+
+
+@_table("guimmun", "classification", "mlmRev::guImmun")
+def _guimmun(raw):
+    columns = ["kid2p", "mom25p", "ord", "ethn", "momEd", "husEd", "momWork", "rural"]
+    X = raw[columns].astype(str).assign(pcInd81=raw["pcInd81"])
+    return X, (raw["immun"] == "Y").astype(int), raw["comm"]
+
+
+@_table("soup", "classification", "ordinal::soup")
+def _soup(raw):
+    columns = ["PROD", "DAY", "SOUPTYPE", "SOUPFREQ", "COLD", "EASY", "GENDER", "AGEGROUP"]
+    return raw[[*columns, "LOCATION"]].astype(str), raw["SURENESS"].astype(int) - 1, raw["RESP"]
+
+
+@_table("yogurt", "classification", "Ecdat::Yogurt")
+def _yogurt(raw):
+    X = raw.drop(columns=["id", "choice"]).astype(float)
+    return X, raw["choice"].astype("category").cat.codes, raw["id"]
 
 
 @functools.cache
