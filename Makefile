@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help demo test lint doctest doc bench clean env
 
 help:
-	@echo "make demo      adapt to a new school from a few pupils: a table and a picture"
+	@echo "make demo      adapt to a new school from a few pupils: tables and pictures"
 	@echo "make test      run the tests            (ARGS='-k tasks -x' is passed to pytest)"
 	@echo "make doctest   run the examples in docstrings, README.md and doc/"
 	@echo "make lint      check the code with ruff (ARGS=--fix repairs what it can)"
@@ -33,6 +33,7 @@ demo: env
 	@$(MAKE) --no-print-directory install-demo || { \
 	    echo "The demo's data cannot be installed: going on with matplotlib only and generated data."; \
 	    $(MAKE) --no-print-directory install-plot; }
+	$(PY) examples/plot_meta.py
 	$(PY) examples/plot_new_school.py
 
 test: install-test

@@ -244,14 +244,12 @@ def report_meta(results):
     ]
     at_0 = rows["to_pooled"][rows.index.get_level_values("n_shots") == 0]
     seconds = results.drop_duplicates(["table", "seed"])["fit_seconds"]
-    near = rows["ratio"] <= 1.05
-    print(
-        f"\n{len(rows)} cells: within 5 % of the best in {near.mean():.2f}, within 5 % or its "
-        f"standard error in {(near | rows['within_se']).mean():.2f}, worst {rows['ratio'].max():.3f}"
-        f", geometric mean {np.exp(np.log(rows['ratio']).mean()):.3f}\nmean rank "
-        f"{np.mean(ranks):.1f}; at 0 rows to Pooled at most {at_0.max():.3f}\n"
-        f"seconds to meta-train: median {seconds.median():.0f}, most {seconds.max():.0f}"
-    )
+    near, ratio = rows["ratio"] <= 1.05, rows["ratio"]
+    print(f"\n{len(rows)} cells: within 5 % of the best in {near.mean():.2f}")
+    print(f"within 5 % or its standard error in {(near | rows['within_se']).mean():.2f}")
+    print(f"ratio at most {ratio.max():.3f}, geometric mean {np.exp(np.log(ratio).mean()):.3f}")
+    print(f"mean rank {np.mean(ranks):.1f}; at 0 rows to Pooled at most {at_0.max():.3f}")
+    print(f"seconds to meta-train: median {seconds.median():.0f}, most {seconds.max():.0f}")
 
 
 def report(results):

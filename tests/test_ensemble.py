@@ -312,6 +312,7 @@ def test_compare_and_pictures(fitted):
     assert (table["difference"] >= 0).all() and (table["n_tasks"] == 20).all()
     display = ComparisonDisplay.from_results(table)
     assert display.ax_.get_xlabel() == "Known rows of the task"
+    assert len(ComparisonDisplay.from_estimator(fitted).results["loss"]) == 6 * 4
     weights = WeightsDisplay.from_estimator(fitted)
     assert list(weights.weights) == [n for n, m in fitted.candidates_.items() if m is not None]
     assert weights.ax_.get_ylabel() == "Weight"

@@ -7,7 +7,7 @@ from sklearn.utils.multiclass import type_of_target
 from ..tasks.task import as_tasks
 from .meta import MetaClassifier, MetaRegressor
 
-__all__ = ["compare"]
+__all__ = ["compare", "comparison"]
 
 
 def compare(tasks, estimators=None, **params):
@@ -53,10 +53,16 @@ def compare(tasks, estimators=None, **params):
         labelled = any(type_of_target(task.y) in ("binary", "multiclass") for task in tasks)
         labelled &= any(np.asarray(task.y).dtype.kind != "f" for task in tasks)
     kind = MetaClassifier if labelled else MetaRegressor
-    results = kind(estimators, **params).meta_fit(tasks).results_
+    return comparison(kind(estimators, **params).meta_fit(tasks))
+
+
+def comparison(model):
+    """The table of :func:`compare`, of a fitted :class:`MetaRegressor` or MetaClassifier."""
+    results, rows = model.results_, []
     if not results:
-        raise ValueError(f"{len(tasks)} tasks are too few to compare anything on; pass 10 or more.")
-    rows = []
+        raise ValueError(
+            f"{model.n_tasks_} tasks are too few to compare anything on; pass 10 or more."
+        )
     for k in np.unique(results["n_shots"]):
         at = results["n_shots"] == k
         names = list(dict.fromkeys(results["estimator"][at]))

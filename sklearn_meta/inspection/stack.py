@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..ensemble import compare
+from ..ensemble.compare import compare, comparison
 from .axes import axes_of
 
 __all__ = ["ComparisonDisplay", "WeightsDisplay"]
@@ -153,6 +153,24 @@ class ComparisonDisplay:
         return cls.from_results(compare(tasks, estimators, **params), ax=ax)
 
     @classmethod
+    def from_estimator(cls, estimator, *, ax=None):
+        """Draw what meta-training of a stack has learned about its candidates.
+
+        Parameters
+        ----------
+        estimator : MetaRegressor or MetaClassifier
+            Fitted.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        ComparisonDisplay
+        """
+        check_is_fitted(estimator)
+        return cls.from_results(comparison(estimator), ax=ax)
+
+    @classmethod
     def from_results(cls, results, *, ax=None):
         """Draw what :func:`compare` returned.
 
@@ -201,6 +219,8 @@ class ComparisonDisplay:
             )
         ax.axhline(1.0, color="0.6", linewidth=1, zorder=0)
         ax.set_yscale("log")
+        for set_formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            set_formatter("{x:g}")
         ax.set_xticks(np.arange(len(shots)), shots)
         ax.set(xlabel="Known rows of the task", ylabel="Loss relative to the best")
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
