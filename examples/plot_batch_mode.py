@@ -149,9 +149,7 @@ for task, color in zip(family[250:253], ["#0072B2", "#D98A00", "#767676"], stric
     axes[0].plot(grid, lines.predict(grid), color=color)
     axes[0].scatter(task.X[:10], task.y[:10], color=color, s=16)
 axes[0].set(xlabel="x", ylabel="y", title="Three new lines, ten points each")
-TaskMapDisplay.from_estimator(
-    lines, color="coef_x0_y", color_name="slope", ax=axes[1]
-)
+TaskMapDisplay.from_estimator(lines, color="coef_x0_y", color_name="slope", ax=axes[1])
 axes[1].set_title("Known lines by their descriptors")
 axes[2].set_prop_cycle(color=["#767676", "#0072B2"], linestyle=["--", "-"])
 AdaptationCurveDisplay.from_results(

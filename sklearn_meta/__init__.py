@@ -12,15 +12,19 @@ from .algorithms import (
     Independent,
     MetaSGD,
     Pooled,
+    PrototypeClassifier,
     Reptile,
+    RidgeHead,
     TransferMetaLearner,
 )
 from .ensemble import MetaClassifier, MetaRegressor, TableEncoder, compare
 from .inspection import (
     AdaptationCurveDisplay,
+    ComparisonDisplay,
     MetaLossDisplay,
     TaskMapDisplay,
     TransferDisplay,
+    WeightsDisplay,
     descriptor_importance,
 )
 from .model_selection import cross_validate_tasks, few_shot_scorer
@@ -32,6 +36,7 @@ __all__ = [
     "ANIL",
     "AdaptationCurveDisplay",
     "BatchMetaLearner",
+    "ComparisonDisplay",
     "FOMAML",
     "GaussianProcessMeta",
     "HierarchicalBayes",
@@ -43,12 +48,15 @@ __all__ = [
     "MetaRegressor",
     "MetaSGD",
     "Pooled",
+    "PrototypeClassifier",
     "Reptile",
+    "RidgeHead",
     "TableEncoder",
     "Task",
     "TaskMapDisplay",
     "TransferDisplay",
     "TransferMetaLearner",
+    "WeightsDisplay",
     "compare",
     "cross_validate_tasks",
     "datasets",

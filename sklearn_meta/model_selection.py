@@ -54,7 +54,9 @@ def few_shot_scorer(scoring=None, *, n_shots=5, n_repeats=1, random_state=0):
     ------
     ValueError
         When called without task ids, or if no task has more than ``n_shots`` rows (``n_shots`` of
-        each class and one more, with ``classes="per_task"``). Smaller tasks are left out.
+        each class and one more, with ``classes="per_task"``), or if no score is defined. Smaller
+        tasks are left out. A search turns errors of a scorer into nan, and ``best_params_`` then
+        mean nothing: pass it ``error_score="raise"``.
 
     Examples
     --------
@@ -106,6 +108,11 @@ class _FewShotScorer:
             raise ValueError(
                 f"none of {len(tasks)} tasks has more than n_shots={self.n_shots} {rows}, so that "
                 "there is nothing to score; lower n_shots."
+            )
+        if np.isnan(scores).all():
+            raise ValueError(
+                f"the score is undefined in all {len(tasks)} tasks, as R² of a single row is: "
+                "lower n_shots, or use another score, such as neg_mean_squared_error."
             )
         return float(np.nanmean(scores))
 
@@ -213,6 +220,7 @@ def _score(adapted, task, query, scoring):
 def cross_validate_tasks(
     estimators,
     tasks,
+    y=None,
     *,
     n_shots=(0, 1, 5, 10),
     cv=5,
@@ -234,6 +242,8 @@ def cross_validate_tasks(
         Estimators of this package, or Pipelines or searches around one.
     tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
         All tasks; :func:`tasks_from_table` makes them from a long table.
+    y : None
+        Targets belong to tasks: anything else is an error that says how.
     n_shots : int or sequence of int, default=(0, 1, 5, 10)
         Numbers of support rows. A task with too few rows for some of them is scored for the
         others. If one of the estimators has ``classes="per_task"``, numbers of rows of each class,
@@ -269,6 +279,11 @@ def cross_validate_tasks(
     >>> result["score"][five & hierarchical].mean() > result["score"][five & ~hierarchical].mean()
     np.True_
     """
+    if y is not None:
+        raise TypeError(
+            "cross_validate_tasks takes tasks, and no X and y: pass tasks_from_table(X, y, "
+            "groups=ids) or tasks_from_table(X, y, task_column=...)."
+        )
     if not isinstance(estimators, dict):
         estimators = {type(estimators).__name__: estimators}
     tasks = list(as_tasks(tasks))
@@ -325,9 +340,7 @@ def _supports_per_class(task, shots, seed):
     return {k: support for k, (support, _) in possible.items()}, query
 
 
-def _one_fold(
-    name, estimator, fold, tasks, train, test, shots, scoring, n_repeats, seed, supports
-):
+def _one_fold(name, estimator, fold, tasks, train, test, shots, scoring, n_repeats, seed, supports):
     estimator = _fit_on_tasks(clone(estimator), [tasks[t] for t in train])
     meta, test_tasks = _unwrap(estimator, [tasks[t] for t in test])
     rows = []

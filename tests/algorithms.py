@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.linear_model import (
@@ -45,7 +46,9 @@ from sklearn_meta import (
     MetaRegressor,
     MetaSGD,
     Pooled,
+    PrototypeClassifier,
     Reptile,
+    RidgeHead,
     Task,
     TransferMetaLearner,
 )
@@ -59,10 +62,11 @@ PLAIN = [
     TransferMetaLearner,
 ]
 GRADIENT = [MAML, FOMAML, ANIL, MetaSGD, IMAML, Reptile]
-CLASSES = PLAIN + GRADIENT
+CLASSES = PLAIN + GRADIENT  # that wrap any estimator
 FRONT = [MetaRegressor, MetaClassifier]  # which wrap no estimator, but are stacks
 SMALL = {BatchMetaLearner: {"n_estimators": 2}}
 SMALL |= {cls: {"max_iter": 3, "inner_lr": 0.1, "inner_steps": 2} for cls in GRADIENT}
+SMALL |= {cls: {"max_iter": 3} for cls in (PrototypeClassifier, RidgeHead)}
 AUTO = {"inner_lr": "auto", "inner_steps": "auto"}  # many times as dear, so for two of them
 
 
@@ -253,11 +257,23 @@ WRAPPED = {
     Reptile: [LogisticRegression()],
     MetaRegressor: [None, CANDIDATES[MetaRegressor]],
     MetaClassifier: [None, CANDIDATES[MetaClassifier]],
+    RidgeHead: [
+        MLPRegressor(hidden_layer_sizes=(16,), max_iter=100),
+        Ridge(),
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), MLPClassifier(hidden_layer_sizes=(8,), max_iter=100)),
+    ],
+    PrototypeClassifier: [
+        None,
+        LogisticRegression(),
+        MLPClassifier(hidden_layer_sizes=(8,), max_iter=100),
+        make_pipeline(StandardScaler(), LinearDiscriminantAnalysis()),
+    ],
 } | {cls: [None, LogisticRegression()] for cls in (FOMAML, ANIL, MetaSGD, IMAML)}
 PRIORS = [None, HuberRegressor(), LogisticRegression(), make_pipeline(StandardScaler(), Ridge())]
 
 # For scikit-learn's checks, and what an adapted object looks like.
-PAIRS = [Case(cls, wrapped) for cls in CLASSES + FRONT for wrapped in WRAPPED[cls]]
+PAIRS = [Case(cls, wrapped) for cls in WRAPPED for wrapped in WRAPPED[cls]]
 PAIRS += [Case(BatchMetaLearner, wrapped, params={"conditioning": "prior"}) for wrapped in PRIORS]
 PAIRS += [Case(MAML, params=AUTO), Case(Reptile, params=AUTO)]
 
@@ -306,6 +322,17 @@ KINDS = {
     ],
 }
 KINDS |= {cls: WRAPPED[cls] for cls in CANDIDATES}
+KINDS[RidgeHead] = [
+    MLPRegressor(hidden_layer_sizes=(4,), max_iter=20),
+    make_pipeline(StandardScaler(), LinearRegression()),
+    MLPClassifier(hidden_layer_sizes=(4,), max_iter=20),
+    LinearDiscriminantAnalysis(),
+]
+KINDS[PrototypeClassifier] = [
+    None,
+    MLPClassifier(hidden_layer_sizes=(4,), max_iter=20),
+    make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss")),
+]
 KINDS[Independent] = [*KINDS[Pooled], LogisticRegression(), KNeighborsClassifier()]
 EACH_GRADIENT = [
     (None, 3),

@@ -28,6 +28,8 @@ from sklearn_meta import (
     HierarchicalBayes,
     Independent,
     Pooled,
+    PrototypeClassifier,
+    RidgeHead,
     Task,
     TransferMetaLearner,
 )
@@ -45,6 +47,7 @@ KINDS = [
     Independent(SVR()),
     BatchMetaLearner(conditioning="prior", random_state=0),
     make_meta(MAML, SVR(), max_iter=1),
+    make_meta(RidgeHead, max_iter=1),
 ]
 REGRESSORS = [*EACH, *KINDS]
 CLASSIFIERS = [
@@ -54,6 +57,8 @@ CLASSIFIERS = [
     BatchMetaLearner(LogisticRegression(), n_estimators=1, random_state=0),
     TransferMetaLearner(LogisticRegression(), selection="weighted"),
     make_meta(MAML, LogisticRegression(), max_iter=1),
+    make_meta(RidgeHead, LogisticRegression()),
+    make_meta(PrototypeClassifier),
 ]
 NAMES = ["size", "price", "age"]
 

@@ -99,9 +99,9 @@ def test_digits():
 @pytest.mark.parametrize(
     "params, message",
     [
-        ({"classes": [3, 10]}, "digits from 0 to 9; got 10"),
-        ({"classes": [3, 4, 4], "n_way": 3}, r"n_way=3: classes are 2 digits, \[3, 4\]"),
-        ({"n_rows": 175}, "n_rows=175: there are 174 images of the digit 8"),
+        ({"classes": [3, 10]}, "classes: 10 is not among the labels"),
+        ({"classes": [3, 4, 4], "n_way": 3}, r"n_way=3: there are 2 classes, \[3, 4\]"),
+        ({"n_rows": 175}, "n_rows=175: there are 174 rows of the class 8"),
     ],
     ids=["unknown", "too many ways", "too many rows"],
 )

@@ -575,9 +575,7 @@ def test_richer_models_are_likelier(tasks):
         Plain(method="ml", covariance=covariance).meta_fit(tasks).log_likelihood_
         for covariance in ("spherical", "diag", "full")
     ]
-    likelihood.insert(
-        0, Plain(method="ml", random_effects=[]).meta_fit(tasks).log_likelihood_
-    )
+    likelihood.insert(0, Plain(method="ml", random_effects=[]).meta_fit(tasks).log_likelihood_)
     assert (np.diff(likelihood) > 0).all()
 
 
@@ -640,9 +638,7 @@ def test_three_ways_to_give_descriptors(tasks):
     X = X.assign(size=side[X["id"], 0], age=side[X["id"], 1])
     columns = dict(task_column="id", descriptor_columns=["size", "age"])
     table = Plain(**columns).fit(X, y)
-    arrays = Plain().meta_fit(
-        [replace(t, descriptor=s) for t, s in zip(tasks, side, strict=True)]
-    )
+    arrays = Plain().meta_fit([replace(t, descriptor=s) for t, s in zip(tasks, side, strict=True)])
     mappings = [{"age": age, "size": size} for size, age in side]
     named = Plain().meta_fit(tasks_from_table(X, y, **columns))
     reordered = Plain().meta_fit(

@@ -186,6 +186,10 @@ def prior_of(problem, nu=None, **settings):
     if nu is not None:
         Sigma0 = 0.5 * np.eye(q) + 0.1
         settings["shrinkage"] = Shrinkage(nu, Sigma0, 5.0, 0.4)
+    if settings.get("slopes"):
+        n_coefs = len(problem.moments.M) - (1 if problem.intercept else 2)
+        n_fixed = n_coefs * (1 + len(problem.moments.S))
+        settings["slopes"] = np.arange(1 if problem.intercept else 0, n_fixed)
     return settings
 
 
@@ -206,7 +210,7 @@ def test_gradient_of_priors_is_that_of_finite_differences(case, covariance, prio
         **settings,
     )
     free = random_free(structure)
-    if settings.get("slopes"):
+    if "slopes" in settings:
         free = np.append(free, 0.7)
     h = 2e-4
     central = [
@@ -242,7 +246,7 @@ def test_strong_shrinkage_ends_at_what_it_pulls_to():
 def test_a_prior_of_slopes_shrinks_them():
     """B is ridge regression with omega, and omega is that of the greatest likelihood."""
     problem = make_problem(n_features=8, random=[0], n_tasks=6)
-    model = fit(problem, reml=True, slopes=True)
+    model = fit(problem, reml=True, slopes=np.arange(1, 9))
     V = model.sigma2 * model.factor @ model.factor.T
     P, k = np.diag([0.0] + [model.omega] * 8), 0.0
     for X, Z, y, _ in rows_of(problem):

@@ -157,9 +157,7 @@ def test_learning_curve_over_rows(meta, on, make_table):
     settings = dict(cv=CV, train_sizes=[0.5, 1.0])
     with config_context(enable_metadata_routing=on):
         if on:
-            out = learning_curve(
-                meta, table.X, table.y, params={"groups": table.ids}, **settings
-            )
+            out = learning_curve(meta, table.X, table.y, params={"groups": table.ids}, **settings)
         else:
             meta = clone(meta).set_params(task_column="store")
             out = learning_curve(meta, table.frame(), table.y, groups=table.ids, **settings)

@@ -6,7 +6,9 @@ from .gaussian_process import GaussianProcessMeta
 from .hierarchical import HierarchicalBayes
 from .imaml import IMAML
 from .maml import ANIL, FOMAML, MAML, MetaSGD
+from .prototypes import PrototypeClassifier
 from .reptile import Reptile
+from .ridge_head import RidgeHead
 from .transfer import TransferMetaLearner
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "MAML",
     "MetaSGD",
     "Pooled",
+    "PrototypeClassifier",
     "Reptile",
+    "RidgeHead",
     "TransferMetaLearner",
 ]

@@ -86,6 +86,15 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         seen that are as this fit says. "auto": the strength, of a few, that predicts tasks that
         were left out best. None: plain likelihood, the digits of lme4. Fixed slopes that are many
         for the tasks have a prior of their own, but with None.
+    contextual_effects : {"auto", True, False}, default="auto"
+        Whether the prior mean of the intercept depends on the mean features of a task,
+        :math:`w_t | \mu_t \sim N(m + e_0 \gamma' \mu_t, \Sigma)`, where slopes within tasks
+        differ from slopes between them. :math:`\mu_t` is known from the rows of the task, few as
+        they are, and from the row to predict. "auto": if tasks that were left out are surely
+        predicted better, given 0, 1, 5 and 20 of their rows; the prior mean of tasks with few rows
+        is then also pulled to pooled least squares, by as much as predicts these tasks best.
+        Neither with ``regularization=None``, nor where there is no intercept that varies, another
+        loss than the squared one, or a body.
     method : {"reml", "ml"}, default="reml"
         Restricted or plain maximum likelihood.
     n_quadrature : int, default=1
@@ -125,6 +134,11 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         :math:`\Sigma`, in the same order; rows and columns of fixed effects are 0.
     descriptor_coef_ : ndarray of shape (n_coefs, n_descriptors)
         :math:`M`.
+    contextual_effects_ : bool
+        Whether there are contextual effects.
+    contextual_coef_ : ndarray of shape (n_features,)
+        :math:`\gamma`: what one unit of the mean of each feature adds to the intercept of a task;
+        0 where there are none. ``prior_mean_`` is that of tasks with average features.
     noise_variance_ : float
         :math:`\sigma^2`.
     log_likelihood_ : float
@@ -168,9 +182,10 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
     Bates, Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4, Journal
     of Statistical Software 67. Chung, Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative
     prior for point estimation of covariance matrices in hierarchical models, Journal of Educational
-    and Behavioral Statistics 40 (for ``regularization``). Denevi, Pontil, Ciliberto (2020), The
-    advantage of conditional meta-learning for biased regularization and fine tuning, NeurIPS (for
-    :math:`m + M s_t`).
+    and Behavioral Statistics 40 (for ``regularization``). Mundlak (1978), On the pooling of time
+    series and cross section data, Econometrica 46 (for ``contextual_effects``). Denevi, Pontil,
+    Ciliberto (2020), The advantage of conditional meta-learning for biased regularization and fine
+    tuning, NeurIPS (for :math:`m + M s_t`).
 
     Examples
     --------
@@ -188,6 +203,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         "random_effects": [StrOptions({"all", "intercept"}), "array-like"],
         "covariance": [StrOptions({"full", "diag", "spherical"})],
         "regularization": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
+        "contextual_effects": [StrOptions({"auto"}), "boolean"],
         "method": [StrOptions({"reml", "ml"})],
         "n_quadrature": [Interval(Integral, 1, None, closed="left")],
         "descriptor_columns": ["array-like", None],
@@ -206,6 +222,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         random_effects="all",
         covariance="full",
         regularization="auto",
+        contextual_effects="auto",
         method="reml",
         n_quadrature=1,
         task_column=None,
@@ -222,6 +239,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         self.random_effects = random_effects
         self.covariance = covariance
         self.regularization = regularization
+        self.contextual_effects = contextual_effects
         self.method = method
         self.n_quadrature = n_quadrature
         self.task_column = task_column
@@ -284,6 +302,9 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             return is_squared_linear(last)
         return not is_classifier(last)
 
+    def _warn_of_no_ids(self):
+        """Learning from one task warns itself."""
+
     def _needs(self):
         last = last_step(self._wrapped())
         closed = is_squared_linear(last)
@@ -309,6 +330,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             descriptor, prior = meta_model.descriptor, meta_model.prior
         if self.descriptor is not None:
             descriptor, tables = self._vectors(learner, tables, descriptor, (0, MAX_SHOTS))
+        contextual = self._contextual(learner)
         if not self._gaussian:
             prior = self._learn_generalized(learner, tables, descriptor, report)
             return MetaModel(prior, descriptor)
@@ -320,6 +342,7 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             standardize=self.standardize,
             covariance=self.covariance,
             regularization=self.regularization,
+            contextual=contextual,
             reml=self.method == "reml",
             max_iter=self.max_iter,
             tol=self.tol,
@@ -328,6 +351,19 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         )
         self._check_converged(prior.model)
         return MetaModel(prior, descriptor)
+
+    def _contextual(self, learner):
+        """Whether the prior mean depends on where the rows of a task lie."""
+        head, wanted = isinstance(learner, HeadLearner), self.contextual_effects
+        side = self.descriptor is not None or self.n_descriptors_in_ > 0
+        varies = learner.network.intercept and 0 in self._random(learner)
+        if wanted is True and (head or side or not (varies and self._gaussian)):
+            raise ValueError(
+                "contextual_effects=True is for linear estimators with squared loss, an intercept "
+                "that varies between tasks, and no side information. Set "
+                'contextual_effects="auto", which leaves them out where they cannot be.'
+            )
+        return False if head or (wanted == "auto" and self.regularization is None) else wanted
 
     def _learn_generalized(self, learner, tables, descriptor, report):
         (table,) = tables
@@ -533,6 +569,16 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
             return prior.side_coefs()
         M = prior.model.B[:, 1:].T / prior.s_scale[:, None]
         return (self._in_units(M) - self._in_units(np.zeros(M.shape[1]))).T
+
+    @property
+    def contextual_coef_(self):
+        """What one unit of the mean of each feature adds to the intercept of its task."""
+        return self._learned("prior").contextual_coefs()
+
+    @property
+    def contextual_effects_(self):
+        """Whether they are used."""
+        return getattr(self._learned("prior"), "context", None) is not None
 
     @property
     def noise_variance_(self):

@@ -106,9 +106,7 @@ class OwnClasses(Numbers):
         return replace(table, y=table.own_classes.labels[table.codes, table.y], own_classes=None)
 
     def make_estimators(self, learner, table, params):
-        return [
-            make_narrow(learner, row, table.own_classes.of(t)) for t, row in enumerate(params)
-        ]
+        return [make_narrow(learner, row, table.own_classes.of(t)) for t, row in enumerate(params)]
 
     def predict_one(self, learner, method, params, X, classes):
         """Predict rows of the task with these classes."""

@@ -136,6 +136,8 @@ class BaseMetaEstimator(
         given = {"X": X, "y": y}
         reset = before is None
         X, y, ids, side, weight = self._read_rows(X, y, groups, fit_params, reset=reset)
+        if ids is None:
+            self._warn_of_no_ids()
         table = self._as_task_table(X, y, ids, weight, side, reset=reset)
         report = self._reporter(needs, given)
         if before is None:
@@ -256,6 +258,7 @@ class BaseMetaEstimator(
 
     def _start(self):
         """Check the parameters; the estimator to wrap, seeded by ``random_state``."""
+        self._check_column_names()
         self._validate_params()
         estimator = unrolled(clone(self._wrapped()))
         if not (is_classifier(estimator) or is_regressor(estimator)):
@@ -269,6 +272,30 @@ class BaseMetaEstimator(
         if getattr(self, "random_state", None) is not None:
             set_random_states(estimator, self.random_state)
         return estimator
+
+    def _warn_of_no_ids(self):
+        """All rows are one task, which is rarely meant."""
+        warnings.warn(
+            "fit was given no task ids: all rows are one task, and nothing is learned of how tasks "
+            "differ. Pass the ids of a long table, by groups= or task_column=; in a search with "
+            "groups for its splitter, enable metadata routing or use task_column.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+    def _check_column_names(self):
+        """Mistakes in parameters that name columns, with the way out."""
+        if isinstance(self.task_column, (list, tuple, np.ndarray)):
+            raise ValueError(
+                f"task_column={self.task_column!r} names several columns, and the task id is one. "
+                "Join them, as in groups=list(zip(X['a'], X['b'])), or in a column of their own."
+            )
+        side = getattr(self, "descriptor_columns", None)
+        if isinstance(side, (str, Integral)):
+            raise ValueError(
+                f"descriptor_columns={side!r} is one column, and a list is needed: "
+                f"descriptor_columns=[{side!r}]."
+            )
 
     def _set_labels(self, table):
         """Take the targets of the meta-train tasks in; the table as learners take it."""

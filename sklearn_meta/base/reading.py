@@ -18,6 +18,7 @@ from ..tasks.table import TaskTable, check_ids, constant_within_tasks
 from ..tasks.task import as_tasks, chunks, fixed_support
 from ..tasks.validation import (
     addressed,
+    as_counts,
     as_table,
     as_weight,
     check_columns,
@@ -120,6 +121,7 @@ class ReadingMixin:
                 )
             weight = fit_params.pop("sample_weight", None)
             weight = as_weight(weight, n_rows, where=where, all_zero=min_rows == 0)
+            weight = as_counts(weight)
         return X, y, ids, side, weight
 
     def _check_X(self, X, where, min_rows):
@@ -136,7 +138,13 @@ class ReadingMixin:
         """The descriptor columns of rows as an array."""
         if self._needs().side == "objects":
             return without_missing(np.asarray(side, dtype=object))
-        return check_features(side, where=where, dtype=(np.float64,), min_rows=0)
+        try:
+            return check_features(side, where=where, dtype=(np.float64,), min_rows=0)
+        except (TypeError, ValueError) as error:
+            hint = (
+                " Descriptors of text need a feature map: descriptor=SideInformation()."
+            )
+            raise with_hint(error, hint if "float" in str(error) else "") from error
 
     def _as_task_table(self, X, y, ids, weight, side, reset=False):
         if not self._needs().side:
@@ -208,7 +216,7 @@ class ReadingMixin:
         weight = None
         if any(w is not None for w in weights):
             pairs = zip(weights, sizes, strict=True)
-            weight = np.concatenate([np.ones(n) if w is None else w for w, n in pairs])
+            weight = as_counts(np.concatenate([np.ones(n) if w is None else w for w, n in pairs]))
         kinds = {y.dtype.kind for y in targets}
         own_classes = self._needs().own_classes if reset else self._own_classes
         mixed = len(kinds) > 1 if own_classes else len({kind in "US" for kind in kinds}) == 2

@@ -1,10 +1,8 @@
 """N-way tasks of written digits: each task shows some of the ten digits."""
 
-import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.utils import check_random_state
 
-from ..tasks.task import Task
+from ._n_way import make_n_way_tasks
 
 __all__ = ["make_digits_tasks"]
 
@@ -44,6 +42,7 @@ def make_digits_tasks(
 
     See Also
     --------
+    make_n_way_tasks : The same from any table of labelled rows.
     sklearn.datasets.load_digits : The images.
 
     Examples
@@ -52,21 +51,7 @@ def make_digits_tasks(
     >>> make_digits_tasks(n_tasks=2, n_way=3, n_rows=4, random_state=0)
     [Task(id=0, n_rows=12), Task(id=1, n_rows=12)]
     """
-    rng = check_random_state(random_state)
     X, y = load_digits(return_X_y=True)
-    X, classes = X / 16, np.unique(classes)
-    unknown = np.setdiff1d(classes, y)
-    if len(unknown):
-        raise ValueError(f"classes are digits from 0 to 9; got {unknown[0]}.")
-    if not 1 <= n_way <= len(classes):
-        raise ValueError(f"n_way={n_way}: classes are {len(classes)} digits, {classes.tolist()}.")
-    rows = {c: np.flatnonzero(y == c) for c in classes}
-    for c, own in rows.items():
-        if len(own) < n_rows:
-            raise ValueError(f"n_rows={n_rows}: there are {len(own)} images of the digit {c}.")
-    tasks = []
-    for id_ in range(n_tasks):
-        shown = rng.choice(classes, n_way, replace=False)
-        drawn = np.concatenate([rng.choice(rows[c], n_rows, replace=False) for c in shown])
-        tasks.append(Task(X[drawn], y[drawn], id=id_))
-    return tasks
+    return make_n_way_tasks(
+        X / 16, y, n_tasks, n_way, n_rows, classes=classes, random_state=random_state
+    )

@@ -43,6 +43,7 @@ def default_candidates(classifier):
     ]
     if not classifier:
         candidates.append(("Gaussian process", GaussianProcessMeta()))
+        candidates.append(("boosting, Gaussian process", GaussianProcessMeta(boosting)))
     return candidates
 
 

@@ -2,12 +2,15 @@
 
 from .displays import AdaptationCurveDisplay, MetaLossDisplay, TransferDisplay
 from .importance import descriptor_importance
+from .stack import ComparisonDisplay, WeightsDisplay
 from .task_map import TaskMapDisplay
 
 __all__ = [
     "AdaptationCurveDisplay",
+    "ComparisonDisplay",
     "MetaLossDisplay",
     "TaskMapDisplay",
     "TransferDisplay",
+    "WeightsDisplay",
     "descriptor_importance",
 ]

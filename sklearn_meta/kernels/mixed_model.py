@@ -32,7 +32,7 @@ around Sigma0 and an inverse gamma worth nu1 rows around s2, adds to ``-2 log L`
 
 after which ``sigma² = (rss + nu tr (Lambda Lambda')^{-1} Sigma0 + nu1 s2) / (dof + nu |R| + nu1)``
 and the gradient gains ``2 nu Lambda^{-T} (I - Lambda^{-1} Sigma0 Lambda^{-T} / sigma²)``. Fixed
-slopes may have a prior ``N(0, tau² I)`` in these units, with ``omega = sigma² / tau²`` estimated
+effects may have a prior ``N(0, tau² I)`` in these units, with ``omega = sigma² / tau²`` estimated
 like any variance: ``P + omega I`` takes the place of P, and ``-2 log L`` gains ``- q log omega``.
 
 The posterior of u_t (the BLUP) is ``N(Lambda A_t^{-1} Lambda' e0_t, sigma² Lambda A_t^{-1}
@@ -59,6 +59,8 @@ __all__ = [
     "MixedModel",
     "Moments",
     "Shrinkage",
+    "condition",
+    "fixed_effects",
     "fit_mixed_model",
     "log_densities",
     "posterior",
@@ -188,9 +190,13 @@ class MixedModel:
     n_iter : int
     converged : bool
     omega : float
-        sigma² / tau² of the prior of fixed slopes; 0 if they have none.
+        sigma² / tau² of the prior of fixed effects; 0 if they have none.
+    slopes : ndarray of shape (n_slopes,)
+        Positions in ``B.ravel()`` of those that have one; None if there are none.
     B_covariance : ndarray of shape (n_fixed, n_fixed)
         Of ``B.ravel()``, given the variances.
+    pooled : ndarray of shape (n_coefs, 1 + n_descriptors), default=None
+        Another B, by least squares of all rows, where that counts for something.
     """
 
     B: np.ndarray
@@ -204,7 +210,9 @@ class MixedModel:
     n_iter: int
     converged: bool
     omega: float = 0.0
+    slopes: np.ndarray = None
     B_covariance: np.ndarray = None
+    pooled: np.ndarray = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +276,7 @@ class _Structure:
 class _Profile:
     """The profiled deviance and its gradient as functions of the free entries of Lambda.
 
-    Where fixed slopes have a prior, log omega is one more free entry, the last.
+    Where fixed effects have a prior, log omega is one more free entry, the last.
     """
 
     def __init__(
@@ -280,7 +288,7 @@ class _Profile:
         intercept,
         reml,
         shrinkage=None,
-        slopes=False,
+        slopes=None,
         centred=False,
     ):
         first = 0 if intercept else 1
@@ -292,32 +300,20 @@ class _Profile:
         self.s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
         self.random, self.structure, self.reml = random, structure, reml
         self.shrinkage = shrinkage
-        self.slopes = None
-        if slopes:  # all but the intercept, whose mean is flat
-            flat = np.arange(len(self.G) * len(self.s)) == 0
-            self.slopes = np.flatnonzero(~flat if intercept else flat | True)
+        self.slopes = slopes
         self.kept = self._estimable()
         if centred:
             self.kept = self.kept[self.kept % len(self.s) > 0]
-        n_flat = len(self.kept) - (0 if self.slopes is None else len(self.slopes))
-        self.dof = max(self.n_rows - (n_flat if reml or slopes else 0), 1.0)
+        n_flat = len(self.kept) - (0 if slopes is None else len(slopes))
+        self.dof = max(self.n_rows - (n_flat if reml or slopes is not None else 0), 1.0)
         self.floor = max(NOISE_FLOOR * self.yy / self.n_rows, np.finfo(np.float64).tiny)
         self.scale = 1.0 / self.n_rows
 
-    def _fixed(self, K):
-        """P = sum_t K_t (x) s_t s_t', indexed by coefficient, then descriptor."""
-        if len(self.s) == 1:
-            return K.sum(axis=-1)
-        p, q = len(K), len(self.s)
-        ss = (self.s[:, None] * self.s[None]).reshape(q * q, -1)
-        P = (K.reshape(p * p, -1) @ ss.T).reshape(p, p, q, q)
-        return P.transpose(0, 2, 1, 3).reshape(p * q, p * q)
-
     def _estimable(self):
         """Positions of the fixed effects that do not depend linearly on those before them."""
-        P = self._fixed(self.G)
-        if self.slopes is not None:  # a prior determines all
-            return np.arange(len(P))
+        P = _normal(self.s, self.G)
+        if self.slopes is not None:  # what has a prior is determined
+            P[self.slopes, self.slopes] = np.maximum(2 * P[self.slopes, self.slopes], 1.0)
         scale = np.sqrt(np.diag(P))
         scale[scale == 0] = 1.0
         P = P / np.outer(scale, scale)
@@ -350,7 +346,7 @@ class _Profile:
         factor = self.structure.factor(free)
         K, k, yHy, log_H = _whitened(self.G, self.g, self.yy, self.rows, self.random, factor)
         kS = k @ self.s.T
-        P = self._fixed(K)
+        P = _normal(self.s, K)
         if omega:
             P[self.slopes, self.slopes] += omega
         C, log_P = self._inverse(P)
@@ -401,6 +397,16 @@ class _Profile:
         return (deviance + prior) * self.scale, gradient * self.scale
 
 
+def _normal(s, K):
+    """P = sum_t K_t (x) s_t s_t', indexed by coefficient, then descriptor."""
+    if len(s) == 1:
+        return K.sum(axis=-1)
+    p, q = len(K), len(s)
+    ss = (s[:, None] * s[None]).reshape(q * q, -1)
+    P = (K.reshape(p * p, -1) @ ss.T).reshape(p, p, q, q)
+    return P.transpose(0, 2, 1, 3).reshape(p * q, p * q)
+
+
 def _whitened(G, g, yy, rows, random, factor):
     """``K_t, k_t``, the sum of ``y'H_t^{-1}y``, and that of ``log|H_t|``."""
     R = random
@@ -439,7 +445,7 @@ def fit_mixed_model(
     covariance="full",
     reml=True,
     shrinkage=None,
-    slopes=False,
+    slopes=None,
     centred=False,
     start=None,
     max_iter=1000,
@@ -461,8 +467,8 @@ def fit_mixed_model(
         others.
     reml : bool, default=True
     shrinkage : Shrinkage, default=None
-    slopes : bool, default=False
-        Whether fixed effects but the intercept have a prior around 0.
+    slopes : ndarray of shape (n_slopes,), default=None
+        Positions in ``B.ravel()`` of fixed effects that have a prior around 0.
     centred : bool, default=False
         Whether the means of coefficients are 0 where the side information is; not with ``slopes``.
     start : ndarray of shape (n_random, n_random), default=None
@@ -505,6 +511,7 @@ def fit_mixed_model(
             n_iter,
             converged,
             omega,
+            slopes,
             sigma2 * C @ C.T,
         )
 
@@ -518,7 +525,7 @@ def fit_mixed_model(
         tol = min(tol, EXACT)  # of a single number, which costs nothing
         if shrinkage is not None:
             profile.shrinkage = replace(shrinkage, nu=0.0)
-    if slopes:
+    if slopes is not None:
         x0, bounds = np.append(x0, 0.0), [*bounds, (-MAX_LOG, MAX_LOG)]
     elif nothing_varies:
         return model(x0, 1, True)
@@ -562,6 +569,41 @@ def fit_mixed_model(
     return model(result.x, max(n_iter, 1), result.status in (0, 2))
 
 
+def fixed_effects(model, moments, *, intercept=True, pooled=False):
+    """B of some tasks at the variances of a fitted model.
+
+    Parameters
+    ----------
+    model : MixedModel
+    moments : Moments
+        Features may be fewer, those that the model has first.
+    intercept : bool, default=True
+    pooled : bool, default=False
+        By least squares of all rows: as if no coefficient varied.
+
+    Returns
+    -------
+    ndarray of shape (n_coefs, 1 + n_descriptors)
+        0 where the data do not determine it.
+    """
+    first = 0 if intercept else 1
+    K, k = moments.M[first:-1, first:-1], moments.M[first:-1, -1]
+    s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+    if not pooled:
+        rows = None if moments.rows is None else moments.rows[:, first:]
+        K, k, _, _ = _whitened(K, k, 0.0, rows, model.random, model.factor)
+    P, b = _normal(s, K), (k @ s.T).ravel()
+    kept = model.kept[model.kept < len(b)]
+    if model.slopes is not None:
+        slopes = model.slopes[model.slopes < len(b)]
+        P[slopes, slopes] += model.omega
+    scale = np.sqrt(np.maximum(np.diag(P)[kept], np.finfo(np.float64).tiny))
+    P = P[np.ix_(kept, kept)] / np.outer(scale, scale)
+    B = np.zeros(len(b))
+    B[kept] = np.linalg.lstsq(P, b[kept] / scale, rcond=RANK_TOLERANCE)[0] / scale
+    return B.reshape(len(k), len(s))
+
+
 def log_densities(model, moments, *, intercept=True):
     """Log-density of the targets of every task given its features, at the fitted parameters.
 
@@ -592,7 +634,7 @@ def log_densities(model, moments, *, intercept=True):
     return -0.5 * (moments.M[0, 0] * noise + log_H + rss / model.sigma2)
 
 
-def posterior(model, moments, *, intercept=True):
+def posterior(model, moments, *, intercept=True, means=None):
     """The posterior of the coefficients of every task given its rows.
 
     Parameters
@@ -600,6 +642,9 @@ def posterior(model, moments, *, intercept=True):
     model : MixedModel
     moments : Moments
         In the units of the model; a task without rows has moments of 0 and keeps the prior.
+    intercept : bool, default=True
+    means : ndarray of shape (n_coefs, n_tasks), default=None
+        Prior means, ``B s_t`` if None.
 
     Returns
     -------
@@ -609,23 +654,51 @@ def posterior(model, moments, *, intercept=True):
         ``A_t = I - Lambda A_t^{-1} Lambda' Z'X`` that a change of these has in the posterior mean,
         ``A_t Var(B s_t) A_t'`` is added.
     """
-    first, R = 0 if intercept else 1, model.random
-    G, g = moments.M[first:-1, first:-1], moments.M[first:-1, -1]
+    first = 0 if intercept else 1
     s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
-    mean, p, q = model.B @ s, len(G), len(s)
-    share = np.repeat(np.eye(p)[:, :, None], moments.n_tasks, axis=2)
-    own = np.zeros((len(R), len(R), moments.n_tasks))
-    if len(R):
-        A = matmul(matmul(model.factor.T, G[R][:, R]), model.factor)
-        A[np.diag_indices(len(R))] += 1.0
-        identity = np.repeat(model.factor.T[:, :, None], moments.n_tasks, axis=2)
-        Q = solve_lower(cholesky(A, least=1.0), identity)
-        error = (g - matvec(G, mean))[R]
-        mean[R] += matvec(transpose(Q), matvec(Q, error))
-        own = matmul(transpose(Q), Q)
-        share[R] -= matmul(own, G[R])
+    p, q = len(moments.M) - 1 - first, len(s)
+    means = model.B @ s if means is None else means
+    mean, own, share = condition(model, model.factor, means, moments, intercept=intercept)
     V = model.B_covariance.reshape(p, q, p, q)
     V = V[:, 0, :, 0] if q == 1 else np.einsum("aibj,it,jt->abt", V, s, s, optimize=True)
     covariance = matmul(matmul(share, V), transpose(share))
-    covariance[np.ix_(R, R)] += model.sigma2 * own
+    covariance[np.ix_(model.random, model.random)] += own
     return mean, covariance
+
+
+def condition(model, factor, mean, moments, *, intercept=True):
+    """The posterior of the coefficients of every task, given their prior means.
+
+    Parameters
+    ----------
+    model : MixedModel
+    factor : ndarray of shape (n_random, n_factors) or (n_random, n_factors, n_tasks)
+        Lambda, of all tasks or of each.
+    mean : ndarray of shape (n_coefs, n_tasks)
+        Prior means.
+    moments : Moments
+
+    Returns
+    -------
+    mean : ndarray of shape (n_coefs, n_tasks)
+    own : ndarray of shape (n_random, n_random, n_tasks)
+        Covariance of the random coefficients.
+    share : ndarray of shape (n_coefs, n_coefs, n_tasks)
+        What the posterior means gain where the prior means gain 1.
+    """
+    first, R, T = 0 if intercept else 1, model.random, moments.n_tasks
+    G, g = moments.M[first:-1, first:-1], moments.M[first:-1, -1]
+    mean = mean.copy()
+    share = np.repeat(np.eye(len(G))[:, :, None], T, axis=2)
+    if len(R) == 0:
+        return mean, np.zeros((0, 0, T)), share
+    if factor.ndim == 2:
+        factor = np.repeat(factor[:, :, None], T, axis=2)
+    A = matmul(matmul(transpose(factor), G[R][:, R]), factor)
+    A[np.diag_indices(len(A))] += 1.0
+    Q = solve_lower(cholesky(A, least=1.0), transpose(factor))
+    error = (g - matvec(G, mean))[R]
+    mean[R] += matvec(transpose(Q), matvec(Q, error))
+    own = matmul(transpose(Q), Q)
+    share[R] -= matmul(own, G[R])
+    return mean, model.sigma2 * own, share

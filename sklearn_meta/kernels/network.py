@@ -267,10 +267,18 @@ class Point:
         derivative = ACTIVATIONS[self.network.activation][1]
         return [derivative(a) for a in self._a[1:]]
 
+    def pullback_sum(self, delta):
+        """Sum over tasks of the gradients of ``sum(delta * r)``, delta fixed, shape (n_params,)."""
+        return self._rows(_as_one_task(self._a), _as_one_task(self._back(delta)))[0]
+
     @cached_property
     def _delta(self):
         """``delta_1`` to ``delta_L``."""
-        delta = [self.network.loss.gradient(self.r, self._batch.y) * self._weight]
+        return self._back(self.network.loss.gradient(self.r, self._batch.y) * self._weight)
+
+    def _back(self, delta):
+        """``delta_1`` to ``delta_L`` from the last."""
+        delta = [delta]
         for W, slope in zip(self._W[:0:-1], self._slope[::-1], strict=True):
             back = _product_transposed(delta[-1], W)
             back *= slope

@@ -54,9 +54,7 @@ def _body_raw(body, X, classes):
     return log_p[:, 1:] - log_p[:, :1] if len(classes) == 2 else log_p
 
 
-def fit_out_of_fold(
-    estimator, X, y, codes, *, sample_weight=None, classes=None, n_folds=N_FOLDS
-):
+def fit_out_of_fold(estimator, X, y, codes, *, sample_weight=None, classes=None, n_folds=N_FOLDS):
     """Fit a body on all rows, and predict each row by a body that has not seen its task.
 
     Parameters

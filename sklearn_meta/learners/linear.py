@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from sklearn import linear_model, svm
 from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import LabelBinarizer
 
 from ..kernels.losses import (
@@ -174,6 +175,12 @@ LINEAR = {
     linear_model.LogisticRegression: LinearKind(
         lambda e, k: Logistic() if k == 1 else Multinomial(),
         _logistic_penalty,
+        link="softmax",
+        flat=False,
+    ),
+    LinearDiscriminantAnalysis: LinearKind(
+        lambda e, k: Logistic() if k == 1 else Multinomial(),
+        _no_penalty,
         link="softmax",
         flat=False,
     ),

@@ -17,6 +17,8 @@ import numpy as np
 
 from ..kernels.mixed_model import MixedModel, Moments, fit_mixed_model, posterior
 from ..kernels.scaling import Scaling, nonzero_scale
+from .context import Context, choose_context, context_of, posterior_in_context
+from .pull import Pull, learn_pull, with_pooled
 from .regularization import Held, fit_regularized, two_of
 
 __all__ = ["GaussianPrior", "learn_gaussian"]
@@ -50,6 +52,11 @@ class GaussianPrior:
         and its diagonal.
     settings : dict
         Of the fit, for fits on fewer tasks.
+    context : Context, default=None
+        Where the prior mean of the intercept depends on the means of features: these are further
+        coefficients of the model.
+    pull : Pull, default=None
+        How far prior means of tasks with few rows are pulled to pooled least squares.
     """
 
     model: MixedModel
@@ -65,6 +72,13 @@ class GaussianPrior:
     two: str = None
     variances: np.ndarray = None
     settings: dict = field(default_factory=dict)
+    context: Context = None
+    pull: Pull = None
+
+    @property
+    def n_coefs(self):
+        """Coefficients of rows, without contextual effects."""
+        return len(self.scaling.x_scale) + self.intercept
 
     def mean_of_units(self):
         """What is subtracted from shifted ``[x, y]`` to standardise them."""
@@ -95,7 +109,20 @@ class GaussianPrior:
 
     def mean_at(self, s):
         """The prior mean, shape (n_coefs,), of tasks with side information s."""
-        return self.coefs(self.model.B @ np.append(1.0, (s - self.s_mean) / self.s_scale))
+        B = self.model.B[: self.n_coefs]
+        return self.coefs(B @ np.append(1.0, (s - self.s_mean) / self.s_scale))
+
+    def contextual_coefs(self):
+        """What one unit of the mean of every feature adds to the intercept of its task."""
+        if self.context is None:
+            return np.zeros(len(self.scaling.x_scale))
+        coefs = self.context.Q @ self.model.B[self.n_coefs :, 0]
+        return coefs * self.scaling.y_scale / self.scaling.x_scale
+
+    def training(self):
+        """Moments of the meta-train tasks as the model sees them."""
+        moments = self.standardized(self.moments)
+        return moments if self.context is None else self.context.augmented(moments)
 
     def covariance(self):
         """Sigma, shape (n_coefs, n_coefs); 0 in rows and columns of fixed effects."""
@@ -108,7 +135,7 @@ class GaussianPrior:
 
     def side_coefs(self):
         """M, shape (n_coefs, n_descriptors)."""
-        return self.jacobian() @ (self.model.B[:, 1:] / self.s_scale)
+        return self.jacobian() @ (self.model.B[: self.n_coefs, 1:] / self.s_scale)
 
     def log_likelihood(self):
         """Log (restricted) likelihood of the data as they came."""
@@ -116,6 +143,7 @@ class GaussianPrior:
         deviance = model.deviance + 2 * model.dof * np.log(scaling.y_scale)
         if model.reml:  # log|P| in the units of the data
             x_scale = np.append(1.0, scaling.x_scale)[0 if self.intercept else 1 :]
+            x_scale = np.append(x_scale, np.ones(len(model.B) - self.n_coefs))
             unit = np.outer(x_scale, np.append(1.0, self.s_scale)).ravel()
             deviance += 2 * np.log(unit[model.kept]).sum()
         return float(-deviance / 2)
@@ -148,11 +176,26 @@ class GaussianPrior:
         covariance : ndarray of shape (n_tasks, n_coefs * (n_coefs + 1) / 2)
             Upper triangles of their covariances, in standardised units.
         """
-        w, C = posterior(self.model, self.standardized(moments), intercept=self.intercept)
+        w, C = self.posterior_of(self.model, self.standardized(moments))
         coefs = self.coefs(w.T)
         if not self.intercept:
             coefs = np.concatenate([np.zeros((len(coefs), 1)), coefs], axis=1)
         return coefs, C[np.triu_indices(len(C))].T
+
+    def posterior_of(self, model, moments, pull=None):
+        """Means and covariances of a model of these units, given moments in these units.
+
+        ``pull`` takes the place of that of the prior, in every task.
+        """
+        if pull is None:
+            pull = 0.0 if self.pull is None else self.pull(moments.M[0, 0])
+        if self.context is not None:
+            return posterior_in_context(model, self.context, moments, pull)
+        means = None
+        if model.pooled is not None:
+            s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+            means = model.B @ s + pull * ((model.pooled - model.B) @ s)
+        return posterior(model, moments, intercept=self.intercept, means=means)
 
     def of_coefs(self, covariance, X, index):
         """What the coefficients of their tasks add to the variance of predictions, standardised.
@@ -189,6 +232,7 @@ def learn_gaussian(
     standardize=True,
     covariance="full",
     regularization="auto",
+    contextual=False,
     callback=None,
     **settings,
 ):
@@ -212,6 +256,9 @@ def learn_gaussian(
     covariance : {"full", "diag", "spherical"}, default="full"
     regularization : float, "auto" or None, default="auto"
         Strength in tasks, see :mod:`.regularization`; None: plain likelihood.
+    contextual : {"auto", True, False}, default=False
+        Whether the prior mean of the intercept depends on the means of features, see
+        :mod:`.context`.
     callback : callable, default=None
         ``callback(get_prior)`` after each iteration; True stops.
     **settings : dict
@@ -244,12 +291,23 @@ def learn_gaussian(
     if callback is not None:
         settings["callback"] = lambda model: callback(lambda: replace(prior, model=model()))
     standardized = prior.standardized(moments)
-    if regularization is None:
-        return replace(prior, model=fit_mixed_model(standardized, random, **settings))
     if held is not None:
         held = held.transformed(prior.mean_of_units(), prior.scale_of_units())
-    two, model, nu, scores = fit_regularized(standardized, random, regularization, held, **settings)
-    return replace(
+    if contextual and intercept and 0 in random and not len(s_mean):
+        context = context_of(standardized)
+        if contextual == "auto" and context is not None:
+            context = choose_context(context, standardized, random, held, covariance)
+        prior = replace(prior, context=context)
+        standardized = prior.training()
+    n_contexts = 0 if prior.context is None else len(prior.context.rho)
+    if regularization is None:
+        if n_contexts:
+            settings["slopes"] = prior.n_coefs + np.arange(n_contexts)
+        return replace(prior, model=fit_mixed_model(standardized, random, **settings))
+    two, model, nu, scores = fit_regularized(
+        standardized, random, regularization, held, n_contexts=n_contexts, **settings
+    )
+    prior = replace(
         prior,
         model=model,
         nu=nu,
@@ -257,3 +315,8 @@ def learn_gaussian(
         two=two_of(covariance, random, intercept),
         variances=two.sigma2 * np.diag(two.factor) ** 2,
     )
+    if contextual == "auto":
+        plain = prior.standardized(moments)
+        prior = replace(prior, model=with_pooled(model, plain, intercept))
+        prior = replace(prior, pull=learn_pull(prior, held.tasks))
+    return prior

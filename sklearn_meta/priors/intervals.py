@@ -27,7 +27,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.stats import norm, t
 
-from ..kernels.mixed_model import posterior
+from .pull import with_pooled
 from .regularization import N_FOLDS, folds_of, refit
 
 __all__ = [
@@ -127,13 +127,16 @@ def quantiles(calibration, level, n_rows, freedom):
 def calibrate(prior):
     """Scores of the tasks that a prior holds back, each predicted without its fold."""
     held = prior.held.transformed(prior.mean_of_units(), prior.scale_of_units())
-    moments, n_tasks = prior.standardized(prior.moments), len(prior.held.tasks)
+    moments, n_tasks = prior.training(), len(prior.held.tasks)
     collected = {k: [] for k in SHOTS}
     if n_tasks < 2 * N_FOLDS:
         return Calibration(n_tasks, {})
     for out in folds_of(moments, held.tasks):
         train = moments.of(np.delete(held.tasks, out))
         model = refit(prior, train)
+        if prior.pull is not None:
+            plain = prior.standardized(prior.moments).of(np.delete(held.tasks, out))
+            model = with_pooled(model, plain, prior.intercept)
         S = moments.S[:, held.tasks[out]]
         for k in SHOTS:
             _scores_of(prior, model, held, out, S, k, collected[k])
@@ -148,7 +151,7 @@ def calibration_of(collected, n_tasks):
 
 def _scores_of(prior, model, held, out, S, k, collected):
     """Add the scores of the rows of some tasks after k of them."""
-    mean, V = posterior(model, held.support(k, out, S), intercept=prior.intercept)
+    mean, V = prior.posterior_of(model, held.support(k, out, S))
     first = 0 if prior.intercept else 1
     for i, task in enumerate(out):
         rows = held.rows[task][k:][held.weight[task][k:] > 0]

@@ -87,7 +87,7 @@ def folds_of(moments, tasks):
     return [np.sort(order[f::n_folds]) for f in range(n_folds)]
 
 
-def fit_regularized(moments, random, nu, held, *, intercept, covariance, **settings):
+def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_contexts=0, **settings):
     """Fit a mixed model with a regularised covariance.
 
     Parameters
@@ -101,6 +101,8 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, **setti
         What ``"auto"`` looks at; nu is ``|R| + 1`` if there is none.
     intercept : bool
     covariance : {"full", "diag", "spherical"}
+    n_contexts : int, default=0
+        So many features, the last, are contextual effects, which always have a prior.
     **settings : dict
         Of :func:`fit_mixed_model`.
 
@@ -113,12 +115,11 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, **setti
     scores : dict of float to float
         Log score of every strength that was tried, per row.
     """
-    slopes = not settings.get("centred") and _few_for_slopes(moments, random, intercept)
-    settings |= {"intercept": intercept, "slopes": slopes}
+    settings |= {"intercept": intercept, "slopes": None}
+    if not settings.get("centred"):
+        settings["slopes"] = slopes_of(moments, random, intercept, n_contexts)
     callback = settings.pop("callback", None)
-    kind = two_of(covariance, random, intercept)
-    noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments, intercept) / 3)
-    two = fit_mixed_model(moments, random, covariance=kind, shrinkage=noise, **settings)
+    two = fit_two(moments, random, covariance, **settings)
     active = np.diag(two.factor) != 0
     if covariance == "spherical" or len(random) < 2 or not active.any() or moments.n_tasks < 2:
         return two, two, np.inf, {}
@@ -136,6 +137,13 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, **setti
             scores = dict(zip(map(float, grid), by_task.mean(axis=1).tolist(), strict=True))
     model = fit(moments, nu, callback=callback)
     return two, _embedded(model, random, active), float(nu), scores
+
+
+def fit_two(moments, random, covariance="full", *, intercept=True, **settings):
+    """Fit with two variances, one of intercepts and one of slopes."""
+    noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments, intercept) / 3)
+    settings |= {"intercept": intercept, "covariance": two_of(covariance, random, intercept)}
+    return fit_mixed_model(moments, random, shrinkage=noise, **settings)
 
 
 def _embedded(model, random, active):
@@ -184,12 +192,15 @@ def _left_by_pooling(moments, intercept):
     return max(M[-1, -1] - M[:p, -1] @ w, 0.0) / max(n - p, 1.0)
 
 
-def _few_for_slopes(moments, random, intercept):
-    """Whether fixed slopes are too many to be estimated without a prior."""
-    n_slopes = (len(moments.M) - 2) * (1 + len(moments.S)) + len(moments.S)
+def slopes_of(moments, random, intercept, n_contexts=0):
+    """Positions of fixed slopes with a prior: all, where they are many for the tasks, or none."""
+    p, q = len(moments.M) - (1 if intercept else 2), 1 + len(moments.S)
+    first = 1 if intercept else 0  # the mean of the intercept is flat
     vary = moments.n_tasks > 1 and len(random) > (1 if intercept and 0 in random else 0)
     n = moments.n_tasks if vary else moments.M[0, 0].sum()
-    return n_slopes > 1 and MIN_PER_SLOPE * n_slopes > n
+    if p * q - first > 1 and MIN_PER_SLOPE * (p * q - first) > n:
+        return np.arange(first, p * q)
+    return np.arange(p - n_contexts, p) * q if n_contexts else None
 
 
 def _grid(moments, random, intercept):
@@ -236,7 +247,7 @@ def refit(prior, moments):
         In its standardised units.
     """
     model, nu = prior.model, prior.nu
-    settings = prior.settings | {"intercept": prior.intercept, "slopes": model.omega > 0}
+    settings = prior.settings | {"intercept": prior.intercept, "slopes": model.slopes}
     settings |= {"max_iter": 4 * FOLD_STEPS, "tol": FOLD_TOL, "callback": None}
     random = model.random
     if not nu:

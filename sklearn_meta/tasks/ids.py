@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
-__all__ = ["IdIndex", "as_ids", "factorize_ids", "is_missing", "missing_ids"]
+__all__ = ["IdIndex", "as_ids", "factorize_ids", "has_missing_part", "is_missing", "missing_ids"]
 
 _TYPED = {"b": "number", "i": "number", "u": "number", "f": "number", "U": "text", "M": "time"}
 
@@ -23,13 +23,27 @@ def is_missing(value):
     return isinstance(value, (float, np.floating)) and bool(value != value)
 
 
+def has_missing_part(value):
+    """Whether ``value`` is a composite id, a tuple, of which a part is missing."""
+    return isinstance(value, tuple) and any(is_missing(v) or has_missing_part(v) for v in value)
+
+
 def as_ids(values):
     """Bring a column of ids to a 1-D array, typed where it can be, else of Python objects."""
     values = _list_of_ids(values) if isinstance(values, (list, tuple)) else np.asarray(values)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
+    if values.ndim == 0:
+        raise ValueError(
+            f"task ids must be one-dimensional, one for every row, and {values.item()!r} is a "
+            "single value: pass an array, or groups=[...] of the length of X. A column of X is "
+            "named by task_column."
+        )
     if values.ndim != 1:
-        raise ValueError(f"task ids must be one-dimensional, got an array of shape {values.shape}")
+        raise ValueError(
+            f"task ids must be one-dimensional, got an array of shape {values.shape}. Join several "
+            "columns into one id, as in groups=list(zip(a, b))."
+        )
     if values.dtype.kind == "M":
         stamps = values.astype("datetime64[ns]")
         same = (stamps.astype(values.dtype) == values) | np.isnat(values)
@@ -38,6 +52,14 @@ def as_ids(values):
         return values
     out = np.empty(len(values), dtype=object)
     out[:] = values.tolist()
+    partly = [i for i, v in enumerate(out) if has_missing_part(v)]
+    if partly:
+        some = ", ".join(map(str, partly[:10])) + (", ..." if len(partly) > 10 else "")
+        raise ValueError(
+            f"a part of the task id is missing in {len(partly)} row(s) (row numbers {some}; the "
+            f"first is {out[partly[0]]!r}). Complete these ids, drop the rows, or pass, in "
+            "predict, None for a task that is not known."
+        )
     if len(out) and all(is_missing(v) or _is_timestamp(v) for v in out):
         stamps = [np.datetime64("NaT") if is_missing(v) else _timestamp(v) for v in out]
         return np.array(stamps, dtype="datetime64[ns]")

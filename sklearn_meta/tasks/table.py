@@ -170,9 +170,7 @@ class TaskTable:
             return cls(X, y, offsets, unique, sample_weight, descriptors, np.arange(n_rows))
         order = np.argsort(codes, kind="stable")
         weight = None if sample_weight is None else sample_weight[order]
-        return cls(
-            safe_indexing(X, order), y[order], offsets, unique, weight, descriptors, order
-        )
+        return cls(safe_indexing(X, order), y[order], offsets, unique, weight, descriptors, order)
 
     @property
     def n_tasks(self):

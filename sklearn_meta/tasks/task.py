@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .ids import is_missing
+from .ids import has_missing_part, is_missing
 from .rows import n_rows_of, safe_indexing
 from .validation import task_label
 
@@ -116,6 +116,11 @@ def as_tasks(tasks):
     ValueError
         If an id occurs twice, or if a task has no rows or unequal numbers of X and y.
     """
+    if type(tasks).__name__.endswith("GroupBy"):
+        raise TypeError(
+            "a groupby has groups of rows, and no target: use tasks_from_table(X, y, "
+            "task_column=...), or fit(X, y, groups=ids) on the table itself."
+        )
     if isinstance(tasks, Mapping):
         pairs = iter(tasks.items())
     elif isinstance(tasks, Iterable) and not isinstance(tasks, (str, bytes)):
@@ -134,10 +139,10 @@ def as_tasks(tasks):
                     f"task {position} (counted from 0): its id {task.id!r} is a "
                     f"{type(task.id).__name__}; ids are strings, numbers, timestamps, or tuples."
                 )
-            if is_missing(task.id):
+            if is_missing(task.id) or has_missing_part(task.id):
                 raise ValueError(
-                    f"task {position} (counted from 0): its id is missing ({task.id!r}). Give it "
-                    "an id, or id=None to all tasks."
+                    f"task {position} (counted from 0): its id, or a part of it, is missing "
+                    f"({task.id!r}). Give it an id, or id=None to all tasks."
                 )
             if task.id in seen:
                 raise ValueError(
@@ -206,9 +211,7 @@ def split_support_per_class(task, n_shots, rng):
     fixed = fixed_support(task)
     pool = np.arange(n_rows_of(task.X)) if fixed is None else np.flatnonzero(fixed)
     order = rng.permutation(pool)
-    _, codes, counts = np.unique(
-        np.asarray(task.y)[order], return_inverse=True, return_counts=True
-    )
+    _, codes, counts = np.unique(np.asarray(task.y)[order], return_inverse=True, return_counts=True)
     by_class = np.argsort(codes, kind="stable")
     place = np.empty(len(order), dtype=np.intp)  # of a row among those of its class
     place[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)

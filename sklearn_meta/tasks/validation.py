@@ -15,8 +15,12 @@ from sklearn.utils import check_array
 from .ids import as_ids, is_missing
 from .rows import get_feature_names, num_features, safe_indexing
 
+MAX_COUNT = 1e6  # what the mean of weights that are numbers of rows is at most, and 1 / at least
+TOO_LARGE = "which is too large for float64. Use other units, or drop the row."
+
 __all__ = [
     "addressed",
+    "as_counts",
     "as_table",
     "as_weight",
     "check_columns",
@@ -71,6 +75,11 @@ def as_table(X):
         raise TypeError(
             "Sparse data was passed for X, but dense data is required: use X.toarray(), or reduce "
             "the columns first, for example with TruncatedSVD."
+        )
+    if type(X).__name__.endswith("GroupBy"):
+        raise TypeError(
+            "X is a groupby, which has no rows of its own: pass the table itself, and the ids by "
+            "groups= or task_column=."
         )
     if not hasattr(X, "shape"):
         X = np.asarray(X)
@@ -216,11 +225,12 @@ def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False,
     min_rows : int, default=1
         0 allows an empty support.
     """
+    check_times(X)
     try:
         out = check_array(
             X, dtype=list(dtype), ensure_all_finite=False, ensure_min_samples=min_rows
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise addressed(error, X, where, numeric=True) from error
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(np.sum(out, dtype=np.float64))
@@ -232,6 +242,22 @@ def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False,
             raise ValueError(_not_finite(where(i), _column_name(X, j), kind))
     _check_size(out, lambda j: f"column {_column_name(X, j)} of X", where)
     return out
+
+
+def check_times(X):
+    """Refuse columns of times, which would be counted in an unknown unit."""
+    dtypes = getattr(X, "dtypes", None)
+    if dtypes is None:
+        dtypes = [X.dtype] * num_features(X) if hasattr(X, "dtype") else []
+    for j, dtype in enumerate(dtypes):
+        kind = str(dtype).lower()
+        if kind.startswith(("date", "time", "duration", "period")):
+            raise TypeError(
+                f"column {_column_name(X, j)} of X holds times ({dtype}), and numbers are needed. "
+                "Convert it, as in (t - t.min()) / np.timedelta64(1, 'D'), or put a transformer in "
+                "a Pipeline inside; if it is the task id, pass "
+                f"task_column={_column_name(X, j)}."
+            )
 
 
 def _check_size(values, name, where):
@@ -259,7 +285,8 @@ def _check_size(values, name, where):
 
 
 def check_finite(X, where):
-    """Check the columns of numbers in a dataframe for NaN, infinity and complex numbers."""
+    """Check the columns of a dataframe for times, NaN, infinity and complex numbers."""
+    check_times(X)
     for j, name in enumerate(column_names(X)):
         column = np.asarray(X[name])
         if column.dtype.kind == "f" and not np.isfinite(column).all():
@@ -312,7 +339,9 @@ def addressed(error, X, where, numeric=False):
         if not _is_blamed(value, text, numeric):
             continue
         column = _column_name(X, j)
-        at = f"{where(i)}: column {column} of X holds {value!r}"
+        at = f"{where(i)}: column {column} of X holds {_shown(value)}"
+        if isinstance(value, int):
+            return ValueError(f"{at}, {TOO_LARGE}")
         if isinstance(value, complex):
             return ValueError(
                 f"{at}. Complex data not supported: use its real and imaginary parts as two "
@@ -330,6 +359,14 @@ def addressed(error, X, where, numeric=False):
             f"task_column={column}. ({text[:200]})"
         )
     return error
+
+
+def _shown(value):
+    """A value in a message, the middle left out where it is long."""
+    if isinstance(value, int) and abs(value) > 10**30:  # Python may refuse to print it
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(plain(value))
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-10:]}"
 
 
 def _is_blamed(value, text, numeric):
@@ -352,7 +389,7 @@ def _is_number(value):
         return value.imag == 0
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 
@@ -376,6 +413,11 @@ def check_target(y, *, classifier, where):
             stacklevel=4,
         )
         values = values[:, 0]
+    if values.ndim == 0:
+        raise ValueError(
+            f"y should be a 1d array, and {_shown(values.item())} is a single value: pass one "
+            "target for every row of X."
+        )
     if values.ndim != 1:
         raise ValueError(
             f"y should be a 1d array, got an array of shape {values.shape} instead; several "
@@ -393,13 +435,19 @@ def check_target(y, *, classifier, where):
             raise ValueError(
                 f"{where(odd[0])}: Complex data not supported: y is {plain(values[odd[0]])!r}."
             )
-    if not classifier and values.dtype.kind in "OUSMm":
+    if not classifier and values.dtype.kind in "mM":
+        example = "y" if values.dtype.kind == "m" else "(y - y.min())"
+        raise ValueError(
+            f"y holds times ({values.dtype}), and a regressor needs numbers: convert them, as in "
+            f"{example} / np.timedelta64(1, 'D')."
+        )
+    if not classifier and values.dtype.kind in "OUS":
         bad = [i for i, v in enumerate(values) if isinstance(v, str) or not _is_number(v)]
         if bad:
-            raise ValueError(
-                f"{where(bad[0])}: y is {plain(values[bad[0]])!r}, and a regressor needs numbers. "
-                "For labels, wrap a classifier."
-            )
+            at = f"{where(bad[0])}: y is {_shown(values[bad[0]])}"
+            if isinstance(values[bad[0]], int):
+                raise ValueError(f"{at}, {TOO_LARGE}")
+            raise ValueError(f"{at}, and a regressor needs numbers. For labels, wrap a classifier.")
         values = values.astype(np.float64)
     if not classifier and values.dtype.kind in "bui":
         values = values.astype(np.float64)
@@ -436,7 +484,7 @@ def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=Fal
         return None
     try:
         weight = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         bad = [i for i, w in enumerate(sample_weight) if isinstance(w, str) or not _is_number(w)]
         at = f"{where(bad[0])}: " if bad else ""
         raise ValueError(f"{at}sample_weight must be numbers. ({error})") from error
@@ -455,3 +503,15 @@ def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=Fal
     if n_rows and not all_zero and not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
+
+
+def as_counts(weight):
+    """Weights as numbers of rows: scaled to a mean of 1 where they cannot be such.
+
+    A weight of 2 means that a row is there twice; a mean of 1e20 or 1e-15 can only be a unit.
+    """
+    if weight is None or not weight.any():
+        return weight
+    largest = weight.max()
+    mean = largest * np.mean(weight[weight > 0] / largest)
+    return weight if 1 / MAX_COUNT <= mean <= MAX_COUNT else weight / mean

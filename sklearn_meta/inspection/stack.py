@@ -1,0 +1,208 @@
+"""Pictures of a stack: what predicts after how many rows, and how good every candidate is."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ..ensemble import compare
+from .axes import axes_of
+
+__all__ = ["ComparisonDisplay", "WeightsDisplay"]
+
+HATCHES = ("", "//", "..")  # beyond ten candidates colours come again
+
+
+class WeightsDisplay:
+    """Weights of the candidates of a stack against the number of rows that are known of a task.
+
+    Parameters
+    ----------
+    n_shots : ndarray of shape (n_shots,)
+        Numbers of rows.
+    weights : dict of str to ndarray of shape (n_shots,)
+        Of every candidate that has any.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        Its figure.
+
+    See Also
+    --------
+    MetaRegressor : Learns the weights.
+
+    Examples
+    --------
+    >>> from sklearn_meta import HierarchicalBayes, MetaRegressor, Pooled, WeightsDisplay
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> candidates = [("pooled", Pooled()), ("hierarchical", HierarchicalBayes())]
+    >>> tasks = make_linear_tasks(n_tasks=30, random_state=0)
+    >>> model = MetaRegressor(candidates, n_shots=(0, 5), random_state=0).meta_fit(tasks)
+    >>> WeightsDisplay.from_estimator(model).n_shots
+    array([0, 5])
+    """
+
+    def __init__(self, *, n_shots, weights):
+        self.n_shots = n_shots
+        self.weights = weights
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None):
+        """Draw the weights of a fitted stack.
+
+        Parameters
+        ----------
+        estimator : MetaRegressor or MetaClassifier
+            Fitted.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        WeightsDisplay
+        """
+        check_is_fitted(estimator)
+        pairs = zip(estimator.candidates_, estimator.weights_.T, strict=True)
+        weights = {name: column for name, column in pairs if column.any()}
+        return cls(n_shots=estimator.shots_, weights=weights).plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Draw the weights as areas on top of each other.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        WeightsDisplay
+            This object.
+        """
+        ax = axes_of(self, ax)
+        at = np.log1p(self.n_shots)
+        if len(at) == 1:
+            at, columns = np.array([0.0, 1.0]), [np.repeat(w, 2) for w in self.weights.values()]
+        else:
+            columns = list(self.weights.values())
+        areas = ax.stackplot(at, columns, labels=list(self.weights), edgecolor="white")
+        for i, area in enumerate(areas):
+            area.set_hatch(HATCHES[i // 10 % len(HATCHES)])
+        ax.set(xlim=(at[0], at[-1]), ylim=(0, 1), ylabel="Weight")
+        ax.set_xticks(at[: len(self.n_shots)], self.n_shots)
+        ax.set_xlabel("Known rows of the task")
+        handles, labels = ax.get_legend_handles_labels()
+        ax.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.02, 1.0))
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class ComparisonDisplay:
+    """Loss of every candidate relative to the best one, with standard errors in pairs.
+
+    Parameters
+    ----------
+    results : dict of str to ndarray
+        What :func:`compare` returned.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        Its figure.
+
+    See Also
+    --------
+    compare : Computes the table.
+
+    Examples
+    --------
+    >>> from sklearn_meta import ComparisonDisplay, HierarchicalBayes, Pooled
+    >>> from sklearn_meta.datasets import make_linear_tasks
+    >>> candidates = [("pooled", Pooled()), ("hierarchical", HierarchicalBayes())]
+    >>> tasks = make_linear_tasks(n_tasks=30, random_state=0)
+    >>> display = ComparisonDisplay.from_tasks(tasks, candidates, n_shots=(0, 5), random_state=0)
+    >>> sorted(set(display.results["n_shots"].tolist()))
+    [0, 5]
+    """
+
+    def __init__(self, *, results):
+        self.results = results
+
+    @classmethod
+    def from_tasks(cls, tasks, estimators=None, *, ax=None, **params):
+        """Compare meta-estimators by :func:`compare`, and draw the result.
+
+        Parameters
+        ----------
+        tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
+            10 tasks or more.
+        estimators : list of (str, meta-estimator), default=None
+            What to compare.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+        **params : dict
+            Further parameters of :func:`compare`.
+
+        Returns
+        -------
+        ComparisonDisplay
+        """
+        return cls.from_results(compare(tasks, estimators, **params), ax=ax)
+
+    @classmethod
+    def from_results(cls, results, *, ax=None):
+        """Draw what :func:`compare` returned.
+
+        Parameters
+        ----------
+        results : dict or dataframe
+            The table.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        ComparisonDisplay
+        """
+        return cls(results={key: np.asarray(results[key]) for key in results}).plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Draw one line for each candidate.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        ComparisonDisplay
+            This object.
+        """
+        ax = axes_of(self, ax)
+        table = self.results
+        shots = np.unique(table["n_shots"])
+        best = {k: table["loss"][table["n_shots"] == k].min() for k in shots}
+        names = list(dict.fromkeys(table["estimator"].tolist()))
+        for i, name in enumerate(names):
+            own = table["estimator"] == name
+            scale = np.array([best[k] for k in table["n_shots"][own]])
+            at = np.searchsorted(shots, table["n_shots"][own])
+            ax.errorbar(
+                at + 0.5 * (i / max(len(names) - 1, 1) - 0.5),
+                table["loss"][own] / scale,
+                table["difference_error"][own] / scale,
+                fmt="osDv^<>Px*h"[i % 11],
+                label=name,
+                capsize=2,
+            )
+        ax.axhline(1.0, color="0.6", linewidth=1, zorder=0)
+        ax.set_yscale("log")
+        ax.set_xticks(np.arange(len(shots)), shots)
+        ax.set(xlabel="Known rows of the task", ylabel="Loss relative to the best")
+        ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

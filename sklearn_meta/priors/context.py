@@ -1,0 +1,227 @@
+r"""Contextual effects: the level of a task depends on the mean of its features.
+
+Slopes within tasks differ from slopes between them. Then the prior mean of the intercept depends on
+where the rows of a task lie,
+
+    w_t | mu_t ~ N(m + e0 gamma' mu_t, Sigma),   x ~ N(mu_t, S_w),   mu_t ~ N(mu, S_b),
+
+and what is known of ``mu_t`` is its posterior given the n rows of the task. In the directions Q
+with ``Q'(S_b + S_w)Q = I`` and ``Q'S_b Q = diag(rho)`` (rho: intraclass correlations) it is
+
+    E Q'(mu_t - mu) = n rho / (1 + (n - 1) rho) * Q'(xbar - mu) = c_t
+    V_n = rho (1 - rho) / (1 + (n - 1) rho),
+
+so that contextual effects are fixed effects of the columns ``c_t``, the same in all rows of a task.
+A row to predict counts as one row more: it says, too, where its task lies. Without other rows
+
+    E[y | x] = m0 + m'x + gamma' rho Q'(x - mu),
+
+whose slope is that of pooled least squares; with n rows, what a change of the prior mean of the
+intercept leaves of itself at the mean of the rows is the share of it that is added. That ``mu_t``
+is known only in part adds ``gamma' V_{n + 1} gamma`` to the variance of the intercept, less what is
+in Sigma already since it was so for the tasks that Sigma comes from.
+
+References
+----------
+Mundlak (1978), On the pooling of time series and cross section data, Econometrica 46. Lüdtke et al.
+(2008), The multilevel latent covariate model, Psychological Methods 13.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from ..kernels.mixed_model import Moments, condition, fixed_effects, posterior
+from ..kernels.stacked import matmul, stack, transpose
+from .pull import MIN_TASKS, SHOTS
+from .regularization import FOLD_STEPS, FOLD_TOL, fit_two, folds_of, slopes_of
+
+__all__ = ["Context", "choose_context", "context_of", "posterior_in_context"]
+
+
+MIN_EIGENVALUE = 1e-8  # share of the largest: features beyond it depend on the others
+MIN_SHARE = 1e-3  # of a direction, between tasks and within them
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """How means of features vary between tasks.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_features,)
+        mu, in standardised units.
+    Q : ndarray of shape (n_features, n_directions)
+    rho : ndarray of shape (n_directions,)
+    typical : ndarray of shape (n_directions,)
+        Mean of ``V_n`` over the meta-train tasks.
+    """
+
+    mean: np.ndarray
+    Q: np.ndarray
+    rho: np.ndarray
+    typical: np.ndarray
+
+    def reliability(self, n):
+        """The share of ``Q'(xbar - mu)`` that is ``mu_t``, shape (n_directions, n_tasks)."""
+        rho = self.rho[:, None]
+        return n * rho / (1 + (n - 1) * rho)
+
+    def unknown(self, n):
+        """``V_n``, shape (n_directions, n_tasks)."""
+        return _unknown(self.rho[:, None], n)
+
+    def means(self, moments):
+        """``c_t``, shape (n_directions, n_tasks)."""
+        n = moments.M[0, 0]
+        centred = moments.M[0, 1:-1] / np.where(n > 0, n, 1.0) - self.mean[:, None]
+        return self.reliability(n) * (self.Q.T @ centred)
+
+    def augmented(self, moments):
+        """Moments of ``[1, x, c, y]``."""
+        c, d = self.means(moments), len(moments.M) - 1
+        E = np.zeros((d + 1 + len(c), d + 1, moments.n_tasks))
+        E[np.arange(d), np.arange(d)] = 1.0
+        E[d:-1, 0] = c
+        E[-1, -1] = 1.0
+        E = stack(np.moveaxis(E, -1, 0))
+        rows = None if moments.rows is None else matmul(moments.rows, transpose(E))
+        return Moments(matmul(E, matmul(moments.M, transpose(E))), moments.S, rows)
+
+
+def _unknown(rho, n):
+    return rho * (1 - rho) / (1 + (n - 1) * rho)
+
+
+def context_of(moments):
+    """How means of features vary between tasks, by analysis of variance; None if they do not.
+
+    Parameters
+    ----------
+    moments : Moments
+        In standardised units.
+    """
+    n, T = moments.M[0, 0], moments.n_tasks
+    N = n.sum()
+    n0 = (N - n @ n / N) / max(T - 1, 1)
+    if T < 3 or N <= T or n0 <= 1:
+        return None
+    mean = moments.M[0, 1:-1].sum(axis=-1) / N
+    centred = moments.M[0, 1:-1] / n - mean[:, None]
+    between = (centred * n) @ centred.T
+    total = moments.M[1:-1, 1:-1].sum(axis=-1) - N * np.outer(mean, mean)
+    values, vectors = np.linalg.eigh(total / N)
+    use = values > MIN_EIGENVALUE * max(values.max(initial=0.0), np.finfo(float).tiny)
+    P = vectors[:, use] / np.sqrt(values[use])
+    within = P.T @ ((total - between) / (N - T)) @ P
+    between = P.T @ (between / (T - 1)) @ P
+    rho, Q = scipy.linalg.eigh((between - within) / n0, (between + (n0 - 1) * within) / n0)
+    use = (rho > MIN_SHARE) & (rho < 1 - MIN_SHARE)
+    rho, Q = rho[use], (P @ Q)[:, use]
+    if len(rho) == 0:
+        return None
+    return Context(mean, Q, rho, _unknown(rho[:, None], n).mean(axis=1))
+
+
+def posterior_in_context(model, context, moments, pull=0.0):
+    """The posterior of the coefficients of every task, what a row to predict says included.
+
+    Parameters
+    ----------
+    model : MixedModel
+        Of the augmented moments, with an intercept that varies and without side information.
+    context : Context
+    moments : Moments
+        In standardised units, not augmented.
+    pull : ndarray of shape (n_tasks,), default=0.0
+        The share of the prior mean that is pooled least squares, see :mod:`.pull`.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_coefs, n_tasks)
+    covariance : ndarray of shape (n_coefs, n_coefs, n_tasks)
+    """
+    p, T, n = len(moments.M) - 1, moments.n_tasks, moments.M[0, 0]
+    c, gamma = context.means(moments), model.B[p:, 0]
+    unknown = gamma**2 @ (context.unknown(n + 1) - context.typical[:, None])
+    factor = np.zeros((len(model.random), len(model.random) + 1, T))
+    factor[:, :-1] = model.factor[..., None]
+    factor[0, -1] = np.sqrt(np.maximum(unknown, 0.0) / model.sigma2)
+    prior = np.repeat(model.B[:p], T, axis=1)
+    prior[0] += gamma @ c
+    if model.pooled is not None:
+        prior += pull * (model.pooled - prior)
+    mean, own, share = condition(model, factor, prior, moments)
+    z = moments.M[0, :-1] / np.where(n > 0, n, 1.0)
+    z[0] = 1.0
+    left = np.einsum("it,it->t", z, share[:, 0])  # of the prior mean of the intercept, at z
+    slope = left * context.rho[:, None] / (1 + n * context.rho[:, None])
+    F = share[:, :1] * c  # the coefficients are share beta + F gamma + what is in mean already
+    F[0] -= slope * (c + (context.Q.T @ context.mean)[:, None])
+    F[1:] += context.Q[:, :, None] * slope
+    mean += (1 - pull) * np.einsum("ijt,j->it", F - share[:, :1] * c, gamma)
+    E = np.concatenate([share, F], axis=1)
+    covariance = matmul(matmul(E, model.B_covariance), transpose(E))
+    covariance[np.ix_(model.random, model.random)] += own
+    return mean, covariance
+
+
+def choose_context(context, moments, random, held, covariance):
+    """The context, or None where it does not surely predict tasks that are left out better.
+
+    Parameters
+    ----------
+    context : Context
+    moments : Moments
+        In standardised units.
+    random : ndarray of shape (n_random,)
+    held : Held
+        In standardised units.
+    covariance : {"full", "diag", "spherical"}
+    """
+    if len(held.tasks) < MIN_TASKS:
+        return None
+    few = moments.of(held.tasks)
+    plain, contextual = (_errors(c, few, random, held, covariance) for c in (None, context))
+    known = np.isfinite(plain)
+    use = known.mean(axis=1) > 0.5
+    plain, contextual, known = plain[use], contextual[use], known[use]
+    gain = (plain - contextual) / np.nanmean(plain, axis=1)[:, None]
+    gain = np.nansum(gain, axis=0) / np.maximum(known.sum(axis=0), 1)
+    return context if gain.mean() > gain.std() / np.sqrt(len(gain)) else None
+
+
+def _errors(context, moments, random, held, covariance):
+    """Mean squared errors of tasks that are left out, after some of their rows.
+
+    Shape (n_shots, n_held); nan where a task has no more rows. Without rows they are those of the
+    prior mean or of pooled least squares, which is better.
+    """
+    tasks = np.arange(len(held.tasks))
+    errors = np.full((1 + len(SHOTS), len(tasks)), np.nan)
+    seen = moments if context is None else context.augmented(moments)
+    slopes = slopes_of(seen, random, True, 0 if context is None else len(context.rho))
+    settings = {"slopes": slopes, "max_iter": FOLD_STEPS, "tol": FOLD_TOL}
+    for out in folds_of(moments, tasks):
+        train = np.delete(tasks, out)
+        model = fit_two(seen.of(train), random, covariance, **settings)
+        pooled = fixed_effects(model, moments.of(train), pooled=True)
+        errors[0, out] = _error(held, out, 0, np.tile(pooled, len(out)))
+        for i, k in enumerate(SHOTS):
+            support = held.support(k, out, moments.S[:, out])
+            if context is None:
+                w, _ = posterior(model, support)
+            else:
+                w, _ = posterior_in_context(model, context, support)
+            errors[1 + i, out] = _error(held, out, k, w)
+    worse = int(np.nanmean(errors[0]) < np.nanmean(errors[1]))
+    return errors[np.arange(1 + len(SHOTS)) != worse]
+
+
+def _error(held, tasks, k, w):
+    """Mean squared error of coefficients w, shape (n_coefs, n_tasks), on rows behind k."""
+    rows, weight = held.rows[tasks, k:], held.weight[tasks, k:]
+    squares = weight * (rows[..., -1] - np.einsum("tni,it->tn", rows[..., :-1], w)) ** 2
+    n = weight.sum(axis=1)
+    return np.where(n > 0, squares.sum(axis=1) / np.where(n > 0, n, 1.0), np.nan)

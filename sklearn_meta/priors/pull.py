@@ -1,0 +1,99 @@
+r"""The prior mean of tasks with few rows, pulled to pooled least squares.
+
+The mean B that the likelihood finds is that of coefficients within tasks. If coefficients hang
+together with where the rows of a task lie, another one predicts rows of new tasks better: the least
+squares fit B0 of all rows. The prior mean of a task with n rows is
+
+    (1 - a(n)) B s + a(n) B0 s,
+
+in which its posterior mean w is linear: ``w(a) = w + a delta``. The best a minimises the error of
+tasks that are left out, by folds, given n of their rows, which need only the moments of a task,
+
+    a(n) = sum_t delta_t'(g_t - G_t w_t) / n_t  /  sum_t delta_t' G_t delta_t / n_t,
+
+since n rows are taken to have n / n_t of the moments of all: the noise that this leaves out is
+independent of delta. Of a, at most 1, the share ``1 - 1 / t²`` is used, t its ratio to its standard
+error, and nothing where t is below 1. Between the numbers of rows a is linear in log(1 + n).
+
+References
+----------
+Mundlak (1978), On the pooling of time series and cross section data, Econometrica 46 (on why B and
+B0 differ). James, Stein (1961), Estimation with quadratic loss (on the share of a).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..kernels.mixed_model import Moments, fixed_effects
+from ..kernels.stacked import matvec
+from .regularization import folds_of
+
+__all__ = ["MIN_TASKS", "SHOTS", "Pull", "learn_pull", "with_pooled"]
+
+SHOTS = (0, 1, 5, 20)
+MIN_TASKS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Pull:
+    """a(n).
+
+    Parameters
+    ----------
+    n_rows, share : ndarray of shape (n_shots,)
+    """
+
+    n_rows: np.ndarray
+    share: np.ndarray
+
+    def __call__(self, n):
+        """The share of B0, for numbers of rows."""
+        return np.interp(np.log1p(n), np.log1p(self.n_rows), self.share)
+
+
+def with_pooled(model, moments, intercept):
+    """A model that knows B0, of moments in its units without contextual effects."""
+    return replace(model, pooled=fixed_effects(model, moments, intercept=intercept, pooled=True))
+
+
+def learn_pull(prior, tasks):
+    """a(n), by tasks that are left out; None where they are too few.
+
+    Parameters
+    ----------
+    prior : GaussianPrior
+    tasks : ndarray of shape (n_tasks,)
+        The tasks to look at.
+    """
+    if len(tasks) < MIN_TASKS:
+        return None
+    moments, seen = prior.standardized(prior.moments).of(tasks), prior.training().of(tasks)
+    first = 0 if prior.intercept else 1
+    G, g, n = moments.M[first:-1, first:-1], moments.M[first:-1, -1], moments.M[0, 0]
+    gain, most = np.zeros((2, len(SHOTS), len(tasks)))
+    for out in folds_of(moments, np.arange(len(tasks))):
+        train = np.delete(np.arange(len(tasks)), out)
+        B = fixed_effects(prior.model, seen.of(train), intercept=prior.intercept)
+        model = with_pooled(replace(prior.model, B=B), moments.of(train), prior.intercept)
+        for i, k in enumerate(SHOTS):
+            part = np.where(n[out] > k, k / n[out], 0.0)
+            some = Moments(moments.M[..., out] * part, moments.S[:, out])
+            w, pooled = (
+                prior.posterior_of(model, some, pull=np.full(len(out), a))[0] for a in (0.0, 1.0)
+            )
+            delta = np.where(n[out] > k, pooled - w, 0.0)
+            error = g[:, out] - matvec(G[..., out], w)
+            gain[i, out] = np.einsum("it,it->t", delta, error) / n[out]
+            most[i, out] = np.einsum("it,ijt,jt->t", delta, G[..., out], delta) / n[out]
+    used = [i for i, k in enumerate(SHOTS) if (n > k).mean() > 0.5]
+    return Pull(np.array(SHOTS)[used], np.array([_share(gain[i], most[i]) for i in used]))
+
+
+def _share(gain, most):
+    """a that is at most 1, less what may be chance."""
+    if not most.sum() > 0:
+        return 0.0
+    a = gain.sum() / most.sum()
+    variance = np.sum((gain - a * most) ** 2) / most.sum() ** 2
+    return float(min(a, 1.0) * max(1 - variance / a**2, 0.0)) if a > 0 else 0.0

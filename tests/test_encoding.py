@@ -1,0 +1,99 @@
+"""Tables as they come, as numbers."""
+
+import datetime
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.utils.estimator_checks import check_estimator
+
+from sklearn_meta import TableEncoder
+
+pd = pytest.importorskip("pandas", reason="most tables are dataframes")
+
+
+def frame():
+    return pd.DataFrame(
+        {
+            "price": [1.0, None, 3.0, 4.0],
+            "kind": ["a", "b", None, "a"],
+            "day": ["2024-01-01", "2024-02-03", None, "2025-07-01"],
+            "at": pd.to_datetime(["2024-01-01", "2024-02-03", None, "2024-01-02"]),
+            "zone": pd.to_datetime(["2024-01-01"] * 3 + ["2024-01-02"]).tz_localize("Asia/Tokyo"),
+            "count": pd.array([1, None, 2, 3], dtype="Int64"),
+            "open": [True, False, True, True],
+            "size": pd.Categorical(["s", "m", "s", "l"]),
+            "empty": [None] * 4,
+        }
+    )
+
+
+def test_check_estimator():
+    assert all(r["status"] != "failed" for r in check_estimator(TableEncoder(), on_fail="raise"))
+
+
+def test_every_kind_of_column():
+    encoder = TableEncoder().fit(frame())
+    assert encoder.kinds_ == {
+        "numbers": ["price", "count", "open", "empty"],
+        "dates": ["day", "at", "zone"],
+        "categories": ["kind", "size"],
+    }
+    Z = encoder.transform(frame())
+    assert np.isfinite(Z).all() and Z.shape == (4, len(encoder.get_feature_names_out()))
+    named = dict(zip(encoder.get_feature_names_out(), Z.T, strict=True))
+    assert_array_equal(named["price"], [1, 3, 3, 4])
+    assert_array_equal(named["missingindicator_price"], [0, 1, 0, 0])
+    assert_array_equal(named["kind_missing"], [0, 0, 1, 0])
+    assert named["day_days"][1] - named["day_days"][0] == 33
+    assert_allclose(named["at_days"][[0, 1]], named["day_days"][[0, 1]])
+    assert "at_day_sin" not in named  # no times of the day
+
+
+def test_what_comes_later():
+    encoder = TableEncoder().fit(frame())
+    later = frame().iloc[[0]].assign(kind="never seen", price=None)
+    Z = dict(zip(encoder.get_feature_names_out(), encoder.transform(later)[0], strict=True))
+    assert Z["kind_a"] == Z["kind_b"] == 0 and Z["price"] == 3
+
+
+def test_rare_categories_share_a_column():
+    X = pd.DataFrame({"word": [f"w{i % 50}" for i in range(500)]})
+    assert TableEncoder(max_categories=5).fit_transform(X).shape == (500, 5)
+
+
+def test_numbers_stay():
+    X = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    encoder = TableEncoder().fit(X)
+    assert encoder.transform(X).dtype == np.float32
+    assert_array_equal(encoder.transform(X), X)
+    assert_allclose(encoder.transform([[np.nan, 1, 2]]), [[np.median(X[:, 0]), 1, 2]])
+
+
+def test_times_of_the_day_and_dates_of_python():
+    noon = [datetime.datetime(2024, 1, 1, hour) for hour in (0, 6, 12)]
+    X = pd.DataFrame({"at": noon, "on": [t.date() for t in noon]})
+    encoder = TableEncoder().fit(X.astype(object))
+    assert "at_day_sin" in encoder.get_feature_names_out()
+    assert encoder.kinds_["dates"] == ["at", "on"]
+
+
+def test_polars():
+    pl = pytest.importorskip("polars", reason="reads its dataframes, too")
+    X = pl.DataFrame({"price": [1.0, None, 3.0], "kind": ["a", "b", None]})
+    Z = TableEncoder().fit_transform(X)
+    assert_array_equal(Z, TableEncoder().fit_transform(pd.DataFrame(X.to_dict(as_series=False))))
+
+
+@pytest.mark.parametrize(
+    "value, error, match",
+    [
+        ({"a": 1}, TypeError, "column 'x' holds {'a': 1}"),
+        (np.inf, ValueError, "infinity"),
+        (1 + 2j, ValueError, "Complex"),
+    ],
+)
+def test_what_is_refused(value, error, match):
+    X = pd.DataFrame({"x": [1.0, 2.0, value]})
+    with pytest.raises(error, match=match):
+        TableEncoder().fit(X).transform(X)

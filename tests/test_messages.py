@@ -1,0 +1,150 @@
+"""Mistakes that are easy to make, and the way out that every class names."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from algorithms import CLASSES, make_meta
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import make_pipeline
+
+from sklearn_meta import (
+    BatchMetaLearner,
+    HierarchicalBayes,
+    Pooled,
+    Task,
+    cross_validate_tasks,
+    few_shot_scorer,
+)
+
+N = 24
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, 3))
+Y = X @ [1.0, 2.0, 3.0]
+IDS = np.repeat(["a", "b", "c", "d"], N // 4)
+FRAME = pd.DataFrame(X, columns=["u", "v", "w"]).assign(store=IDS)
+HUGE = X.astype(object)
+HUGE[3, 1] = 10**400
+HUGE_Y = Y.astype(object)
+HUGE_Y[4] = 10**400
+TIMES = FRAME[["u", "v"]].assign(when=pd.date_range("2020-01-01", periods=N))
+PARTLY = [("a", None)] + [("b", i // 6) for i in range(1, N)]
+
+FITS = {
+    "groups=3": (X, Y, 3, "3 is a single value: pass an array"),
+    "two columns": (X, Y, FRAME[["store", "u"]], r"groups=list\(zip\(a, b\)\)"),
+    "a part": (X, Y, PARTLY, r"a part of the task id is missing in 1 row.* \(row numbers 0"),
+    "groupby": (FRAME.groupby("store"), Y, None, "pass the table itself"),
+    "scalar y": (X, 3.0, IDS, "pass one target for every row"),
+    "timedelta y": (X, np.arange(N).astype("m8[D]"), IDS, r"y / np.timedelta64\(1, 'D'\)"),
+    "datetime y": (X, np.arange(N).astype("M8[D]"), IDS, r"\(y - y.min\(\)\) / np.timedelta64"),
+    "huge X": (HUGE, Y, IDS, "task 'a', row 3: column 1 of X holds an integer of 1329 bits"),
+    "huge y": (X, HUGE_Y, IDS, "task 'a', row 4: y is an integer of 1329 bits.*other units"),
+    "datetime X": (TIMES, Y, IDS, "column 'when' of X holds times.*Pipeline inside"),
+    "all datetime": (TIMES[["when"]], Y, IDS, "column 'when' of X holds times"),
+    "datetime array": (
+        np.arange(2 * N).reshape(N, 2).astype("M8[D]"),
+        Y,
+        IDS,
+        "column 0 of X holds",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FITS)
+@pytest.mark.parametrize("cls", CLASSES)
+def test_fit_names_the_way_out(cls, case):
+    data, y, groups, match = FITS[case]
+    meta = make_meta(cls)
+    before = dict(vars(meta))
+    with pytest.raises((TypeError, ValueError), match=match):
+        meta.fit(data, y, groups=groups)
+    assert vars(meta) == before
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_meta_fit_of_a_groupby(cls):
+    with pytest.raises(TypeError, match="no target: use tasks_from_table"):
+        make_meta(cls).meta_fit(FRAME.groupby("store"))
+    with pytest.raises(ValueError, match="or a part of it, is missing"):
+        make_meta(cls).meta_fit([Task(X, Y, id=("a", np.nan))])
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_task_column_is_one(cls):
+    with pytest.raises(ValueError, match=r"names several columns.*groups=list\(zip"):
+        make_meta(cls, task_column=["store", "u"]).fit(FRAME, Y)
+
+
+def test_cross_validate_tasks_takes_tasks():
+    with pytest.raises(TypeError, match=r"tasks_from_table\(X, y, groups=ids\)"):
+        cross_validate_tasks(Pooled(), X, Y)
+
+
+@pytest.mark.parametrize("cls", [HierarchicalBayes, BatchMetaLearner])
+def test_descriptor_columns_are_a_list(cls):
+    with pytest.raises(ValueError, match=r"descriptor_columns=\['store'\]"):
+        cls(descriptor_columns="store").fit(FRAME, Y, groups=IDS)
+
+
+def test_descriptors_of_text_need_a_feature_map():
+    with pytest.raises((TypeError, ValueError), match=r"descriptor=SideInformation\(\)"):
+        HierarchicalBayes(descriptor_columns=["store"]).fit(FRAME, Y, groups=IDS)
+
+
+def test_times_are_for_the_transformers_of_a_pipeline():
+    days = make_column_transformer(("passthrough", ["u", "v"]))
+    Pooled(make_pipeline(days, Ridge())).fit(TIMES, Y, groups=IDS)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_fit_without_ids_warns(cls):
+    """As in a search whose splitter alone was told of the groups."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_meta(cls).fit(X, Y)
+    assert sum("ids of a long table" in str(w.message) for w in caught) == 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_meta(cls).fit(X, Y, groups=IDS)
+    assert not any("ids of a long table" in str(w.message) for w in caught)
+
+
+def test_a_search_whose_splitter_alone_has_the_groups_warns():
+    search = GridSearchCV(Pooled(), {"task_column": [None]}, cv=GroupKFold(2))
+    with pytest.warns(UserWarning, match="ids of a long table"):
+        search.fit(X, Y, groups=IDS)
+
+
+@pytest.mark.filterwarnings("ignore:Only one class", "ignore:R\\^2 score is not well-defined")
+def test_scores_that_are_all_undefined_are_an_error():
+    """R² of a single query row is not defined, in every task."""
+    tasks = [Task(X[i : i + 3], Y[i : i + 3], id=i) for i in range(0, N, 3)]
+    scorer = few_shot_scorer("r2", n_shots=2)
+    with pytest.raises(ValueError, match="undefined in all 8 tasks.*lower n_shots"):
+        scorer(Pooled().meta_fit(tasks), tasks)
+    search = GridSearchCV(
+        Pooled(), {"estimator": [None]}, scoring=scorer, error_score="raise", cv=2
+    )
+    with pytest.raises(ValueError, match="undefined in all"):
+        search.fit(tasks)
+
+
+def test_labels_may_be_times():
+    y = np.where(Y > 0, np.datetime64("2020-01-01"), np.datetime64("2021-01-01"))
+    model = Pooled(LogisticRegression()).fit(X, y, groups=IDS)
+    assert set(model.predict(X)) <= set(y)
+
+
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:R\\^2", "ignore:One or more of the")
+def test_a_search_hides_errors_of_its_scorer_unless_told_to_raise():
+    """What the user guide says of scikit-learn: why ``error_score="raise"`` is the way out."""
+    tasks = [Task(X[i : i + 3], Y[i : i + 3], id=i) for i in range(0, N, 3)]
+    scorer = few_shot_scorer("r2", n_shots=2)
+    grid = {"handle_unknown": ["warn", "prior"]}
+    search = GridSearchCV(Pooled(), grid, scoring=scorer, cv=2).fit(tasks)
+    assert np.isnan(search.cv_results_["mean_test_score"]).all()
+    assert search.best_params_ == {"handle_unknown": "warn"}
