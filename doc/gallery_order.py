@@ -1,7 +1,7 @@
 """The order of the examples in the gallery."""
 
-# By topic: first steps, tables and levels, curves and networks, representations, transfer. What is not
-# named here comes after them.
+# By topic: first steps, tables and levels, curves and networks, representations, transfer. What is
+# not named here comes after them.
 EXAMPLES = """
 new_school meta line cold_start batch_mode gaussian_process maml_tables sinusoid ridge_head
 prototypes texts transfer
