@@ -141,9 +141,7 @@ class ReadingMixin:
         try:
             return check_features(side, where=where, dtype=(np.float64,), min_rows=0)
         except (TypeError, ValueError) as error:
-            hint = (
-                " Descriptors of text need a feature map: descriptor=SideInformation()."
-            )
+            hint = " Descriptors of text need a feature map: descriptor=SideInformation()."
             raise with_hint(error, hint if "float" in str(error) else "") from error
 
     def _as_task_table(self, X, y, ids, weight, side, reset=False):
