@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_meta import HierarchicalBayes, Pooled
-from sklearn_meta.priors.context import context_of
+from sklearn_meta.priors import context as context_module
+from sklearn_meta.priors.context import context_of, surely_better
 
 WITHIN, CONTEXTUAL, BETWEEN = 1.0, -3.0, 3.0
 
@@ -148,3 +149,14 @@ def test_where_there_can_be_none_true_is_an_error(params):
     model = HierarchicalBayes(**params, contextual_effects=True)
     with pytest.raises(ValueError, match='contextual_effects="auto"'):
         model.fit(X, y, groups=ids)
+
+
+@pytest.mark.parametrize("at_five, better", [(0.9, True), (1.2, False)])
+def test_a_gain_without_rows_does_not_pay_for_a_loss_with_some(monkeypatch, at_five, better):
+    plain = HierarchicalBayes(contextual_effects=False).meta_fit(mundlak(40, 8, 15))
+    prior, rng = plain.meta_model_.prior, np.random.default_rng(0)
+    errors = iter(
+        [np.ones((3, 40)), np.array([[0.4], [0.9], [at_five]]) + 0.1 * rng.normal(size=40)]
+    )
+    monkeypatch.setattr(context_module, "_errors", lambda prior, held: next(errors))
+    assert surely_better(prior, prior) == better

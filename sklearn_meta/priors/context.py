@@ -27,17 +27,17 @@ Mundlak (1978), On the pooling of time series and cross section data, Econometri
 (2008), The multilevel latent covariate model, Psychological Methods 13.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
 
-from ..kernels.mixed_model import Moments, condition, fixed_effects, posterior
+from ..kernels.mixed_model import Moments, condition, fixed_effects
 from ..kernels.stacked import matmul, stack, transpose
-from .pull import MIN_TASKS, SHOTS
-from .regularization import FOLD_STEPS, FOLD_TOL, fit_two, folds_of, slopes_of
+from .pull import SHOTS
+from .regularization import folds_of
 
-__all__ = ["Context", "choose_context", "context_of", "posterior_in_context"]
+__all__ = ["Context", "context_of", "posterior_in_context", "surely_better"]
 
 
 MIN_EIGENVALUE = 1e-8  # share of the largest: features beyond it depend on the others
@@ -167,32 +167,34 @@ def posterior_in_context(model, context, moments, pull=0.0):
     return mean, covariance
 
 
-def choose_context(context, moments, random, held, covariance):
-    """The context, or None where it does not surely predict tasks that are left out better.
+def surely_better(prior, contextual):
+    """Whether contextual effects surely predict tasks that are left out better.
+
+    Variances are those of all tasks, means of coefficients those of the others. The mean gain over
+    numbers of rows, as a share of the error, must exceed its standard error, and after no number
+    of rows may it be a loss that exceeds its own.
 
     Parameters
     ----------
-    context : Context
-    moments : Moments
-        In standardised units.
-    random : ndarray of shape (n_random,)
-    held : Held
-        In standardised units.
-    covariance : {"full", "diag", "spherical"}
+    prior, contextual : GaussianPrior
+        Without contextual effects and with them, of the same tasks.
     """
-    if len(held.tasks) < MIN_TASKS:
-        return None
-    few = moments.of(held.tasks)
-    plain, contextual = (_errors(c, few, random, held, covariance) for c in (None, context))
+    held = prior.held.transformed(prior.mean_of_units(), prior.scale_of_units())
+    plain, errors = (_errors(p, held) for p in (prior, contextual))
     known = np.isfinite(plain)
     use = known.mean(axis=1) > 0.5
-    plain, contextual, known = plain[use], contextual[use], known[use]
-    gain = (plain - contextual) / np.nanmean(plain, axis=1)[:, None]
-    gain = np.nansum(gain, axis=0) / np.maximum(known.sum(axis=0), 1)
-    return context if gain.mean() > gain.std() / np.sqrt(len(gain)) else None
+    plain, errors, known = plain[use], errors[use], known[use]
+    gain = (plain - errors) / np.nanmean(plain, axis=1)[:, None]
+    of_shots = [_mean_and_error(g[k]) for g, k in zip(gain, known, strict=True)]
+    mean, error = _mean_and_error(np.nansum(gain, axis=0) / np.maximum(known.sum(axis=0), 1))
+    return mean > error and all(m >= -e for m, e in of_shots)
 
 
-def _errors(context, moments, random, held, covariance):
+def _mean_and_error(gain):
+    return gain.mean(), gain.std() / np.sqrt(len(gain))
+
+
+def _errors(prior, held):
     """Mean squared errors of tasks that are left out, after some of their rows.
 
     Shape (n_shots, n_held); nan where a task has no more rows. Without rows they are those of the
@@ -200,20 +202,18 @@ def _errors(context, moments, random, held, covariance):
     """
     tasks = np.arange(len(held.tasks))
     errors = np.full((1 + len(SHOTS), len(tasks)), np.nan)
-    seen = moments if context is None else context.augmented(moments)
-    slopes = slopes_of(seen, random, True, 0 if context is None else len(context.rho))
-    settings = {"slopes": slopes, "max_iter": FOLD_STEPS, "tol": FOLD_TOL}
+    moments, seen = (
+        prior.standardized(prior.moments).of(held.tasks),
+        prior.training().of(held.tasks),
+    )
     for out in folds_of(moments, tasks):
         train = np.delete(tasks, out)
-        model = fit_two(seen.of(train), random, covariance, **settings)
+        model = replace(prior.model, B=fixed_effects(prior.model, seen.of(train)))
         pooled = fixed_effects(model, moments.of(train), pooled=True)
         errors[0, out] = _error(held, out, 0, np.tile(pooled, len(out)))
         for i, k in enumerate(SHOTS):
             support = held.support(k, out, moments.S[:, out])
-            if context is None:
-                w, _ = posterior(model, support)
-            else:
-                w, _ = posterior_in_context(model, context, support)
+            w, _ = prior.posterior_of(model, support, pull=np.zeros(len(out)))
             errors[1 + i, out] = _error(held, out, k, w)
     worse = int(np.nanmean(errors[0]) < np.nanmean(errors[1]))
     return errors[np.arange(1 + len(SHOTS)) != worse]

@@ -17,9 +17,9 @@ import numpy as np
 
 from ..kernels.mixed_model import MixedModel, Moments, fit_mixed_model, posterior
 from ..kernels.scaling import Scaling, nonzero_scale
-from .context import Context, choose_context, context_of, posterior_in_context
-from .pull import Pull, learn_pull, with_pooled
-from .regularization import Held, fit_regularized, two_of
+from .context import Context, context_of, posterior_in_context, surely_better
+from .pull import MIN_TASKS, Pull, learn_pull, with_pooled
+from .regularization import Held, fit_regularized, refit, slopes_of, two_of
 
 __all__ = ["GaussianPrior", "learn_gaussian"]
 
@@ -291,32 +291,55 @@ def learn_gaussian(
     if callback is not None:
         settings["callback"] = lambda model: callback(lambda: replace(prior, model=model()))
     standardized = prior.standardized(moments)
-    if held is not None:
-        held = held.transformed(prior.mean_of_units(), prior.scale_of_units())
+    context = None
     if contextual and intercept and 0 in random and not len(s_mean):
         context = context_of(standardized)
-        if contextual == "auto" and context is not None:
-            context = choose_context(context, standardized, random, held, covariance)
-        prior = replace(prior, context=context)
+    if contextual is True:
+        prior, context = replace(prior, context=context), None
         standardized = prior.training()
-    n_contexts = 0 if prior.context is None else len(prior.context.rho)
     if regularization is None:
-        if n_contexts:
-            settings["slopes"] = prior.n_coefs + np.arange(n_contexts)
+        if prior.context is not None:
+            settings["slopes"] = prior.n_coefs + np.arange(len(prior.context.rho))
         return replace(prior, model=fit_mixed_model(standardized, random, **settings))
+    prior = _regularized(prior, random, regularization, settings)
+    if context is not None and len(held.tasks) >= MIN_TASKS and _helps(context, prior):
+        nu = prior.nu if np.isfinite(prior.nu) else regularization
+        prior = _regularized(replace(prior, context=context), random, nu, settings)
+    if contextual == "auto":
+        plain = prior.standardized(moments)
+        prior = replace(prior, model=with_pooled(prior.model, plain, intercept))
+        prior = replace(prior, pull=learn_pull(prior, held.tasks))
+    return prior
+
+
+def _regularized(prior, random, nu, settings):
+    """The prior, learned from its moments as it sees them; scores are kept where nu is given."""
+    moments, held = prior.training(), prior.held
+    if held is not None:
+        held = held.transformed(prior.mean_of_units(), prior.scale_of_units())
+    n_contexts = 0 if prior.context is None else len(prior.context.rho)
     two, model, nu, scores = fit_regularized(
-        standardized, random, regularization, held, n_contexts=n_contexts, **settings
+        moments, random, nu, held, n_contexts=n_contexts, **settings
     )
-    prior = replace(
+    return replace(
         prior,
         model=model,
         nu=nu,
-        scores=scores,
-        two=two_of(covariance, random, intercept),
+        scores=scores or prior.scores,
+        two=two_of(settings["covariance"], random, prior.intercept),
         variances=two.sigma2 * np.diag(two.factor) ** 2,
     )
-    if contextual == "auto":
-        plain = prior.standardized(moments)
-        prior = replace(prior, model=with_pooled(model, plain, intercept))
-        prior = replace(prior, pull=learn_pull(prior, held.tasks))
-    return prior
+
+
+def _helps(context, prior):
+    """Whether contextual effects surely help, with the regularisation of a prior without them.
+
+    Both are judged by fits to the tasks that are held back, from where the model of all is.
+    """
+    tasks, contextual = prior.held.tasks, replace(prior, context=context)
+    seen, plain = contextual.training().of(tasks), prior
+    slopes = slopes_of(seen, prior.model.random, True, len(context.rho))
+    start = replace(prior, model=replace(prior.model, slopes=slopes))
+    if len(tasks) < prior.moments.n_tasks:
+        plain = replace(prior, model=refit(prior, prior.training().of(tasks)))
+    return surely_better(plain, replace(contextual, model=refit(start, seen)))
