@@ -20,8 +20,8 @@ Protocol:
 5. `--family gradient`: MAML, FOMAML and MetaSGD around linear models, boosting and perceptrons, all
    settings the defaults, compared with `Pooled` of the same estimator and with `Independent`.
 6. `--meta`: MetaRegressor and MetaClassifier, all settings the defaults, on eighteen tables,
-   compared with the best of all that was measured: peers and prototypes (`peer_results.csv`, seeds
-   0 to 4), and classes of this package (`suite_results.csv`, seeds 0 to 2).
+   compared with the best of the single classes in the same run, and on the first eight tables with
+   that of peers and prototypes (`peer_results.csv`, seeds 0 to 4).
 7. Peers come from `peer_results.csv`, which was measured once on the same splits: the best method
    off the shelf, the best prototype ("reference"), and `eb`, linear empirical Bayes with all
    coefficients random (logistic for classification). Below each table are the ratios to `eb`:
@@ -62,7 +62,6 @@ from sklearn_meta import (
 )
 
 PEERS = Path(__file__).with_name("peer_results.csv")
-SUITE = Path(__file__).with_name("suite_results.csv")
 OFF_THE_SHELF = ("pooled_", "task_only_", "statsmodels_", "gpboost_", "merf", "sklego_", "adapt_")
 
 LINEAR = {"regression": Ridge(), "classification": LogisticRegression(max_iter=1000)}
@@ -100,7 +99,7 @@ GRADIENT_METHODS = tuple(f"{name}_{body}" for body in BODIES for name in ("poole
 FAMILIES = {
     "closed": (*FOR_ANY_KIND, *FOR_REGRESSION),
     "gradient": ("independent", *GRADIENT_METHODS),
-    "meta": ("meta",),
+    "meta": ("meta", *FOR_ANY_KIND, "intercept", "diag", "auto"),
 }
 METHODS = tuple(dict.fromkeys(method for family in FAMILIES.values() for method in family))
 
@@ -227,23 +226,28 @@ def peers():
 
 def report_meta(results):
     """Ratio to the best of all that was measured, and how much of it is within its error."""
-    known = [pd.read_csv(PEERS).rename(columns={"dataset": "table"}), pd.read_csv(SUITE)]
-    known = pd.concat(known).rename(columns={"K": "n_shots"}).sort_values("score")
+    peers = pd.read_csv(PEERS).rename(columns={"dataset": "table", "K": "n_shots"})
+    per_cell = results.groupby(["table", "n_shots", "method"], sort=False)["score"]
+    measured = per_cell.agg(["mean", "sem"]).set_axis(["score", "se"], axis=1).reset_index()
+    others = measured[measured["method"] != "meta"]
+    known = pd.concat([peers, others]).sort_values("score")
     best = known.groupby(["table", "n_shots"]).first()
-    pooled = known[known["method"].str.startswith("pooled")].groupby(["table", "n_shots"]).first()
-    own = results.groupby(["table", "n_shots"], sort=False)["score"].mean()
+    pooled = others[others["method"].isin(["pooled", "boosting"])]
+    pooled = pooled.groupby(["table", "n_shots"])["score"].min()
+    own = measured[measured["method"] == "meta"].set_index(["table", "n_shots"])["score"]
     rows = own.to_frame("meta").join(best[["method", "score", "se"]], how="inner")
     rows = rows[rows.index.isin((0, 1, 5, 10), level="n_shots")]
     rows["ratio"] = rows["meta"] / rows["score"]
     rows["within_se"] = rows["meta"] <= rows["score"] + rows["se"].fillna(0.0)
-    rows["to_pooled"] = rows["meta"] / pooled["score"].reindex(rows.index)
+    rows["to_pooled"] = rows["meta"] / pooled.reindex(rows.index)
     print(rows.to_string(float_format="{:.4g}".format))
     ranks = [
         1 + (known.loc[(known["table"] == t) & (known["n_shots"] == k), "score"] < score).sum()
         for (t, k), score in rows["meta"].items()
     ]
     at_0 = rows["to_pooled"][rows.index.get_level_values("n_shots") == 0]
-    seconds = results.drop_duplicates(["table", "seed"])["fit_seconds"]
+    fits = results[results["method"] == "meta"].drop_duplicates(["table", "seed"])
+    seconds = fits["fit_seconds"]
     near, ratio = rows["ratio"] <= 1.05, rows["ratio"]
     print(f"\n{len(rows)} cells: within 5 % of the best in {near.mean():.2f}")
     print(f"within 5 % or its standard error in {(near | rows['within_se']).mean():.2f}")
