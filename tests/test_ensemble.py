@@ -160,6 +160,14 @@ def test_a_class_that_one_fold_has_never_seen():
     assert_allclose(model.predict_proba(tasks[0].X).sum(axis=1), 1)
 
 
+def test_float32_stays_float32():
+    tasks = [Task(t.X.astype(np.float32), t.y.astype(np.float32)) for t in linear_tasks(12)]
+    model = MetaRegressor(LINEAR, n_shots=(0, 5), random_state=0).meta_fit(tasks)
+    model.adapt(tasks[0].X[:5], tasks[0].y[:5])
+    assert model.predict(tasks[0].X).dtype == np.float32
+    assert model.predict_interval(tasks[0].X).dtype == np.float32
+
+
 # -- what goes wrong -------------------------------------------------------------------------------
 
 

@@ -88,6 +88,8 @@ class Stack:
                 if own.any():
                     values = member.predict(part, X, index, self.classes)
                     total = total + (own[index] * values.T).T
+        if getattr(X, "dtype", None) == np.float32:
+            total = total.astype(np.float32)
         if method == "predict" and self.classes is not None:
             return self.classes[total.argmax(axis=1)]
         return total
