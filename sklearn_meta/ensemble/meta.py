@@ -24,6 +24,7 @@ from ..learners.privates import Composition, Interval
 from ..learners.sharing import sharing
 from ..priors.intervals import Calibration, calibration_of
 from .candidates import check_candidates, default_candidates
+from .docs import documented
 from .encoding import TableEncoder
 from .members import Member, Stack
 from .out_of_fold import fold_list, leave_tasks_out, seconds_of
@@ -377,6 +378,7 @@ def _rows(k, judged, losses, names, ids):
     }
 
 
+@documented
 class MetaRegressor(_MetaStack):
     r"""Predict numbers for many related tasks: the default, when in doubt.
 
@@ -395,65 +397,13 @@ class MetaRegressor(_MetaStack):
         The candidates, of this package, which see the table as it is. None: pooled, independent
         and hierarchical linear models, pooled and hierarchical boosting, and Gaussian processes
         around both.
-    n_shots : array-like of int, default=(0, 1, 2, 5, 10, 20)
-        Numbers of rows for which weights are learned, where tasks have as many. Between them the
-        weights are linear in :math:`\log(1 + k)`, beyond them those of the nearest.
-    cv : int, splitter or iterable of (train, test), default=5
-        Folds of tasks. An int means shuffled folds.
-    time_budget : float, default=None
-        Seconds of processor time that meta-training may take, roughly: on a part of the tasks it is
-        measured what each candidate costs, and the slowest are left out until the others fit in.
-        What is left out then depends on the machine.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the candidates see X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
-    random_state : int, RandomState instance or None, default=None
-        Seeds folds, supports, and candidates without a seed of their own.
-    n_jobs : int, default=None
-        Number of workers, as in joblib, over folds.
+    {parameters}
 
     Attributes
     ----------
-    candidates_ : dict of str to meta-estimator
-        The candidates, fitted on all tasks; None for those without a weight.
-    weights_ : ndarray of shape (n_shots, n_candidates)
-        Their weights; rows as ``shots_``, columns as ``candidates_``.
-    shots_ : ndarray of shape (n_shots,)
-        The numbers of rows at which weights were learned.
-    results_ : dict of str to ndarray
-        ``score`` (the loss with its sign turned) of every ``estimator`` on every ``task_id`` after
-        ``n_shots`` rows, by a candidate that has not seen the task;
-        ``"stack"`` is their weighted mean, with weights from the other folds.
-    left_out_ : dict of str to str
-        Why a candidate has no weight.
-    estimator_ : estimator
-        The model of the current task: a weighted mean of those of the candidates.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {attributes}
 
-    See Also
-    --------
-    compare : A table of the candidates, for those who want to choose.
-    HierarchicalBayes : The model of choice where effects are to be read, not only predictions.
-
-    Notes
-    -----
-    Cost: the candidates are fitted ``cv + 1`` times, and what several of them stand on, as boosting
-    on all rows, once for all. With fewer than 10 tasks no weights are learned: the first candidate
-    predicts alone, and a warning says so. A candidate that fails is left out, with a warning.
-
-    References
-    ----------
-    Breiman (1996), Stacked regressions, Machine Learning 24. Yao, Vehtari, Simpson, Gelman (2018),
-    Using stacking to average Bayesian predictive distributions, Bayesian Analysis 13.
+    {notes}
 
     Examples
     --------
@@ -510,6 +460,7 @@ class MetaRegressor(_MetaStack):
         return np.stack([mean - half, mean + half], axis=1).astype(mean.dtype, copy=False)
 
 
+@documented
 class MetaClassifier(_MetaStack):
     r"""Predict classes for many related tasks: the default, when in doubt.
 
@@ -528,66 +479,13 @@ class MetaClassifier(_MetaStack):
         The candidates, of this package, which see the table as it is. None: pooled, independent
         and hierarchical linear models, pooled and hierarchical boosting, and boosting in batch
         mode.
-    n_shots : array-like of int, default=(0, 1, 2, 5, 10, 20)
-        Numbers of rows for which weights are learned, where tasks have as many. Between them the
-        weights are linear in :math:`\log(1 + k)`, beyond them those of the nearest.
-    cv : int, splitter or iterable of (train, test), default=5
-        Folds of tasks. An int means shuffled folds.
-    time_budget : float, default=None
-        Seconds of processor time that meta-training may take, roughly: on a part of the tasks it is
-        measured what each candidate costs, and the slowest are left out until the others fit in.
-        What is left out then depends on the machine.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the candidates see X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
-    random_state : int, RandomState instance or None, default=None
-        Seeds folds, supports, and candidates without a seed of their own.
-    n_jobs : int, default=None
-        Number of workers, as in joblib, over folds.
+    {parameters}
 
     Attributes
     ----------
-    candidates_ : dict of str to meta-estimator
-        The candidates, fitted on all tasks; None for those without a weight.
-    weights_ : ndarray of shape (n_shots, n_candidates)
-        Their weights; rows as ``shots_``, columns as ``candidates_``.
-    shots_ : ndarray of shape (n_shots,)
-        The numbers of rows at which weights were learned.
-    results_ : dict of str to ndarray
-        ``score`` (the loss with its sign turned) of every ``estimator`` on every ``task_id`` after
-        ``n_shots`` rows, by a candidate that has not seen the task.
-    left_out_ : dict of str to str
-        Why a candidate has no weight.
-    estimator_ : estimator
-        The model of the current task: a weighted mean of those of the candidates.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
-    classes_ : ndarray of shape (n_classes,)
-        The classes.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {attributes}
 
-    See Also
-    --------
-    compare : A table of the candidates, for those who want to choose.
-    HierarchicalBayes : The model of choice where effects are to be read, not only predictions.
-
-    Notes
-    -----
-    Cost: the candidates are fitted ``cv + 1`` times, and what several of them stand on, as boosting
-    on all rows, once for all. With fewer than 10 tasks no weights are learned: the first candidate
-    predicts alone, and a warning says so. A candidate that fails is left out, with a warning.
-
-    References
-    ----------
-    Breiman (1996), Stacked regressions, Machine Learning 24. Yao, Vehtari, Simpson, Gelman (2018),
-    Using stacking to average Bayesian predictive distributions, Bayesian Analysis 13.
+    {notes}
 
     Examples
     --------
