@@ -7,7 +7,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neural_network import MLPRegressor
 
-from sklearn_meta import IMAML, Task, imaml
+from sklearn_meta import IMAML, Task
+from sklearn_meta.algorithms import imaml
 from sklearn_meta.datasets import make_linear_tasks
 from sklearn_meta.kernels.gradient import mean_curvature
 from sklearn_meta.kernels.losses import Squared

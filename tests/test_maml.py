@@ -9,7 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.neural_network import MLPRegressor
 
-from sklearn_meta import ANIL, FOMAML, MAML, MetaSGD, Task, few_shot_scorer, maml
+from sklearn_meta import ANIL, FOMAML, MAML, MetaSGD, Task, few_shot_scorer
+from sklearn_meta.algorithms import maml
 from sklearn_meta.base import gradient_family
 from sklearn_meta.base.gradient_family import RATES
 from sklearn_meta.datasets import make_linear_tasks

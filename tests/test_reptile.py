@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LinearRegression, Ridge, SGDRegressor
 from sklearn.neural_network import MLPRegressor
 
-from sklearn_meta import Reptile, Task, reptile
+from sklearn_meta import Reptile, Task
+from sklearn_meta.algorithms import reptile
 from sklearn_meta.datasets import make_linear_tasks
 
 TASKS = make_linear_tasks(n_tasks=30, n_rows=(8, 20), random_state=0)

@@ -52,13 +52,15 @@ def gather_moments(tables, prior=None):
 def _held_of(table, moments, shift, n_before, held):
     """Some tasks of a table and some of their rows, whatever the order of either."""
     rng = np.random.default_rng(0)
-    canonical = np.lexsort((moments.M[0, -1], moments.M[-1, -1], table.sizes))
+    canonical = np.lexsort((moments.M[0, -1], moments.M[-1, -1], moments.M[0, 0]))
     tasks = rng.permutation(canonical)[: MAX_HELD - (0 if held is None else len(held.tasks))]
     rows = np.zeros((len(tasks), MAX_HELD_ROWS, table.X.shape[1] + 2))
     weight = np.zeros(rows.shape[:2])
     rows[..., 0] = 1.0
     for i, t in enumerate(tasks):
         X, y, own = table.task(t)
+        if own is not None:  # a row that weighs nothing is not there
+            X, y, own = X[own > 0], y[own > 0], own[own > 0]
         order = rng.permutation(np.lexsort((y, *X.T)))[:MAX_HELD_ROWS]
         rows[i, : len(order), 1:-1] = X[order]
         rows[i, : len(order), -1] = y[order]

@@ -41,6 +41,7 @@ __all__ = ["Context", "context_of", "posterior_in_context", "surely_better"]
 
 
 MIN_EIGENVALUE = 1e-8  # share of the largest: features beyond it depend on the others
+MIN_ERRORS = 2.0  # standard errors that a gain must exceed
 MIN_SHARE = 1e-3  # of a direction, between tasks and within them
 
 
@@ -108,7 +109,7 @@ def context_of(moments):
     if T < 3 or N <= T or n0 <= 1:
         return None
     mean = moments.M[0, 1:-1].sum(axis=-1) / N
-    centred = moments.M[0, 1:-1] / n - mean[:, None]
+    centred = moments.M[0, 1:-1] / np.where(n > 0, n, 1.0) - mean[:, None]
     between = (centred * n) @ centred.T
     total = moments.M[1:-1, 1:-1].sum(axis=-1) - N * np.outer(mean, mean)
     values, vectors = np.linalg.eigh(total / N)
@@ -171,8 +172,8 @@ def surely_better(prior, contextual):
     """Whether contextual effects surely predict tasks that are left out better.
 
     Variances are those of all tasks, means of coefficients those of the others. The mean gain over
-    numbers of rows, as a share of the error, must exceed its standard error, and after no number
-    of rows may it be a loss that exceeds its own.
+    numbers of rows, as a share of the error, must exceed two standard errors of it, and after no
+    number of rows may it be a loss that exceeds its own.
 
     Parameters
     ----------
@@ -187,7 +188,7 @@ def surely_better(prior, contextual):
     gain = (plain - errors) / np.nanmean(plain, axis=1)[:, None]
     of_shots = [_mean_and_error(g[k]) for g, k in zip(gain, known, strict=True)]
     mean, error = _mean_and_error(np.nansum(gain, axis=0) / np.maximum(known.sum(axis=0), 1))
-    return mean > error and all(m >= -e for m, e in of_shots)
+    return mean > MIN_ERRORS * error and all(m >= -e for m, e in of_shots)
 
 
 def _mean_and_error(gain):
