@@ -20,6 +20,8 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs
+from ..base.intervals import IntervalMixin, warn_of_few_tasks
+from ..base.weights import WeightedFitMixin
 from ..kernels.covariance import TaskKernel
 from ..kernels.gaussian_process import posteriors
 from ..kernels.scaling import Scaling, nonzero_scale
@@ -197,7 +199,7 @@ class GaussianProcessModel(BodyAndHeadRegressor):
         return mean, std.astype(self.dtype_, copy=False)
 
 
-class GaussianProcessMeta(BaseMetaEstimator):
+class GaussianProcessMeta(IntervalMixin, WeightedFitMixin, BaseMetaEstimator):
     r"""Gaussian process on the residuals of a pooled model, its kernel learned over tasks.
 
     .. math:: y = f(x) + \beta^\top (x - m_t) + g_t(x) + e,
@@ -333,28 +335,6 @@ class GaussianProcessMeta(BaseMetaEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X, y=None, *, groups=None, sample_weight=None):
-        """Learn from a long table: meta-train on its tasks, then adapt to each and remember it.
-
-        Parameters
-        ----------
-        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
-            The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
-        y : array-like of shape (n_rows,)
-            The targets.
-        groups : array-like of shape (n_rows,), default=None
-            The task id of every row. Not needed with ``task_column``. Without any ids all rows
-            are one task.
-        sample_weight : array-like of shape (n_rows,), default=None
-            Row weights; a weight of 2 means that the row is there twice.
-
-        Returns
-        -------
-        self : object
-        """
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return self._fit(X, y, groups, weights)
-
     # -- learn and adapt ---------------------------------------------------------------------------
 
     def _default_estimator(self):
@@ -453,44 +433,13 @@ class GaussianProcessMeta(BaseMetaEstimator):
         dtype = self._predicts.dtype
         return mean.astype(dtype, copy=False), std.astype(dtype, copy=False)
 
-    def predict_interval(self, X, *, confidence_level=0.9, groups=None):
-        """Predict an interval for the target of each row.
-
-        Intervals are those of Student's t, calibrated on meta-train tasks that the mean function
-        has not seen, for the number of rows that is known of a task. They hold for new tasks: of
-        100 intervals of level 0.9, about 90 contain the target.
-
-        Parameters
-        ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        confidence_level : float, default=0.9
-            Between 0 and 1.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids, as in :meth:`predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, 2)
-            Lower and upper bounds, in the units of y.
-        """
-        if not 0 < confidence_level < 1:
-            raise ValueError(
-                f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
-            )
+    def _centres(self, X, groups, level):
+        """Intervals of Student's t; the mean function has not seen the tasks that calibrate."""
         mean, variance, n_rows = self._moments(X, groups)
-        if self.n_tasks_ < confidence_level / (1 - confidence_level):
-            warnings.warn(
-                f"Intervals of level {confidence_level:g} cannot be calibrated on {self.n_tasks_} "
-                "tasks: they are those of Student's t, wide where few tasks say how tasks differ.",
-                UserWarning,
-                stacklevel=2,
-            )
-        half = self.meta_model_.scale * half_widths(
-            self.meta_model_.prior, variance, n_rows, confidence_level
-        )
-        bounds = np.stack([mean - half, mean + half], axis=1)
-        return bounds.astype(self._predicts.dtype, copy=False)
+        warn_of_few_tasks(self.n_tasks_, level)
+        meta_model = self.meta_model_
+        half = meta_model.scale * half_widths(meta_model.prior, variance, n_rows, level)
+        return mean, half, self._predicts.dtype
 
     def _moments(self, X, groups):
         """Means, variances of functions in units of residuals, and how many rows are known."""

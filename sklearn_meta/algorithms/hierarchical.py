@@ -18,12 +18,13 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.svm import LinearSVC
-from sklearn.utils.metaestimators import available_if
 
 from ..base import BaseMetaEstimator, Needs
 from ..base.described import DescriptorMixin, describe
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
+from ..base.intervals import IntervalMixin, warn_of_few_tasks
 from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
+from ..base.weights import WeightedFitMixin
 from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
 from ..learners.privates import HasMethods, Interval, StrOptions
 from ..priors.gaussian import learn_gaussian
@@ -50,7 +51,7 @@ class MetaModel:
     descriptor: object = None
 
 
-class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
+class HierarchicalBayes(IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMetaEstimator):
     r"""Linear model whose coefficients vary between tasks around a learned prior.
 
     .. math:: y = X w_t + e, \quad w_t \sim N(m + M s_t, \Sigma), \quad e \sim N(0, \sigma^2 I)
@@ -251,28 +252,6 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         self.tol = tol
         self.random_state = random_state
         self.n_jobs = n_jobs
-
-    def fit(self, X, y=None, *, groups=None, sample_weight=None):
-        """Learn from a long table: meta-train on its tasks, then adapt to each and remember it.
-
-        Parameters
-        ----------
-        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
-            The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
-        y : array-like of shape (n_rows,)
-            The targets.
-        groups : array-like of shape (n_rows,), default=None
-            The task id of every row. Not needed with ``task_column``. Without any ids all rows
-            are one task.
-        sample_weight : array-like of shape (n_rows,), default=None
-            Row weights; a weight of 2 means that the row is there twice.
-
-        Returns
-        -------
-        self : object
-        """
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return self._fit(X, y, groups, weights)
 
     # -- the wrapped estimator ---------------------------------------------------------------------
 
@@ -489,48 +468,19 @@ class HierarchicalBayes(DescriptorMixin, BaseMetaEstimator):
         """Posterior covariances in parameter rows."""
         return params[:, 1 + self.learner_.n_features : -1]
 
-    @available_if(lambda self: self._gaussian)
-    def predict_interval(self, X, *, confidence_level=0.9, groups=None):
-        """Predict an interval for the target of each row.
+    def _has_intervals(self):
+        return self._gaussian
 
-        Intervals are those of Student's t, calibrated on meta-train tasks that are left out by
-        folds, for the number of rows that is known of a task. They hold for new tasks: of 100
-        intervals of level 0.9, about 90 contain the target.
-
-        Parameters
-        ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        confidence_level : float, default=0.9
-            Between 0 and 1.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids, as in :meth:`predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, 2)
-            Lower and upper bounds, in the units of y.
-        """
-        if not 0 < confidence_level < 1:
-            raise ValueError(
-                f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
-            )
+    def _centres(self, X, groups, level):
+        """Intervals of Student's t; the prior is learned without the fold of a task."""
         X, ids, side, _ = self._read_query(X, groups)
         params, index = self._params_of(X, ids, side)
         prior = self._learned("prior")
-        n_tasks = prior.moments.n_tasks
-        if n_tasks < confidence_level / (1 - confidence_level):
-            warnings.warn(
-                f"Intervals of level {confidence_level:g} cannot be calibrated on {n_tasks} tasks: "
-                "they are those of Student's t, wide where few tasks say how tasks differ.",
-                UserWarning,
-                stacklevel=2,
-            )
+        warn_of_few_tasks(prior.moments.n_tasks, level)
         mean = self.learner_.predict("predict", params, X, index).astype(np.float64)
         of_coefs = prior.of_coefs(self._covariance(params), X, index)
-        half = half_widths(prior, of_coefs, params[index, -1], confidence_level)
-        half = prior.scaling.y_scale * half
-        return np.stack([mean - half, mean + half], axis=1).astype(params.dtype, copy=False)
+        half = half_widths(prior, of_coefs, params[index, -1], level)
+        return mean, prior.scaling.y_scale * half, params.dtype
 
     # -- what was learned, in the units of the data ------------------------------------------------
 

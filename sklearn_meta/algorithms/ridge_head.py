@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPRegressor
-from sklearn.utils.metaestimators import available_if
 
 from ..base.embedding import EmbeddingMetaEstimator, Representation
 from ..base.embedding_docs import documented_embedding
 from ..base.episodes import EpisodeSampler
+from ..base.intervals import IntervalMixin
 from ..base.moments import gather_moments, warn_of_one_task
 from ..base.probe import draw_probe
 from ..kernels.body import Body
@@ -40,7 +40,7 @@ LEVELS = (1, 2, 5, 10, 20)  # shots that the scale of classes is learned for
 
 
 @documented_embedding
-class RidgeHead(EmbeddingMetaEstimator):
+class RidgeHead(IntervalMixin, EmbeddingMetaEstimator):
     r"""A learned representation whose last layer is solved in closed form for each task.
 
     .. math:: y = w_t^\top [1, \varphi(x)] + e, \quad w_t \sim N(m, S), \quad e \sim N(0, \sigma^2)
@@ -352,35 +352,11 @@ class RidgeHead(EmbeddingMetaEstimator):
         std = self.learner_.units.y_scale * prior.deviation(of_coefs)
         return mean, std.astype(mean.dtype, copy=False)
 
-    @available_if(lambda self: not is_classifier(self))
-    def predict_interval(self, X, *, confidence_level=0.9, groups=None):
-        """Predict an interval for the target of each row, as of :class:`HierarchicalBayes`.
-
-        Intervals are calibrated on meta-train tasks whose fold is left out of the prior of the last
-        layer; the body has seen them.
-
-        Parameters
-        ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        confidence_level : float, default=0.9
-            Between 0 and 1.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids, as in :meth:`predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, 2)
-            Lower and upper bounds, in the units of y.
-        """
-        if not 0 < confidence_level < 1:
-            raise ValueError(
-                f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
-            )
+    def _centres(self, X, groups, level):
+        """The fold of a task is left out of the prior of the last layer; the body has seen it."""
         mean, of_coefs, n_rows, prior = self._predictive(X, groups)
-        half = half_widths(prior, of_coefs, n_rows, confidence_level)
-        half = (self.learner_.units.y_scale * half).astype(mean.dtype, copy=False)
-        return np.stack([mean - half, mean + half], axis=1)
+        half = self.learner_.units.y_scale * half_widths(prior, of_coefs, n_rows, level)
+        return mean, half.astype(mean.dtype, copy=False), mean.dtype
 
     def _predictive(self, X, groups):
         """Means, what the last layer adds to standardised variances, numbers of known rows."""

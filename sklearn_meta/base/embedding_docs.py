@@ -1,5 +1,7 @@
 """Parts of docstrings that algorithms with a learned body share."""
 
+from .docstrings import sharing_parts
+
 __all__ = ["documented_embedding"]
 
 SHARED = {
@@ -71,9 +73,4 @@ SHARED = {
     """,
 }
 
-
-def documented_embedding(cls):
-    """Fill the parts of a docstring that are shared: lines ``{name}`` of SHARED."""
-    for name, text in SHARED.items():
-        cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text.strip())
-    return cls
+documented_embedding = sharing_parts(SHARED)

@@ -1,5 +1,7 @@
 """Parts of docstrings that the gradient family shares."""
 
+from .docstrings import sharing_parts
+
 __all__ = ["documented"]
 
 SHARED = {
@@ -110,9 +112,4 @@ SHARED = {
     """,
 }
 
-
-def documented(cls):
-    """Fill the parts of a docstring that the family shares: lines ``{name}`` of SHARED."""
-    for name, text in SHARED.items():
-        cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text.strip())
-    return cls
+documented = sharing_parts(SHARED)

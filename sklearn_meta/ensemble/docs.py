@@ -1,5 +1,7 @@
 """Parts of docstrings that both stacks share."""
 
+from ..base.docstrings import sharing_parts
+
 __all__ = ["documented"]
 
 SHARED = {
@@ -68,9 +70,4 @@ SHARED = {
     """,
 }
 
-
-def documented(cls):
-    """Fill the parts of a docstring that both share: lines ``{name}`` of SHARED."""
-    for name, text in SHARED.items():
-        cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text.strip())
-    return cls
+documented = sharing_parts(SHARED)

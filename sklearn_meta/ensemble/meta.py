@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from ..base import BaseMetaEstimator, Needs
+from ..base.intervals import IntervalMixin
 from ..kernels.pooling import bagged_weights
 from ..learners.privates import Composition, Interval
 from ..learners.sharing import sharing
@@ -46,8 +47,6 @@ class Record:
         Of all candidates.
     weights : ndarray of shape (n_shots, n_candidates)
     results : dict of str to ndarray
-    seconds : dict of str to float
-        That the candidates took.
     left_out : dict of str to str
         Candidates without a weight, and why.
     """
@@ -55,7 +54,6 @@ class Record:
     names: list
     weights: np.ndarray
     results: dict
-    seconds: dict
     left_out: dict
 
 
@@ -235,7 +233,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
             left_out = self._too_slow(candidates, table, len(folds), seed)
             candidates = [pair for pair in candidates if pair[0] not in left_out]
         settings = {"classes": classes, "seed": seed, "n_jobs": self.n_jobs}
-        judged, seconds, failures = leave_tasks_out(candidates, table, shots, folds, **settings)
+        judged, failures = leave_tasks_out(candidates, table, shots, folds, **settings)
         for name, error in failures.items():
             left_out[name] = str(error)
             warnings.warn(f"candidate {name!r} is left out: {error}", UserWarning, stacklevel=3)
@@ -263,13 +261,12 @@ class _MetaStack(Composition, BaseMetaEstimator):
         weights = _spread(weights, used)
         for name in (names[c] for c in columns if c not in used):
             left_out[name] = f"its weight is less than {MIN_WEIGHT} after any number of rows"
-        seconds = dict(zip((name for name, _ in candidates), seconds.sum(axis=0), strict=True))
         results = {key: np.concatenate([part[key] for part in results]) for key in results[0]}
         return MetaModel(
             (),
             np.array(list(judged)),
             weights,
-            Record(names, weights, results, seconds, left_out),
+            Record(names, weights, results, left_out),
             np.array(scale) if classes is None else None,
             calibration_of(scores, table.n_tasks) if classes is None else None,
         )
@@ -348,7 +345,7 @@ def _alone(candidates):
     names = [name for name, _ in candidates]
     weights = np.eye(len(names))[:1]
     left_out = dict.fromkeys(names[1:], "there are too few tasks to learn weights from")
-    return MetaModel((), np.array([0]), weights, Record(names, weights, {}, {}, left_out))
+    return MetaModel((), np.array([0]), weights, Record(names, weights, {}, left_out))
 
 
 def _normalized(weights, used):
@@ -379,7 +376,7 @@ def _rows(k, judged, losses, names, ids):
 
 
 @documented
-class MetaRegressor(_MetaStack):
+class MetaRegressor(IntervalMixin, _MetaStack):
     r"""Predict numbers for many related tasks: the default, when in doubt.
 
     Algorithms of this package, several of them around other estimators, are
@@ -418,35 +415,8 @@ class MetaRegressor(_MetaStack):
 
     _labelled = False
 
-    def predict_interval(self, X, *, confidence_level=0.9, groups=None):
-        """Predict an interval for the target of each row.
-
-        Its width depends on the number of rows that are known of the task, and is that of the
-        errors on meta-train tasks that were left out.
-
-        Parameters
-        ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        confidence_level : float, default=0.9
-            Between 0 and 1.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids, as in :meth:`predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, 2)
-            Lower and upper bounds, in the units of y.
-
-        Raises
-        ------
-        ValueError
-            If there were too few tasks to learn weights from.
-        """
-        if not 0 < confidence_level < 1:
-            raise ValueError(
-                f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
-            )
+    def _centres(self, X, groups, level):
+        """Intervals as wide as errors on tasks left out, with weights from the other folds."""
         X, ids, side, _ = self._read_query(X, groups)
         params, index = self._params_of(X, ids, side)
         mean = self._predicts.predict("predict", params, X, index)
@@ -456,8 +426,8 @@ class MetaRegressor(_MetaStack):
                 f"{self.n_tasks_} tasks are too few to know errors on new tasks; predict_interval "
                 f"needs {MIN_TASKS}. HierarchicalBayes has intervals for fewer."
             )
-        half = meta_model.half_widths(params[index, -1].astype(np.float64), confidence_level)
-        return np.stack([mean - half, mean + half], axis=1).astype(mean.dtype, copy=False)
+        half = meta_model.half_widths(params[index, -1].astype(np.float64), level)
+        return mean, half, mean.dtype
 
 
 @documented

@@ -50,6 +50,12 @@ class Judged:
     folds: np.ndarray
     weight: np.ndarray
 
+    @classmethod
+    def joined(cls, parts):
+        """Those of several folds together."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*map(np.concatenate, columns))
+
     def pool(self, classes):
         """The loss of their pools."""
         tasks = np.unique(self.tasks, return_inverse=True)[1]
@@ -66,8 +72,7 @@ class Judged:
         out = np.empty(len(self.y))
         for fold in np.unique(self.folds):
             own = self.folds == fold
-            names = ("F", "y", "tasks", "folds", "weight")
-            others = Judged(*(getattr(self, name)[~own] for name in names))
+            others = Judged(*(values[~own] for values in vars(self).values()))
             known = others if len(others.y) else self  # a single fold
             weights = bagged_weights(known.pool(None), np.random.default_rng([seed, fold]))
             out[own] = self.F[own] @ weights
@@ -118,7 +123,6 @@ def leave_tasks_out(candidates, table, shots, folds, *, classes=None, seed=0, n_
     -------
     judged : dict of int to Judged
         By number of rows, for those that enough tasks have more rows than.
-    seconds : ndarray of shape (n_folds, n_candidates)
     failures : dict of str to Exception
         Why candidates could not be fitted, or could not predict; their predictions are NaN.
     """
@@ -133,15 +137,12 @@ def leave_tasks_out(candidates, table, shots, folds, *, classes=None, seed=0, n_
     )
     judged = {}
     for k in shots:
-        of_folds = [part[k] for part, _, _ in parts if k in part]
+        of_folds = [part[k] for part, _ in parts if k in part]
         n_tasks = sum(len(np.unique(one.tasks)) for one in of_folds)
         if n_tasks >= min(MIN_TASKS, table.n_tasks):
-            names = ("F", "y", "tasks", "folds", "weight")
-            judged[k] = Judged(
-                *(np.concatenate([getattr(one, name) for one in of_folds]) for name in names)
-            )
-    failures = {name: error for _, _, failed in parts for name, error in failed.items()}
-    return judged, np.array([seconds for _, seconds, _ in parts]), failures
+            judged[k] = Judged.joined(of_folds)
+    failures = {name: error for _, failed in parts for name, error in failed.items()}
+    return judged, failures
 
 
 def seconds_of(candidates, table, seed):
@@ -173,24 +174,22 @@ def _one_fold(candidates, table, shots, train, test, classes, seed, fold):
     episodes = {k: _episodes(table, test, orders, k) for k in shots}
     episodes = {k: episode for k, episode in episodes.items() if len(episode[1].y)}
     F = {k: np.full((len(q.y), len(candidates)), np.nan) for k, (_, q) in episodes.items()}
-    seconds, failures = [], {}
+    failures = {}
     with sharing(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for c, (name, candidate) in enumerate(candidates):
-            start = time.perf_counter()
             try:
                 member = Member(name, clone(candidate).meta_fit(train))
                 for k, (support, query) in episodes.items():
                     F[k][:, c] = _predicted(member, support, query, classes)
             except (ArithmeticError, TypeError, ValueError) as error:
                 failures[name] = error
-            seconds.append(time.perf_counter() - start)
     judged = {}
     for k, (_, query) in episodes.items():
         weight = np.ones(len(query.y)) if query.sample_weight is None else query.sample_weight
         of_fold = np.full(len(query.y), fold)
         judged[k] = Judged(F[k], query.y, query.ids[query.codes], of_fold, weight)
-    return judged, seconds, failures
+    return judged, failures
 
 
 def _predicted(member, support, query, classes):

@@ -1,0 +1,61 @@
+"""Prediction intervals, as far as algorithms share them: the question, its check and its answer."""
+
+import warnings
+from abc import ABC, abstractmethod
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils.metaestimators import available_if
+
+__all__ = ["IntervalMixin", "warn_of_few_tasks"]
+
+
+class IntervalMixin(ABC):
+    """``predict_interval``, of regressors that know their uncertainty."""
+
+    @abstractmethod
+    def _centres(self, X, groups, level):
+        """Centres of the intervals, half their widths, and their dtype."""
+
+    def _has_intervals(self):
+        return not is_classifier(self)
+
+    @available_if(lambda self: self._has_intervals())
+    def predict_interval(self, X, *, confidence_level=0.9, groups=None):
+        """Predict an interval for the target of each row.
+
+        Intervals are calibrated on meta-train tasks that are left out, for the number of rows that
+        is known of a task; what is left out of what, the class says. They hold for new tasks: of
+        100 intervals of level 0.9, about 90 contain the target.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        confidence_level : float, default=0.9
+            Between 0 and 1.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids, as in :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, 2)
+            Lower and upper bounds, in the units of y.
+        """
+        if not 0 < confidence_level < 1:
+            raise ValueError(
+                f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
+            )
+        mean, half, dtype = self._centres(X, groups, confidence_level)
+        return np.stack([mean - half, mean + half], axis=1).astype(dtype, copy=False)
+
+
+def warn_of_few_tasks(n_tasks, level):
+    """Say so where tasks are too few for intervals of a level to be calibrated on them."""
+    if n_tasks < level / (1 - level):
+        warnings.warn(
+            f"Intervals of level {level:g} cannot be calibrated on {n_tasks} tasks: they are those "
+            "of Student's t, wide where few tasks say how tasks differ.",
+            UserWarning,
+            stacklevel=4,
+        )

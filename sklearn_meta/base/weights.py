@@ -1,0 +1,29 @@
+"""Row weights as repetition: an argument of ``fit`` of its own, where the mathematics is exact."""
+
+__all__ = ["WeightedFitMixin"]
+
+
+class WeightedFitMixin:
+    """``fit`` of algorithms whose ``sample_weight`` means that a row is there several times."""
+
+    def fit(self, X, y=None, *, groups=None, sample_weight=None):
+        """Learn from a long table: meta-train on its tasks, then adapt to each and remember it.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
+            The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
+        y : array-like of shape (n_rows,)
+            The targets.
+        groups : array-like of shape (n_rows,), default=None
+            The task id of every row. Not needed with ``task_column``. Without any ids all rows
+            are one task.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Row weights; a weight of 2 means that the row is there twice.
+
+        Returns
+        -------
+        self : object
+        """
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return self._fit(X, y, groups, weights)
