@@ -203,10 +203,7 @@ def _errors(prior, held):
     """
     tasks = np.arange(len(held.tasks))
     errors = np.full((1 + len(SHOTS), len(tasks)), np.nan)
-    moments, seen = (
-        prior.standardized(prior.moments).of(held.tasks),
-        prior.training().of(held.tasks),
-    )
+    moments, seen = prior.plain(held.tasks), prior.training(held.tasks)
     for out in folds_of(moments, tasks):
         train = np.delete(tasks, out)
         model = replace(prior.model, B=fixed_effects(prior.model, seen.of(train)))

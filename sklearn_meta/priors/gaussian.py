@@ -119,10 +119,14 @@ class GaussianPrior:
         coefs = self.context.Q @ self.model.B[self.n_coefs :, 0]
         return coefs * self.scaling.y_scale / self.scaling.x_scale
 
-    def training(self):
-        """Moments of the meta-train tasks as the model sees them."""
-        moments = self.standardized(self.moments)
+    def training(self, tasks=None):
+        """Moments of the meta-train tasks, or of some of them, as the model sees them."""
+        moments = self.plain(tasks)
         return moments if self.context is None else self.context.augmented(moments)
+
+    def plain(self, tasks=None):
+        """The same without contextual effects."""
+        return self.standardized(self.moments if tasks is None else self.moments.of(tasks))
 
     def covariance(self):
         """Sigma, shape (n_coefs, n_coefs); 0 in rows and columns of fixed effects."""
@@ -301,20 +305,20 @@ def learn_gaussian(
         if prior.context is not None:
             settings["slopes"] = prior.n_coefs + np.arange(len(prior.context.rho))
         return replace(prior, model=fit_mixed_model(standardized, random, **settings))
-    prior = _regularized(prior, random, regularization, settings)
+    prior = _regularized(prior, standardized, random, regularization, settings)
     if context is not None and len(held.tasks) >= MIN_TASKS and _helps(context, prior):
         nu = prior.nu if np.isfinite(prior.nu) else regularization
-        prior = _regularized(replace(prior, context=context), random, nu, settings)
+        prior = replace(prior, context=context)
+        prior = _regularized(prior, prior.training(), random, nu, settings)
     if contextual == "auto":
-        plain = prior.standardized(moments)
-        prior = replace(prior, model=with_pooled(prior.model, plain, intercept))
+        prior = replace(prior, model=with_pooled(prior.model, standardized, intercept))
         prior = replace(prior, pull=learn_pull(prior, held.tasks))
     return prior
 
 
-def _regularized(prior, random, nu, settings):
-    """The prior, learned from its moments as it sees them; scores are kept where nu is given."""
-    moments, held = prior.training(), prior.held
+def _regularized(prior, moments, random, nu, settings):
+    """The prior, learned from moments as it sees them; scores are kept where nu is given."""
+    held = prior.held
     if held is not None:
         held = held.transformed(prior.mean_of_units(), prior.scale_of_units())
     n_contexts = 0 if prior.context is None else len(prior.context.rho)
@@ -337,9 +341,9 @@ def _helps(context, prior):
     Both are judged by fits to the tasks that are held back, from where the model of all is.
     """
     tasks, contextual = prior.held.tasks, replace(prior, context=context)
-    seen, plain = contextual.training().of(tasks), prior
+    seen, plain = contextual.training(tasks), prior
     slopes = slopes_of(seen, prior.model.random, True, len(context.rho))
     start = replace(prior, model=replace(prior.model, slopes=slopes))
     if len(tasks) < prior.moments.n_tasks:
-        plain = replace(prior, model=refit(prior, prior.training().of(tasks)))
+        plain = replace(prior, model=refit(prior, prior.training(tasks)))
     return surely_better(plain, replace(contextual, model=refit(start, seen)))

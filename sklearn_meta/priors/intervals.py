@@ -135,7 +135,7 @@ def calibrate(prior):
         train = moments.of(np.delete(held.tasks, out))
         model = refit(prior, train)
         if prior.pull is not None:
-            plain = prior.standardized(prior.moments).of(np.delete(held.tasks, out))
+            plain = prior.plain(np.delete(held.tasks, out))
             model = with_pooled(model, plain, prior.intercept)
         S = moments.S[:, held.tasks[out]]
         for k in SHOTS:

@@ -68,7 +68,7 @@ def learn_pull(prior, tasks):
     """
     if len(tasks) < MIN_TASKS:
         return None
-    moments, seen = prior.standardized(prior.moments).of(tasks), prior.training().of(tasks)
+    moments, seen = prior.plain(tasks), prior.training(tasks)
     first = 0 if prior.intercept else 1
     G, g, n = moments.M[first:-1, first:-1], moments.M[first:-1, -1], moments.M[0, 0]
     gain, most = np.zeros((2, len(SHOTS), len(tasks)))
