@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from .base import BaseMetaEstimator
+from .base.html import Results
 from .tasks.ids import as_ids
 from .tasks.rows import n_rows_of
 from .tasks.table import tasks_from_table
@@ -312,7 +313,8 @@ def cross_validate_tasks(
     if not rows:
         raise ValueError(f"no task has more than {shots[0]} rows: there is nothing to score.")
     keys = ("estimator", "fold", "task_id", "repeat", "n_shots", "score", "adapt_time")
-    return {key: _column(values) for key, values in zip(keys, zip(*rows, strict=True), strict=True)}
+    columns = zip(keys, zip(*rows, strict=True), strict=True)
+    return Results((key, _column(values)) for key, values in columns)
 
 
 def _column(values):

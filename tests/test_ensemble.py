@@ -342,3 +342,25 @@ def test_shared_bodies_are_fitted_once():
         assert once(compute, Ridge(alpha=2), X, y) == 4
         assert once(compute, Ridge(), X.copy(), y) == 5
     assert once(compute, Ridge(), X, y) == 6
+
+
+def test_callbacks_hear_of_folds_and_candidates():
+    heard = []
+
+    class Listener:
+        def setup(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+            heard.append(context.task_name)
+
+        def teardown(self, estimator, context):
+            pass
+
+    model = MetaRegressor(LINEAR, n_shots=(0, 5), cv=3, random_state=0)
+    model.set_callbacks(Listener()).meta_fit(linear_tasks(12))
+    n_members = sum(fitted is not None for fitted in model.candidates_.values())
+    assert heard == ["fold"] * 3 + ["epoch"] * n_members + ["fit"]

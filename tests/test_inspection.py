@@ -5,11 +5,17 @@ import sys
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_meta import (
     AdaptationCurveDisplay,
     HierarchicalBayes,
+    IntervalDisplay,
     Pooled,
+    ShrinkageDisplay,
     cross_validate_tasks,
 )
 from sklearn_meta.datasets import make_linear_tasks
@@ -126,3 +132,58 @@ def test_without_matplotlib_the_error_says_what_to_install(results, monkeypatch)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'sklearn_meta\[plot\]'"):
         AdaptationCurveDisplay.from_results(results)
+
+
+# -- shrinkage -------------------------------------------------------------------------------------
+
+
+def test_own_estimates_are_least_squares_and_the_prior_pulls_them(plt, tasks):
+    few = [*tasks[:10], (tasks[10].X[:2], tasks[10].y[:2])]  # two rows for three coefficients
+    model = HierarchicalBayes().meta_fit(tasks)
+    display = ShrinkageDisplay.from_estimator(model, few, coefs=("intercept", 2))
+    line = LinearRegression().fit(few[0].X, few[0].y)
+    assert_allclose(display.own[0], [line.intercept_, line.coef_[1]])
+    assert np.isnan(display.own[-1]).all() and np.isfinite(display.adapted).all()
+    assert_array_equal(display.prior_mean, model.prior_mean_[[0, 2]])
+    away = np.linalg.norm(display.own[:10] - display.prior_mean, axis=1).mean()
+    assert np.linalg.norm(display.adapted[:10] - display.prior_mean, axis=1).mean() < away
+    assert display.ax_.get_xlabel() == "Intercept" and "x1" in display.ax_.get_ylabel()
+
+
+def test_shrinkage_in_a_pipeline_is_in_its_units(plt, tasks):
+    model = HierarchicalBayes(make_pipeline(StandardScaler(), LinearRegression())).meta_fit(tasks)
+    display = ShrinkageDisplay.from_estimator(model, tasks, coefs=(1, 2))
+    Z = model.estimator_[0].transform(tasks[0].X)
+    assert_allclose(display.own[0], LinearRegression().fit(Z, tasks[0].y).coef_)
+
+
+def test_shrinkage_needs_linear_coefficients(plt, tasks):
+    boosting = HierarchicalBayes(HistGradientBoostingRegressor(max_iter=2)).meta_fit(tasks)
+    for model in (boosting, Pooled().meta_fit(tasks)):
+        with pytest.raises(TypeError, match="around a linear regressor"):
+            ShrinkageDisplay.from_estimator(model, tasks)
+    model = HierarchicalBayes().meta_fit(tasks)
+    for coefs, what in (((0, "price"), "'price', which is no"), ((0, 3), "has 3, and there are 3")):
+        with pytest.raises(ValueError, match=what):
+            ShrinkageDisplay.from_estimator(model, tasks, coefs=coefs)
+
+
+# -- rows that arrive ------------------------------------------------------------------------------
+
+
+def test_each_row_is_predicted_from_those_before(plt, tasks):
+    model = HierarchicalBayes().meta_fit(tasks[:11])
+    before = model.predict(tasks[11].X)
+    display = IntervalDisplay.from_estimator(model, tasks[11].X, tasks[11].y, max_rows=6)
+    assert_array_equal(model.predict(tasks[11].X), before)  # the model does not change
+    assert_allclose(display.prediction[0], before[0])
+    X, y = tasks[11].X, tasks[11].y
+    model.adapt(X[:5], y[:5])
+    assert_allclose(display.prediction[5], model.predict(X[5:6])[0])
+    assert_allclose(display.interval[5], model.predict_interval(X[5:6])[0])
+    assert "90 % interval" in [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
+def test_intervals_are_needed(plt, tasks):
+    with pytest.raises(TypeError, match="Pooled has no predict_interval"):
+        IntervalDisplay.from_estimator(Pooled().meta_fit(tasks), tasks[0].X, tasks[0].y)

@@ -451,6 +451,12 @@ class GaussianProcessMeta(IntervalMixin, WeightedFitMixin, BaseMetaEstimator):
 
     # -- what was learned --------------------------------------------------------------------------
 
+    def _facts(self):
+        return super()._facts() | {
+            "Noise, standard deviation": np.sqrt(self.noise_variance_),
+            **{f"Kernel: {name}": value for name, value in self.hyperparameters_.items()},
+        }
+
     @property
     def kernel_(self):
         """The learned kernel of scikit-learn."""

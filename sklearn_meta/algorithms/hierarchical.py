@@ -128,6 +128,9 @@ class HierarchicalBayes(IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMe
 
     Attributes
     ----------
+    coef_names_ : ndarray of str of shape (n_coefs,)
+        Names of the coefficients: "intercept", then the features as the estimator sees them, after
+        transformers of a Pipeline.
     prior_mean_ : ndarray of shape (n_coefs,)
         :math:`m`, the prior mean where the side information is 0, in the units of the data:
         intercept first (unless ``estimator`` has none), then features in order.
@@ -389,7 +392,7 @@ class HierarchicalBayes(IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMe
             effects = ["intercept"]
         else:
             effects = list(self.random_effects)
-        names = None if learner.feature_names is None else list(learner.feature_names)
+        names = learner.column_names(self._feature_names())
         positions = []
         for effect in effects:
             if names is not None and effect in names:
@@ -483,6 +486,30 @@ class HierarchicalBayes(IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMe
         return mean, prior.scaling.y_scale * half, params.dtype
 
     # -- what was learned, in the units of the data ------------------------------------------------
+
+    @property
+    def coef_names_(self):
+        """Names of the coefficients, in the order of ``prior_mean_``."""
+        self._learned("prior")
+        learner = self.learner_
+        names = learner.column_names(self._feature_names())
+        names = names or [f"x{j}" for j in range(learner.n_features)]
+        names = ["intercept"] * learner.network.intercept + names
+        if learner.n_outputs > 1:
+            names = [f"{name}[{c}]" for name in names for c in learner.classes]
+        return np.array(names, dtype=object)
+
+    def _facts(self):
+        prior = {
+            "Coefficient": self.coef_names_,
+            "Mean": self.prior_mean_,
+            "Standard deviation between tasks": np.sqrt(np.diag(self.prior_covariance_)),
+        }
+        return super()._facts() | {
+            "Regularization, in tasks": self.regularization_,
+            "Noise, standard deviation": np.sqrt(self.noise_variance_) if self._gaussian else None,
+            "Prior": prior,
+        }
 
     @property
     def prior_mean_(self):

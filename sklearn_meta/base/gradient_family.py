@@ -492,6 +492,14 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
     # -- what was learned --------------------------------------------------------------------------
 
+    def _facts(self):
+        last = self.loss_curve_[-(self.n_iter_ // 10 + 1) :]
+        return super()._facts() | {
+            "Meta-iterations": self.n_iter_,
+            "Query loss, last tenth of them": np.mean(last) if last else None,
+            "Steps to adapt": str(self.adapt_steps_),
+        }
+
     @property
     def inner_lr_(self):
         """The inner rate."""

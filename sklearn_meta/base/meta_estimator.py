@@ -31,6 +31,7 @@ from ..tasks.table import TaskTable, distinct_rows, merged
 from ..tasks.task import as_tasks, is_task_collection
 from ..tasks.validation import addressed, plain, task_label, with_address
 from .algorithm import Algorithm
+from .html import NotebookMixin
 from .labels import Numbers, OwnClasses, SharedClasses, check_own_classes
 from .memory import Memory
 from .reading import ReadingMixin
@@ -74,7 +75,7 @@ def _wrapped_has(method):
 
 
 class BaseMetaEstimator(
-    Algorithm, ReadingMixin, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
+    Algorithm, ReadingMixin, NotebookMixin, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
 ):
     """Base class of all algorithms; what a subclass provides is in :class:`Algorithm`."""
 
@@ -676,6 +677,14 @@ class BaseMetaEstimator(
         """Ids of the remembered tasks, in the order in which they first appeared."""
         check_is_fitted(self)
         return self._memory.ids.ids
+
+    def _facts(self):
+        """What a notebook tells of the fitted object, see ``html.py``."""
+        return {
+            "Tasks": self.n_tasks_,
+            "Classes": getattr(self, "classes_", None),
+            "Remembered tasks": len(self._memory) or None,
+        }
 
     # -- scikit-learn ------------------------------------------------------------------------------
 

@@ -34,6 +34,12 @@ class Reporter:
             reconstruction_attributes=lambda: self.state(meta_model()),
         )
 
+    def part(self, name):
+        """A part of learning is over, before there is a meta-model."""
+        context = self.context.subcontext(task_name=name)
+        context.call_on_fit_task_begin(estimator=self.estimator)
+        context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes={})
+
     def end(self):
         """Learning is over."""
         self.context.call_on_fit_task_end(

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.multiclass import type_of_target
 
+from ..base.html import Results
 from ..tasks.task import as_tasks
 from .meta import MetaClassifier, MetaRegressor
 
@@ -73,10 +74,8 @@ def comparison(model):
             error = _standard_error(own), _standard_error(pairs)
             rows.append((name, k, own.mean(), error[0], pairs.mean(), error[1], len(own)))
     keys = ("estimator", "n_shots", "loss", "standard_error", "difference", "difference_error")
-    return {
-        key: np.array(column)
-        for key, column in zip((*keys, "n_tasks"), zip(*rows, strict=True), strict=True)
-    }
+    columns = zip((*keys, "n_tasks"), zip(*rows, strict=True), strict=True)
+    return Results((key, np.array(column)) for key, column in columns)
 
 
 def _standard_error(values):

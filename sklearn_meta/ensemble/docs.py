@@ -21,7 +21,7 @@ SHARED = {
         What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
         or without one, or it is an error.
     random_state : int, RandomState instance or None, default=None
-        Seeds folds, supports, and candidates without a seed of their own.
+        Seeds folds, supports, and candidates without a seed, with what they wrap.
     n_jobs : int, default=None
         Number of workers, as in joblib, over folds.
     """,

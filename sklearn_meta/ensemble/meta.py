@@ -169,7 +169,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         return Pipeline([("encoder", encoder), ("pool", dummy)])
 
     def _needs(self):
-        return Needs(fits=False, n_epochs=None)
+        return Needs(fits=False, n_epochs=None)  # folds, then candidates
 
     def _check_wrapped(self, estimator):
         shots = np.asarray(self.n_shots)
@@ -211,7 +211,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
             )
             judged = _alone(candidates)
         else:
-            judged = self._learn_weights(candidates, table, seed)
+            judged = self._learn_weights(candidates, table, seed, report)
         used = np.flatnonzero(judged.weights.any(axis=0))
         members = []
         with sharing():
@@ -223,7 +223,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
                 report(lambda made=meta_model: made)
         return meta_model
 
-    def _learn_weights(self, candidates, table, seed):
+    def _learn_weights(self, candidates, table, seed, report):
         """A meta-model without members: the weights of all candidates, and what is told of them."""
         classes, names = self._labels.outputs, [name for name, _ in candidates]
         folds = fold_list(self.cv, table.n_tasks, seed)
@@ -232,8 +232,16 @@ class _MetaStack(Composition, BaseMetaEstimator):
         if self.time_budget is not None:
             left_out = self._too_slow(candidates, table, len(folds), seed)
             candidates = [pair for pair in candidates if pair[0] not in left_out]
-        settings = {"classes": classes, "seed": seed, "n_jobs": self.n_jobs}
-        judged, failures = leave_tasks_out(candidates, table, shots, folds, **settings)
+        judged, failures = leave_tasks_out(
+            candidates,
+            table,
+            shots,
+            folds,
+            classes=classes,
+            seed=seed,
+            n_jobs=self.n_jobs,
+            on_fold=lambda: report.part("fold"),
+        )
         for name, error in failures.items():
             left_out[name] = str(error)
             warnings.warn(f"candidate {name!r} is left out: {error}", UserWarning, stacklevel=3)
@@ -323,6 +331,15 @@ class _MetaStack(Composition, BaseMetaEstimator):
     def left_out_(self):
         """Why candidates have no weight, by name."""
         return dict(self._learned("record").left_out)
+
+    def _facts(self):
+        names, weights = self._learned("record").names, self.weights_
+        used = np.flatnonzero(weights.any(axis=0))
+        columns = {names[c]: [f"{100 * w:.0f} %" for w in weights[:, c]] for c in used}
+        return super()._facts() | {
+            "Weights of the candidates": {"Known rows of a task": self.shots_} | columns,
+            "Left out": list(self.left_out_) or None,
+        }
 
     def summary(self):
         """Say what predicts, in one sentence for each number of rows.

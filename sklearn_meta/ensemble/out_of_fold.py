@@ -104,7 +104,9 @@ def fold_list(cv, n_tasks, seed):
     return list(check_cv(cv).split(np.arange(n_tasks)))
 
 
-def leave_tasks_out(candidates, table, shots, folds, *, classes=None, seed=0, n_jobs=None):
+def leave_tasks_out(
+    candidates, table, shots, folds, *, classes=None, seed=0, n_jobs=None, on_fold=None
+):
     """Fit every candidate on the tasks of each training fold, and predict the others.
 
     Parameters
@@ -118,6 +120,8 @@ def leave_tasks_out(candidates, table, shots, folds, *, classes=None, seed=0, n_
     seed : int
     n_jobs : int, default=None
         Workers, over folds.
+    on_fold : callable, default=None
+        Called whenever a fold is done.
 
     Returns
     -------
@@ -131,10 +135,14 @@ def leave_tasks_out(candidates, table, shots, folds, *, classes=None, seed=0, n_
     chosen = np.ones(table.n_tasks, dtype=bool)
     if largest > MAX_TASKS:
         chosen[rng.permutation(table.n_tasks)[MAX_TASKS:]] = False
-    parts = Parallel(n_jobs=n_jobs)(
+    parts = []
+    for part in Parallel(n_jobs=n_jobs, return_as="generator")(
         delayed(_one_fold)(candidates, table, shots, train, test[chosen[test]], classes, seed, f)
         for f, (train, test) in enumerate(folds)
-    )
+    ):
+        parts.append(part)
+        if on_fold is not None:
+            on_fold()
     judged = {}
     for k in shots:
         of_folds = [part[k] for part, _ in parts if k in part]

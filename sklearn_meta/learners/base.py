@@ -74,6 +74,23 @@ class Learner(ABC):
             X = step.transform(X)
         return X.toarray() if hasattr(X, "toarray") else X
 
+    def column_names(self, names_in):
+        """Names of the features that the estimator sees: a list of str, or None if nobody knows.
+
+        Parameters
+        ----------
+        names_in : ndarray of str, or None
+            Of the columns that come in.
+        """
+        names = self.feature_names
+        if names is None and names_in is not None:
+            names = names_in
+            for _, step in self.steps:
+                if not hasattr(step, "get_feature_names_out"):
+                    return None
+                names = step.get_feature_names_out(names)
+        return None if names is None else [str(name) for name in names]
+
     # -- parameters --
 
     @abstractmethod

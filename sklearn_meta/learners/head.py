@@ -279,6 +279,12 @@ class HeadLearner(GradientLearner):
             loss = Logistic() if self.n_outputs == 1 else Multinomial()
         return Network((self.n_features, self.n_outputs), loss)
 
+    def column_names(self, names_in):
+        names, k = super().column_names(names_in), self.n_outputs
+        if names is None or len(names) != self.n_features - k:  # some are no numbers
+            names = [f"x{j}" for j in range(self.n_features - k)]
+        return (["f(x)"] if k == 1 else [f"f(x)[{c}]" for c in self.classes]) + names
+
     def transform(self, X, origin=None):
         X = super().transform(X)
         x = numeric_columns(X)
