@@ -259,7 +259,9 @@ def shop_table(n_stores=14, n_rows=12, seed=0):
 
 def test_the_default_takes_a_table_as_it_comes():
     X, y = shop_table()
-    model = MetaRegressor(task_column="store", random_state=0, n_shots=(0, 5)).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = MetaRegressor(task_column="store", random_state=0, n_shots=(0, 5)).fit(X, y)
     names = [name for name, _ in default_candidates(False)]
     assert list(model.candidates_) == names
     assert model.score(X, y) > 0.9
