@@ -142,7 +142,15 @@ def design(X, factor, n_outputs):
     """
     q = factor.shape[1]
     by_column = factor.reshape(len(X), n_outputs, q).transpose(2, 1, 0)
-    return np.tensordot(by_column, X, axes=1)
+    if q <= SMALL:
+        return np.tensordot(by_column, X, axes=1)
+    G = by_column.reshape(q * n_outputs, len(X)) @ np.moveaxis(X, 1, 0)
+    return np.moveaxis(G.reshape(len(G), q, n_outputs, -1), 0, 2)
+
+
+def _by_task(G):
+    """The same as matrices of shape (n_tasks, q, n_outputs * n_rows)."""
+    return np.moveaxis(G, 2, 0).reshape(G.shape[2], len(G), -1)
 
 
 def gram(G, H):
@@ -153,12 +161,14 @@ def gram(G, H):
             for j, h in enumerate(H):
                 np.einsum("ktn,ktn->t", g, h, out=product[i, j])
         return product
-    g, h = (np.moveaxis(M, 2, 0).reshape(M.shape[2], len(M), -1) for M in (G, H))
-    return np.moveaxis(g @ np.swapaxes(h, 1, 2), 0, -1)
+    return np.moveaxis(_by_task(G) @ np.swapaxes(_by_task(H), 1, 2), 0, -1)
 
 
 def _times(G, v):
     """G v of every row."""
+    if len(G) > SMALL:
+        rows = v.T[:, None] @ _by_task(G)
+        return np.moveaxis(rows.reshape(G.shape[2], G.shape[1], -1), 0, 1)
     total = np.zeros(G.shape[1:])
     for g, coefficient in zip(G, v, strict=True):
         total += g * coefficient[:, None]
@@ -167,6 +177,8 @@ def _times(G, v):
 
 def _transposed_times(G, e):
     """G'e of every task."""
+    if len(G) > SMALL:
+        return (_by_task(G) @ _by_task(e[None]).swapaxes(1, 2))[..., 0].T
     return np.einsum("qktn,ktn->qt", G, e)
 
 
@@ -174,8 +186,7 @@ def _solve_rows(S, G):
     """S_t g_i of every row, in the shape of G."""
     if len(G) <= SMALL:
         return np.stack([_combination(row, G) for row in S])
-    g = np.moveaxis(G, 2, 0).reshape(G.shape[2], len(G), -1)
-    solved = (np.moveaxis(S, -1, 0) @ g).reshape(G.shape[2], len(G), G.shape[1], -1)
+    solved = (np.moveaxis(S, -1, 0) @ _by_task(G)).reshape(G.shape[2], len(G), G.shape[1], -1)
     return np.moveaxis(solved, 0, 2)
 
 
@@ -264,15 +275,15 @@ def mode_of(family, eta0, y, scale, G, v):
     before = np.full(v.shape[1], np.inf)
     for _ in range(MAX_STEPS):
         now.WG = scale * family.product(now.second, G)
-        now.L = _factor(family, _with_identity(gram(G, now.WG)))
+        A = _with_identity(gram(G, now.WG))
         gradient = -_transposed_times(G, scale * now.first) - now.v
-        half = solve_lower(now.L, gradient[:, None])[:, 0]
-        size = (half * half).sum(axis=0)
+        step, now.L = _newton_step(family, A, gradient)
+        size = np.abs((gradient * step).sum(axis=0))
         active = (size > SETTLED) & ~((size < NEARLY) & (size > 0.25 * before))
         before = size
         if not active.any():
+            now.L = _factor(family, A) if now.L is None else now.L
             return now
-        step = _solve_upper(now.L, half)
         rate = np.where(active, 1.0, 0.0)
         least = now.h - 1e-12 * (1 + np.abs(now.h))
         for _ in range(MAX_HALVINGS):
@@ -288,6 +299,15 @@ def mode_of(family, eta0, y, scale, G, v):
     now.L = _factor(family, _with_identity(gram(G, now.WG)))
     now.settled = False
     return now
+
+
+def _newton_step(family, A, gradient):
+    """``A^{-1}`` gradient, and the factor of A, which large matrices without a floor do without."""
+    if len(A) > SMALL and family.log_concave:
+        solved = np.linalg.solve(np.moveaxis(A, -1, 0), gradient.T[..., None])
+        return solved[..., 0].T, None
+    L = _factor(family, A)
+    return _solve_upper(L, solve_lower(L, gradient[:, None])[:, 0]), L
 
 
 def _solve_upper(L, b):
