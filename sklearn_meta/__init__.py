@@ -30,7 +30,7 @@ from .inspection import (
     descriptor_importance,
 )
 from .model_selection import cross_validate_tasks, few_shot_scorer
-from .tasks import Task, tasks_from_table
+from .tasks import Task, summary_terms, task_summaries, tasks_from_table
 
 __version__ = "0.1.0"
 
@@ -68,5 +68,7 @@ __all__ = [
     "descriptors",
     "few_shot_scorer",
     "learners",
+    "summary_terms",
+    "task_summaries",
     "tasks_from_table",
 ]

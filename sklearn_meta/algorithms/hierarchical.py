@@ -24,6 +24,7 @@ from ..base.described import DescriptorMixin, describe
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
 from ..base.intervals import IntervalMixin, warn_of_few_tasks
 from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
+from ..base.summaries import SummariesMixin
 from ..base.weights import WeightedFitMixin
 from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
 from ..learners.privates import HasMethods, Interval, StrOptions
@@ -51,7 +52,9 @@ class MetaModel:
     descriptor: object = None
 
 
-class HierarchicalBayes(IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMetaEstimator):
+class HierarchicalBayes(
+    SummariesMixin, IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMetaEstimator
+):
     r"""Linear model whose coefficients vary between tasks around a learned prior.
 
     .. math:: y = X w_t + e, \quad w_t \sim N(m + M s_t, \Sigma), \quad e \sim N(0, \sigma^2 I)
@@ -317,22 +320,39 @@ class HierarchicalBayes(IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMe
             prior = self._learn_generalized(learner, tables, descriptor, report)
             return MetaModel(prior, descriptor)
         tables = (self._residuals(learner, table) for table in tables)
-        prior = learn_gaussian(
+        prior = self._learn_prior(
+            learner,
             *gather_moments(tables, prior),
+            contextual=contextual,
+            callback=lambda prior: report(lambda: MetaModel(prior(), descriptor)),
+        )
+        return MetaModel(prior, descriptor)
+
+    def _learn_sums(self, learner, moments, shift, held):
+        contextual = self._contextual(learner)
+        if contextual is True:
+            raise ValueError("contextual_effects=True needs rows, not sums; use meta_fit.")
+        prior = self._learn_prior(learner, moments, shift, held, contextual=contextual)
+        return MetaModel(prior, None)
+
+    def _learn_prior(self, learner, moments, shift, held, **settings):
+        prior = learn_gaussian(
+            moments,
+            shift,
+            held,
             self._random(learner),
             intercept=learner.network.intercept,
             standardize=self.standardize,
             covariance=self.covariance,
             regularization=self.regularization,
-            contextual=contextual,
             reml=self.method == "reml",
             max_iter=self.max_iter,
             tol=self.tol,
             centred=isinstance(learner, HeadLearner),
-            callback=lambda prior: report(lambda: MetaModel(prior(), descriptor)),
+            **settings,
         )
         self._check_converged(prior.model)
-        return MetaModel(prior, descriptor)
+        return prior
 
     def _contextual(self, learner):
         """Whether the prior mean depends on where the rows of a task lie."""

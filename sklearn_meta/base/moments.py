@@ -9,7 +9,13 @@ from ..kernels.mixed_model import Moments
 from ..priors.regularization import Held
 from ..tasks.table import padded_batches
 
-__all__ = ["gather_moments", "moments_of", "posterior_rows", "warn_of_one_task"]
+__all__ = [
+    "gather_moments",
+    "held_without_rows",
+    "moments_of",
+    "posterior_rows",
+    "warn_of_one_task",
+]
 
 
 MAX_HELD = 400  # tasks that regularisation is chosen on, and intervals are calibrated on,
@@ -49,14 +55,24 @@ def gather_moments(tables, prior=None):
     return moments, shift, held
 
 
+def held_without_rows(moments):
+    """Some tasks whose rows nobody knows; their order does not count."""
+    return _held_tasks(moments, MAX_HELD, np.random.default_rng(0))
+
+
+def _held_tasks(moments, most, rng):
+    canonical = np.lexsort((moments.M[0, -1], moments.M[-1, -1], moments.M[0, 0]))
+    tasks = rng.permutation(canonical)[:most]
+    rows = np.zeros((len(tasks), MAX_HELD_ROWS, len(moments.M)))
+    rows[..., 0] = 1.0
+    return Held(tasks, rows, np.zeros(rows.shape[:2]))
+
+
 def _held_of(table, moments, shift, n_before, held):
     """Some tasks of a table and some of their rows, whatever the order of either."""
     rng = np.random.default_rng(0)
-    canonical = np.lexsort((moments.M[0, -1], moments.M[-1, -1], moments.M[0, 0]))
-    tasks = rng.permutation(canonical)[: MAX_HELD - (0 if held is None else len(held.tasks))]
-    rows = np.zeros((len(tasks), MAX_HELD_ROWS, table.X.shape[1] + 2))
-    weight = np.zeros(rows.shape[:2])
-    rows[..., 0] = 1.0
+    new = _held_tasks(moments, MAX_HELD - (0 if held is None else len(held.tasks)), rng)
+    tasks, rows, weight = new.tasks, new.rows, new.weight
     for i, t in enumerate(tasks):
         X, y, own = table.task(t)
         if own is not None:  # a row that weighs nothing is not there

@@ -306,7 +306,8 @@ def learn_gaussian(
             settings["slopes"] = prior.n_coefs + np.arange(len(prior.context.rho))
         return replace(prior, model=fit_mixed_model(standardized, random, **settings))
     prior = _regularized(prior, standardized, random, regularization, settings)
-    if context is not None and len(held.tasks) >= MIN_TASKS and _helps(context, prior):
+    judged = context is not None and len(held.tasks) >= MIN_TASKS and held.weight.any()
+    if judged and _helps(context, prior):
         nu = prior.nu if np.isfinite(prior.nu) else regularization
         prior = replace(prior, context=context)
         prior = _regularized(prior, prior.training(), random, nu, settings)

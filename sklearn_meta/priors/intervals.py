@@ -129,7 +129,7 @@ def calibrate(prior):
     held = prior.held.transformed(prior.mean_of_units(), prior.scale_of_units())
     moments, n_tasks = prior.training(), len(prior.held.tasks)
     collected = {k: [] for k in SHOTS}
-    if n_tasks < 2 * N_FOLDS:
+    if n_tasks < 2 * N_FOLDS or not held.weight.any():
         return Calibration(n_tasks, {})
     for out in folds_of(moments, held.tasks):
         train = moments.of(np.delete(held.tasks, out))
