@@ -5,6 +5,7 @@ import pytest
 from algorithms import CLASSES, make_meta, make_table
 from numpy.testing import assert_allclose
 
+from sklearn_meta.kernels.scaling import Scaling
 from sklearn_meta.tasks.validation import as_counts
 
 TABLE = make_table(n_tasks=12)
@@ -58,3 +59,11 @@ def test_columns_constant_up_to_rounding(cls, column):
     elsewhere = X[:5].copy()
     elsewhere[:, 1] += 1.0
     assert np.abs(model.predict(elsewhere) - model.predict(X[:5])).max() < 10
+
+
+def test_a_constant_column_of_many_rows():
+    """The rounding of a long sum is no spread."""
+    for value in (-0.0313, 0.1, 1e9 / 3):
+        X = np.full((20_001, 1), value)
+        for weight in (None, np.linspace(0.1, 1.0, len(X))):
+            assert Scaling.of(X, weight=weight).x_scale == 1.0

@@ -39,6 +39,7 @@ class Scaling:
         Columns that are not ``centred`` stay where they are, in units of their root mean square.
         """
         x_mean = np.average(X, axis=0, weights=weight)
+        x_mean = x_mean + np.average(X - x_mean, axis=0, weights=weight)  # rounding of long sums
         with np.errstate(over="ignore"):
             x_scale = np.sqrt(np.average((X - x_mean) ** 2, axis=0, weights=weight))
         x_scale = nonzero_scale(x_scale, x_mean)
