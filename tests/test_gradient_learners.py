@@ -203,7 +203,7 @@ def test_classes_that_a_body_has_not_seen():
 
 
 def test_missing_values_and_columns_that_are_not_numbers():
-    frame = pd.DataFrame(X, columns=list("pqr"))
+    frame = pd.DataFrame(X.copy(), columns=list("pqr"))
     frame.loc[3, "p"] = np.nan
     frame["town"] = pd.Categorical(np.where(CODES % 2, "Aix", "Bonn"))
     body = HistGradientBoostingRegressor(max_iter=3, categorical_features="from_dtype")

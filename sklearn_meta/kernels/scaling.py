@@ -12,6 +12,8 @@ import numpy as np
 
 __all__ = ["Scaling"]
 
+DOUBTFUL = 1e-9  # a spread of this share of the mean may be rounding
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -39,9 +41,13 @@ class Scaling:
         Columns that are not ``centred`` stay where they are, in units of their root mean square.
         """
         x_mean = np.average(X, axis=0, weights=weight)
-        x_mean = x_mean + np.average(X - x_mean, axis=0, weights=weight)  # rounding of long sums
         with np.errstate(over="ignore"):
             x_scale = np.sqrt(np.average((X - x_mean) ** 2, axis=0, weights=weight))
+        for j in np.flatnonzero(x_scale < DOUBTFUL * np.abs(x_mean)):
+            x = X[:, j] - X[0, j]  # of constants exactly 0, whatever the rounding of long sums
+            mean = np.average(x, weights=weight)
+            x_mean[j] = X[0, j] + mean
+            x_scale[j] = np.sqrt(np.average((x - mean) ** 2, weights=weight))
         x_scale = nonzero_scale(x_scale, x_mean)
         if not centred:
             x_mean, x_scale = np.zeros_like(x_mean), np.hypot(x_scale, x_mean)
