@@ -16,7 +16,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.kernel_approximation import Nystroem
 from sklearn.neighbors import NearestCentroid
 
 from sklearn_meta import PrototypeClassifier
@@ -33,13 +32,11 @@ train = make_n_way_tasks(X / 16, y, 100, n_way=5, n_rows=20, classes=range(5), r
 new = make_n_way_tasks(X / 16, y, 100, n_way=5, n_rows=25, classes=range(5, 10), random_state=1)
 
 # %%
-# Pixels have one unit, so they are not standardised. The transformer is fitted once, on the
-# training digits.
+# Training says by itself how far to pull what it has learned, and in which units: those of the
+# pixels, which need no standardisation.
 
-body = Nystroem(n_components=200, random_state=0)
-model = PrototypeClassifier(body=body, classes="per_task", standardize=False, random_state=0)
-model.meta_fit(train)
-print("Pulled towards multiples of the identity by", model.shrinkage_)
+model = PrototypeClassifier(classes="per_task", random_state=0).meta_fit(train)
+print("Pulled:", model.shrinkage_)
 
 shots = [1, 2, 5, 10]
 right = {name: [] for name in ("PrototypeClassifier", "NearestCentroid", "LDA, shrunken")}
@@ -62,9 +59,11 @@ for name, values in right.items():
     print(f"{name:<20}" + "".join(f"{value:8.3f}" for value in values))
 
 # %%
-# Five classes teach next to nothing about others, and the model says so: it leaves class means as
-# they are, and pulls the covariance far towards the identity. What is gained are probabilities:
-# their temperature has been learned on classes that were left out.
+# Five classes teach little about the shape of others, and the model says so: the covariance within
+# classes is pulled all the way to a multiple of the identity. From there every task learns its own,
+# which is why the lead grows with the shots; on these five digits a single image is as well judged
+# by the nearest mean. Over ten divisions of the digits the benchmark has .705 against .700 for one
+# shot, and .893 against .872 for five.
 
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
 for (name, values), style in zip(right.items(), ("o-", "s--", "^:"), strict=True):

@@ -1,9 +1,11 @@
 """Prototypes: against linear discriminants, posteriors of two lines, finite differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.stats import multivariate_normal
+from scipy.stats import invwishart, multivariate_normal
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import NotFittedError
 from sklearn.kernel_approximation import Nystroem
@@ -46,7 +48,9 @@ def per_task(**params):
 
 def test_the_prior_of_the_data_is_found():
     model = per_task().meta_fit(draw(400))
-    assert model.shrinkage_ == (0.0, 0.0)
+    assert model.shrinkage_["lambda"] == 0.0
+    assert model.shrinkage_["rho"] <= 0.3
+    assert model.shrinkage_["nu"] >= 300
     assert_allclose(model.prior_mean_, np.ones((1, D)), atol=0.2)
     assert_allclose(model.within_covariance_, W, atol=0.1)
     assert_allclose(model.between_covariance_, B, atol=0.4)
@@ -65,7 +69,7 @@ def test_moments_are_those_of_the_one_way_analysis_of_variance():
     assert_allclose(m[0], X.mean(axis=(0, 1)))
     assert_allclose(within, expected)
     assert_allclose(between, np.cov(X.mean(axis=1).T) - expected / 5)
-    _, between, _ = clouds.moments(1, out=2)
+    _, between, _ = clouds.moments(1, out=(2,))
     rest = np.delete(X, 2, axis=0)
     expected = np.mean([np.cov(rows.T) for rows in rest], axis=0)
     assert_allclose(between, np.cov(rest.mean(axis=1).T) - expected / 5)
@@ -76,7 +80,9 @@ def test_scores_are_log_densities_of_a_new_row():
     rng = np.random.default_rng(1)
     prior, m = Prototypes.of(np.ones((1, D)), B, W), np.ones(D)
     support, x = rng.standard_normal((2, 3, D)), rng.standard_normal((5, D))
-    coef, intercept = prior.heads(np.full((1, 2), 3.0), support.mean(axis=1)[None])
+    coef, intercept = prior.heads(
+        np.full((1, 2), 3.0), support.mean(axis=1)[None], np.zeros((1, 0, D))
+    )
     scores = x @ coef[0].T + intercept[0]
     shrink = B @ np.linalg.inv(B + W / 3)
     V = B - shrink @ B
@@ -89,6 +95,61 @@ def test_scores_are_log_densities_of_a_new_row():
     )
     # the least ridge on W is 1e-6
     assert_allclose(np.diff(scores, axis=1), np.diff(densities, axis=1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_rows", [2, 6])  # fewer and more rows than columns
+def test_a_task_has_a_covariance_of_its_own(n_rows):
+    """The mean of the inverse Wishart posterior, by its formula."""
+    rng = np.random.default_rng(2)
+    prior = replace(Prototypes.of(np.ones((1, D)), B, W), nu=7.0)
+    X = rng.standard_normal((2, n_rows, D))
+    apart = (X - X.mean(axis=1, keepdims=True)).reshape(1, -1, D)
+    n = np.array([[n_rows, n_rows, -1.0]])
+    mean = np.concatenate([X.mean(axis=1), np.zeros((1, D))])[None]
+    apart = np.concatenate([apart, np.zeros((1, 3, D))], axis=1)  # rows that are not there
+    coef, intercept = prior.heads(n, mean, apart)
+    shrink = B @ np.linalg.inv(B + W / n_rows)
+    own = (7 * W + apart[0].T @ apart[0]) / (7 + 2 * n_rows - 2)
+    P = own + B - shrink @ B
+    mu = 1 + (X.mean(axis=1) - 1) @ shrink.T
+    assert_allclose(coef[0, :2], mu @ np.linalg.inv(P), rtol=1e-4)
+    assert_allclose(intercept[0, :2], -0.5 * np.sum(mu @ np.linalg.inv(P) * mu, axis=1), rtol=1e-4)
+
+
+def test_tasks_that_scatter_differently_are_told_nearly_as_well_as_by_the_truth():
+    def tasks(n_tasks, seed):
+        rng = np.random.default_rng(seed)
+        for own in invwishart(6 + D + 1, 6 * W, seed=rng).rvs(n_tasks):
+            mu = rng.multivariate_normal(np.ones(D), B / 2, 4)
+            X = np.repeat(mu, 20, axis=0) + rng.multivariate_normal(np.zeros(D), own, 80)
+            yield Task(X, np.repeat(list("abcd"), 20))
+
+    model = per_task().meta_fit(list(tasks(200, 0)))
+    assert model.shrinkage_["nu"] <= 30
+    truth = replace(Prototypes.of(np.ones((1, D)), B / 2, W), nu=6.0)
+    place, right = np.arange(80) % 20, {"learned": [], "truth": [], "one W": []}
+    for task in tasks(200, 1):
+        X, y = task.X[place < 6], task.y[place < 6]
+        rest, labels = task.X[place >= 6], task.y[place >= 6]
+        right["learned"].append(model.adapt(X, y).score(rest, labels))
+        mean = X.reshape(4, 6, D).mean(axis=1)
+        for name, prior in (("truth", truth), ("one W", replace(truth, nu=np.inf))):
+            coef, intercept = prior.heads(
+                np.full((1, 4), 6.0), mean[None], (X - np.repeat(mean, 6, axis=0))[None]
+            )
+            own = (rest @ coef[0].T + intercept[0]).argmax(axis=1)
+            right[name].append(np.mean(np.array(list("abcd"))[own] == labels))
+    found = {name: np.mean(values) for name, values in right.items()}
+    assert found["learned"] > found["truth"] - 0.005
+    assert found["learned"] > found["one W"] + 0.005
+
+
+def test_units_are_those_that_predict_better():
+    digits = make_digits_tasks(40, 5, 12, classes=range(5), random_state=0)
+    model = PrototypeClassifier(classes="per_task", random_state=0)
+    assert model.meta_fit(digits).shrinkage_["units"] == "given"
+    mixed = [Task(t.X * [1, 1e3, 1e-3], t.y) for t in draw(60, n_rows=6)]
+    assert model.meta_fit(mixed).shrinkage_["units"] == "standardized"
 
 
 def test_many_rows_are_a_linear_discriminant():

@@ -70,6 +70,62 @@ def test_gradients_are_those_of_finite_differences(kind, hidden, diagonal, seed)
     )
 
 
+@each_kind
+@pytest.mark.parametrize("objective", ["query", "evidence"])
+def test_gradients_are_those_of_jax(kind, objective):
+    """Of the densities of the model, written with the covariance of all rows of a task."""
+    jax = pytest.importorskip("jax", reason="JAX is a second way to the gradient")
+    np_ = jax.numpy
+    body, head, theta, support, query, n_rows, loss = problem(kind, seed=1)
+    places = Network((D, 5, 4), None).layers(np.arange(body.n_params)[None])
+    layers = [(b[0], W[0]) for b, W in places]
+    names = codes if loss else lambda y: y
+
+    def density(r, V):
+        L = np_.linalg.cholesky(V)
+        z = np_.linalg.solve(L, r)
+        return -0.5 * (z**2).sum() - r.shape[1] * np_.log(np_.sqrt(2 * np.pi) * np_.diag(L)).sum()
+
+    def value(theta):
+        m, L, log_sigma, s = head.unpack(theta)
+        total = 0.0
+        for t, n in enumerate(n_rows):
+            own, asked = support.weight[t] > 0, query.weight[t] > 0
+            n_own = own.sum()
+            a = np.concatenate([support.X[t, own], query.X[t, asked]])
+            for b, W in layers:
+                a = np_.tanh(a @ theta[W] + theta[b])
+            Phi = np_.concatenate([np_.ones((len(a), 1)), a], axis=1)
+            S, mean = Phi @ L @ L.T @ Phi.T, Phi @ m
+            noise = np_.exp(2 * log_sigma) / (support.weight[t, own] * n)
+            V, y = S[:n_own, :n_own] + np_.diag(noise), names(support.y[t, own])
+            if objective == "evidence":
+                total -= density(y - mean[:n_own], V) / max(n, 1.0)
+                continue
+            A = np_.linalg.solve(V, S[:n_own])[:, n_own:].T
+            mean = mean[n_own:] + A @ (y - mean[:n_own])
+            v = np_.diag(S[n_own:, n_own:] - A @ S[:n_own, n_own:]) + np_.exp(2 * log_sigma)
+            y, r = query.y[t, asked], np_.exp(s) * mean
+            if kind == "numbers":
+                each = 0.5 * (((y - mean)[:, 0] ** 2) / v + np_.log(2 * np.pi * v))
+            elif kind == "two":
+                each = np_.logaddexp(0, r[:, 0]) - (y * r)[:, 0]
+            else:
+                each = jax.scipy.special.logsumexp(r, axis=1) - (y * r).sum(axis=1)
+            total += query.weight[t, asked] @ each
+        return total / len(n_rows)
+
+    if objective == "query":
+        ours = query_loss(body, head, theta, support, query, n_rows, loss)
+    else:
+        ours = evidence_loss(body, head, theta, support, n_rows, loss is not None)
+    with jax.enable_x64(True):
+        likelihood, gradient = map(np.asarray, jax.jit(jax.value_and_grad(value))(theta))
+    assert gradient.dtype == np.float64
+    assert ours[0] == pytest.approx(float(likelihood), rel=1e-12)
+    assert np.linalg.norm(ours[1] - gradient) < 1e-10 * np.linalg.norm(gradient)
+
+
 def test_losses_are_those_of_the_joint_density():
     body, head, theta, *_ = problem("numbers")
     rng = np.random.default_rng(3)

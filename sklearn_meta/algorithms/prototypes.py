@@ -1,11 +1,13 @@
 r"""Prototypes: classes as Gaussian clouds whose means are shrunken by the number of their rows.
 
-    x | class c of task t  ~  N(mu_tc, W),     mu_tc  ~  N(m_c, B)
+    x | class c of task t  ~  N(mu_tc, W_t),     mu_tc  ~  N(m_c, B),     W_t  ~  IW(W, nu)
 
-W, B and m are learned over tasks, on features or on an embedding that is trained for it; adaptation
-is the posterior of the class means. The mathematics is in ``priors/prototypes.py``, the training of
-an embedding in ``kernels/prototypes.py``.
+W, nu, B and m are learned over tasks, on features or on an embedding that is trained for it;
+adaptation is the posterior of the class means and of W_t. The mathematics is in
+``priors/prototypes.py``, the training of an embedding in ``kernels/prototypes.py``.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -26,18 +28,35 @@ LEVELS = (1, 2, 5, 10, 20)  # shots that the temperature is learned for
 N_EPISODES = 100  # of each
 MAX_QUERY = 15  # rows of a class
 N_FOLDS = 5
+N_DIVISIONS = 5  # of few labels
+CHUNK_TASKS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMeans(Representation):
+    """A representation, the prior of class means, and how it is pulled.
+
+    Parameters
+    ----------
+    shrinkage : dict
+        See :class:`PrototypeClassifier`.
+    """
+
+    shrinkage: dict = None
 
 
 @documented_embedding
 class PrototypeClassifier(EmbeddingMetaEstimator):
     r"""Few-shot classification by class means: a linear discriminant with a learned prior.
 
-    .. math:: x \mid \text{class } c \text{ of task } t \sim N(\mu_{tc}, W), \quad
-        \mu_{tc} \sim N(m_c, B)
+    .. math:: x \mid \text{class } c \text{ of task } t \sim N(\mu_{tc}, W_t), \quad
+        \mu_{tc} \sim N(m_c, B), \quad W_t \sim IW(W, \nu)
 
-    ``meta_fit`` learns from the meta-train tasks how rows scatter within classes (:math:`W`), and
-    how class means do (:math:`m, B`). ``adapt`` is the posterior of the class means of a task given
-    its rows, in closed form: prototypes that are shrunken the more, the fewer rows they have.
+    ``meta_fit`` learns from the meta-train tasks how rows scatter within classes (:math:`W`), how
+    much that differs between tasks (:math:`\nu`), and how class means scatter (:math:`m, B`).
+    ``adapt`` is the posterior of a task given its rows, in closed form: prototypes that are
+    shrunken the more, the fewer rows they have, and a covariance :math:`W_t` of the task itself,
+    between that of its own rows and :math:`W`, which counts as :math:`\nu` rows.
     Tasks may have classes that no other task has (``classes="per_task"``).
 
     Parameters
@@ -63,9 +82,9 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     {early}
     {border}
     standardize : bool, default=True
-        Whether to work on features standardised over the meta-train rows, in which :math:`W` and
-        :math:`B` are pulled towards multiples of the identity. False suits columns of one unit,
-        such as pixels or embeddings.
+        Whether to work on features standardised over the meta-train rows. :math:`W` is then pulled
+        towards a multiple of the identity in standardised features, or in those that were given,
+        whichever predicts better: columns of one unit, such as pixels, may stay as they are.
     {seeds}
 
     Attributes
@@ -73,11 +92,14 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     prior_mean_ : ndarray of shape (n_classes, n_features) or (1, n_features)
         :math:`m_c`, in the units of the features: standardised, or those of the embedding.
     within_covariance_ : ndarray of shape (n_features, n_features)
-        :math:`W`, as it is used: pulled towards a multiple of the identity.
+        :math:`W`, as it is used, in the same units.
     between_covariance_ : ndarray of shape (n_features, n_features)
         :math:`B`, likewise.
-    shrinkage_ : tuple of (float, float)
-        By how much, in multiples of the mean variance: of :math:`W` and :math:`B`.
+    shrinkage_ : dict
+        ``"lambda"`` and ``"rho"``, from 0 to 1: how far :math:`W` is pulled towards a multiple of
+        the identity, and :math:`B` towards one of :math:`W`; ``"nu"``, the rows that :math:`W`
+        counts as, which may be infinite; and ``"units"``, ``"standardized"`` or ``"given"``, those
+        that the identity is in.
     {attributes}
 
     See Also
@@ -92,9 +114,9 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     The classes of a task are taken to be equally likely with ``classes="per_task"``; shared classes
     have the shares of the task, shrunken towards those of all tasks. Without support rows shared
     classes are predicted by their prior means; classes of its own cannot be known then, and
-    ``predict`` says so. How far :math:`W` and :math:`B` are pulled, and the temperature of the
-    log-odds for each number of rows, are what predicts meta-train classes best that were left out
-    (tasks, where classes are shared).
+    ``predict`` says so. What ``shrinkage_`` says, and the temperature of the log-odds for each
+    number of rows, are what predicts meta-train classes best that were left out (tasks, where
+    classes are shared).
 
     References
     ----------
@@ -107,7 +129,7 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     >>> from sklearn_meta import PrototypeClassifier
     >>> from sklearn_meta.datasets import make_digits_tasks
     >>> tasks = make_digits_tasks(50, n_way=4, n_rows=15, classes=range(6), random_state=0)
-    >>> model = PrototypeClassifier(classes="per_task", standardize=False, random_state=0)
+    >>> model = PrototypeClassifier(classes="per_task", random_state=0)
     >>> new = make_digits_tasks(1, n_way=4, n_rows=15, classes=range(6, 10), random_state=1)[0]
     >>> model.meta_fit(tasks).adapt(new.X[::5], new.y[::5]).score(new.X, new.y) > 0.8
     True
@@ -192,31 +214,53 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
         if table.own_classes is None:
             if table.n_tasks == 1:
                 warn_of_one_task()
-            fold = self._by_task(table.n_tasks, rng)[task]
+            fold, held = self._by_task(table.n_tasks, task, rng)
             label, n_means = own, K
             n = np.bincount(both, weight, minlength=table.n_tasks * K)
             share, kappa = concentration(n.reshape(-1, K))
             shares = {"log_prior": np.log(share), "kappa": kappa}
         else:
-            fold = self._by_label(table, task, own, rng)
+            fold, held = self._by_label(table, task, own, rng)
             label, n_means, shares = np.zeros_like(own), 1, {}
         clouds = Clouds.of(Z, group, weight, label, fold)
-        episodes = _episodes(Z, group, weight, task, own, fold, K, table.own_classes is None, rng)
-        prior = learn_prototypes(clouds, n_means, episodes, **shares)
-        return Representation(**{**vars(model), "prior": prior})
+        episodes = _episodes(
+            Z, group, weight, task, own, fold, held, K, table.own_classes is None, rng
+        )
+        targets = {"given": 1.0}
+        if self.standardize and learner.network.linear:
+            scale = np.asarray(learner.units.x_scale, dtype=np.float64)
+            targets = {"standardized": 1.0, "given": scale**-2}
+        prior, found = learn_prototypes(
+            clouds, n_means, episodes, tuple(targets.values()), **shares
+        )
+        found["units"] = list(targets)[found.pop("target")]
+        return ClassMeans(**{**vars(model), "prior": prior, "shrinkage": found})
 
-    def _by_task(self, n_tasks, rng):
-        return rng.permutation(np.arange(n_tasks) % min(N_FOLDS, n_tasks))
+    def _by_task(self, n_tasks, task, rng):
+        """Folds of tasks, each left out alone."""
+        n_folds = min(N_FOLDS, n_tasks)
+        fold = rng.permutation(np.arange(n_tasks) % n_folds)[task]
+        return fold, [(f,) for f in range(n_folds)]
 
     def _by_label(self, table, task, place, rng):
-        """Folds of classes: of their labels, if there are enough that tasks have in common."""
+        """Folds of classes: of their labels, if there are enough that tasks have in common.
+
+        Of few labels each is a fold, and several divisions in parts of two or three are left out.
+        """
         labels = np.empty(len(task), dtype=object)
         labels[:] = table.own_classes.labels[task, place].tolist()
         _, code = factorize_ids(labels)
         n_labels = code.max() + 1
         if n_labels < 4 or n_labels == len(task):
-            return self._by_task(table.n_tasks, rng)[task]
-        return rng.permutation(np.arange(n_labels) % min(N_FOLDS, n_labels // 2))[code]
+            return self._by_task(table.n_tasks, task, rng)
+        if n_labels >= 2 * N_FOLDS:
+            fold = rng.permutation(np.arange(n_labels) % N_FOLDS)[code]
+            return fold, [(f,) for f in range(N_FOLDS)]
+        held = set()
+        for _ in range(N_DIVISIONS):
+            parts = np.array_split(rng.permutation(n_labels), n_labels // 2)
+            held.update(tuple(sorted(part.tolist())) for part in parts)
+        return code, sorted(held)
 
     def _places(self, learner, table):
         if table.own_classes is not None:
@@ -241,7 +285,13 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
         n = n.reshape(-1, K)
         if table.own_classes is not None:
             n = np.where(np.arange(K) < table.own_classes.counts[:, None], n, -1.0)
-        coef, intercept = meta_model.prior.posterior(n, mean.reshape(*n.shape, -1))
+        apart = np.sqrt(weight)[:, None] * (Z - mean[at])
+        places, mean = _rows_of(table.codes, table.n_tasks), mean.reshape(*n.shape, -1)
+        coef, intercept = np.empty_like(mean), np.empty(n.shape)
+        for lo in range(0, table.n_tasks, CHUNK_TASKS):
+            part = slice(lo, lo + CHUNK_TASKS)
+            own = _padded([apart[rows_of] for rows_of in places[part]])
+            coef[part], intercept[part] = meta_model.prior.posterior(n[part], mean[part], own)
         if learner.n_outputs == 1:  # of two classes: the log-odds of the second
             coef, intercept = coef[:, 1:] - coef[:, :1], intercept[:, 1:] - intercept[:, :1]
         (last,) = head.matrices(rows)
@@ -268,19 +318,31 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
 
     @property
     def shrinkage_(self):
-        """How far both are pulled towards multiples of the identity."""
-        return self._learned("prior").settings
+        """How far W and B are pulled, and the rows that W counts as."""
+        return self._learned("shrinkage")
 
 
-def _episodes(Z, group, weight, task, place, fold, K, shared, rng):
+def _rows_of(code, n_codes):
+    """Places of the rows of every code."""
+    ends = np.cumsum(np.bincount(code, minlength=n_codes))[:-1]
+    return np.split(np.argsort(code, kind="stable"), ends)
+
+
+def _padded(parts):
+    """Rows of tasks in one array, followed by zeros."""
+    rows = np.zeros((len(parts), max(map(len, parts)), parts[0].shape[1]))
+    for own, part in zip(rows, parts, strict=True):
+        own[: len(part)] = part
+    return rows
+
+
+def _episodes(Z, group, weight, task, place, fold, held, K, shared, rng):
     """Episodes of classes that are left out together: see :func:`learn_prototypes`."""
-    order = np.argsort(group, kind="stable")
-    rows = np.split(order, np.cumsum(np.bincount(group))[:-1])
-    rows = [own[weight[own] > 0] for own in rows]
+    rows = [own[weight[own] > 0] for own in _rows_of(group, len(task))]
     episodes = []
-    for f in range(fold.max() + 1):
+    for out in held:
         members = {}
-        for g in np.flatnonzero(fold == f):
+        for g in np.flatnonzero(np.isin(fold, out)):
             members.setdefault(task[g], []).append(g)
         for k in ((0,) if shared else ()) + LEVELS:
             least = k + 1
@@ -289,10 +351,10 @@ def _episodes(Z, group, weight, task, place, fold, K, shared, rng):
                 able = [g for g in groups if len(rows[g]) >= least]
                 if len(able) >= (1 if shared else 2):
                     drawn.append([(g, rng.permutation(rows[g])) for g in able])
-                if len(drawn) == N_EPISODES // (fold.max() + 1):
+                if len(drawn) == N_EPISODES // len(held):
                     break
             if drawn:
-                episodes.append((f, k, *_stacked(Z, weight, place, drawn, k, K, shared)))
+                episodes.append((out, k, *_stacked(Z, weight, place, drawn, k, K, shared)))
     return episodes
 
 
@@ -303,15 +365,17 @@ def _stacked(Z, weight, place, drawn, k, K, shared):
     mean = np.zeros((len(drawn), K, Z.shape[1]))
     X = np.zeros((len(drawn), n_query, Z.shape[1]))
     target = np.zeros((len(drawn), n_query), dtype=np.intp)
-    w = np.zeros((len(drawn), n_query))
+    w, apart = np.zeros((len(drawn), n_query)), []
     for e, groups in enumerate(drawn):
-        at = 0
+        at, parts = 0, []
         for g, own in groups:
             c, support, query = place[g], own[:k], own[k : k + MAX_QUERY]
             n[e, c] = weight[support].sum()
             if k:
                 mean[e, c] = weight[support] @ Z[support] / n[e, c]
+            parts.append(np.sqrt(weight[support])[:, None] * (Z[support] - mean[e, c]))
             part = slice(at, at + len(query))
             X[e, part], target[e, part], w[e, part] = Z[query], c, weight[query]
             at += len(query)
-    return n, mean, X, target, w
+        apart.append(np.concatenate(parts))
+    return n, mean, _padded(apart), X, target, w

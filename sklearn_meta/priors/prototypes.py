@@ -1,49 +1,61 @@
 r"""Classes as Gaussian clouds, whose means have a Gaussian prior that is learned over tasks.
 
-    x | class c of task t  ~  N(mu_tc, W),     mu_tc  ~  N(m_c, B)
+    x | class c of task t  ~  N(mu_tc, W_t),     mu_tc  ~  N(m_c, B),     W_t  ~  IW(W, nu)
 
 With class labels that mean the same in every task there is one prior mean ``m_c`` for each; where
-every task has classes of its own, all have the same m. W, B and m are estimated by moments from the
-rows of G groups (a class of a task each, of K prior means), N rows in all:
+every task has classes of its own, all have the same m. IW(W, nu) is the inverse Wishart
+distribution with mean W and ``nu + d + 1`` degrees of freedom: W counts as much as nu rows of a
+task. W, B and m are estimated by moments from the rows of G groups (a class of a task each, of K
+prior means), N rows in all:
 
     W = sum_g S_g / (N - G),    B = (sum_g n_g d_g d_g' - (G - K) W) / n0,    d_g = xbar_g - m_c(g)
     n0 = N - sum_c sum_{g of c} n_g² / N_c
 
-and both are pulled towards multiples of the identity, ``W + lambda tr(W)/d I`` and ``B + rho
-tr(B)/d I``, by as much as predicts classes (or tasks, where classes are shared) that were left out
-best. Given n rows of class c with mean xbar,
+and are pulled: W towards a multiple of D, which is the identity, or the identity in the units that
+features had before they were standardised, and B towards a multiple of W,
 
-    mu | rows ~ N(m + B (B + W/n)^{-1} (xbar - m),  V),    V = B - B (B + W/n)^{-1} B:
+    (1 - lambda) W + lambda w D,  w = mean_j W_jj / D_jj
+    (1 - rho) B + rho b W,        b = tr(W^{-1} B) / d
 
-prototypes shrunken by shots; with B infinite those of Snell et al. A new row is N(E mu, W + V).
-With the mean of V over the classes of the task the log-odds are linear in x,
+Given n rows of class c with mean xbar, S the scatter of all rows of a task within its classes and f
+its degrees of freedom, rows less classes, the posterior has the means
 
-    s_c(x) = tau (x' P^{-1} mu_c - mu_c' P^{-1} mu_c / 2) + log pi_c,     P = W + V,
+    E W_t = (nu W + S) / (nu + f),    E mu = m + B (B + W/n)^{-1} (xbar - m)
 
-tau a temperature for the number of rows, learned like lambda and rho: clouds are not Gaussian, and
-features not as many as they seem. All is done in the basis R of the generalised eigenvectors,
-``R'WR = I, R'BR = diag(b)``, where it is elementwise.
+the latter as if ``W_t = W``, when it has the covariance ``V = B - B (B + W/n)^{-1} B``: prototypes
+shrunken by shots; with B infinite those of Snell et al. A new row is N(E mu, E W_t + V). With the
+mean of V over the classes of the task the log-odds are linear in x,
+
+    s_c(x) = tau (x' P^{-1} mu_c - mu_c' P^{-1} mu_c / 2) + log pi_c,     P = E W_t + V,
+
+tau a temperature for the number of rows: clouds are not Gaussian, and features not as many as they
+seem. D, lambda, rho, nu and tau are those that predict classes best that were left out (tasks,
+where classes are shared). All is done in the basis R of the generalised eigenvectors, ``R'WR = I,
+R'BR = diag(b)``, where all but S is elementwise.
 
 References
 ----------
 Ioffe (2006), Probabilistic linear discriminant analysis, ECCV. Snell, Swersky, Zemel (2017),
 Prototypical networks for few-shot learning, NeurIPS. Bateni, Goyal, Masrani, Wood, Sigal (2020),
 Improved few-shot visual classification, CVPR (Simple CNAPS). Searle, Casella, McCulloch (1992),
-Variance components, section 3.6 (n0).
+Variance components, section 3.6 (n0). Gelman et al. (2013), Bayesian data analysis, section 3.6
+(inverse Wishart priors).
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import scipy.linalg
 from scipy.optimize import minimize_scalar
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 __all__ = ["Clouds", "Prototypes", "concentration", "learn_prototypes", "temperature"]
 
-LAMBDAS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-RHOS = (1e4, 10.0, 1.0, 0.1, 0.0)  # the first: class means as they are
-RIDGE = 1e-6  # least lambda, so that columns without variance do no harm
+LAMBDAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+RHOS = (1.0, 0.7, 0.3, 0.1, 0.0)
+NUS = (np.inf, 1000.0, 300.0, 100.0, 30.0, 10.0)  # the first: one W for all tasks
+RIDGE = 1e-6  # on W, so that columns without variance do no harm
 LOG_TAU = (-7.0, 3.0)
 
 
@@ -59,7 +71,7 @@ class Clouds:
     label : ndarray of shape (G,)
         Which of the K prior means a group has.
     fold : ndarray of shape (G,)
-        With which others it is left out.
+        With which others it is left out, at the least.
     within : ndarray of shape (n_folds, d, d)
         Sums of ``S_g``.
     """
@@ -86,11 +98,11 @@ class Clouds:
         kept = n > 0
         return cls(n[kept], mean[kept], label[kept], fold[kept], within)
 
-    def moments(self, K, out=None):
-        """m of shape (K, d), B and W, without a fold if one is left out."""
-        kept = np.ones(len(self.n), dtype=bool) if out is None else self.fold != out
+    def moments(self, K, out=()):
+        """m of shape (K, d), B and W, without some folds."""
+        kept = ~np.isin(self.fold, out)
         n, mean, label = self.n[kept], self.mean[kept], self.label[kept]
-        within = self.within.sum(axis=0) - (0 if out is None else self.within[out])
+        within = np.delete(self.within, out, axis=0).sum(axis=0)
         N, total = n.sum(), np.bincount(label, n, minlength=K)
         m = np.zeros((K, mean.shape[1]))
         np.add.at(m, label, n[:, None] * mean)
@@ -133,8 +145,8 @@ class Prototypes:
         Log shares of classes that are shared; None: the classes of a task are equally likely.
     kappa : float, default=0
         Rows that these count as.
-    settings : tuple of (float, float), default=(0, 0)
-        lambda and rho.
+    nu : float, default=inf
+        Rows of a task that W counts as.
     """
 
     R: np.ndarray
@@ -144,22 +156,26 @@ class Prototypes:
     log_tau: np.ndarray = None
     log_prior: np.ndarray = None
     kappa: float = 0.0
-    settings: tuple = (0.0, 0.0)
+    nu: float = np.inf
 
     @classmethod
-    def of(cls, m, B, W, lam=0.0, rho=0.0):
-        identity = np.eye(len(W))
-        W = W + max(lam, RIDGE) * (np.trace(W) / len(W) or 1.0) * identity
-        B = B + rho * np.trace(B) / len(B) * identity
-        b, R = scipy.linalg.eigh(B, W)
-        return cls(R, np.maximum(b, 0.0), m @ R, settings=(lam, rho))
+    def of(cls, m, B, W, lam=0.0, D=1.0):
+        """Of moments, W pulled towards a diagonal D by lam."""
+        D = D * np.ones(len(W))
+        target = lam * np.mean(np.diag(W) / D) * D + RIDGE * (np.trace(W) / len(W) or 1.0)
+        b, R = scipy.linalg.eigh(B, (1 - lam) * W + np.diag(target))
+        return cls(R, np.maximum(b, 0.0), m @ R)
+
+    def pulled(self, rho):
+        """The same with B pulled towards W."""
+        return replace(self, b=(1 - rho) * self.b + rho * self.b.mean())
 
     def covariances(self):
         """B and W."""
         inverse = np.linalg.inv(self.R)
         return inverse.T * self.b @ inverse, inverse.T @ inverse
 
-    def heads(self, n, mean):
+    def heads(self, n, mean, apart):
         """Scores of classes as linear functions of x, without tau and class shares.
 
         Parameters
@@ -168,6 +184,9 @@ class Prototypes:
             Total weight of the rows of every class; negative for classes that a task lacks.
         mean : ndarray of shape (n_tasks, n_classes, d)
             Their means; anything where there are no rows.
+        apart : ndarray of shape (n_tasks, n_rows, d)
+            Rows less the means of their classes, times the root of their weights; 0 where there is
+            no row.
 
         Returns
         -------
@@ -180,7 +199,13 @@ class Prototypes:
         mu = self.m + np.where(n > 0, self.b * n / known * (mean @ self.R - self.m), 0.0)
         p = 1 + (there * self.b / known).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
         mu = mu * there
-        scaled = mu / p[:, None]
+        f = np.maximum(n.sum(axis=(1, 2)) - (n > 0).sum(axis=(1, 2)), 0.0)
+        if np.isinf(self.nu):
+            scaled = mu / p[:, None]
+        else:
+            total = (self.nu + f)[:, None]
+            A = apart @ self.R / np.sqrt(total)[..., None]
+            scaled = _solved(p + self.nu / total - 1, A, mu)
         return scaled @ self.R.T, -0.5 * np.einsum("tcd,tcd->tc", scaled, mu)
 
     def tau(self, n):
@@ -195,11 +220,22 @@ class Prototypes:
         total = n.sum(axis=1, keepdims=True) + self.kappa
         return np.log((n + self.kappa * np.exp(self.log_prior)) / total)
 
-    def posterior(self, n, mean):
+    def posterior(self, n, mean, apart):
         """Scores of classes with everything, see :meth:`heads`."""
-        coef, intercept = self.heads(n, mean)
+        coef, intercept = self.heads(n, mean, apart)
         tau = self.tau(n)[:, None]
         return tau[..., None] * coef, tau * intercept + self.log_shares(n)
+
+
+def _solved(p, A, mu):
+    """``(diag(p) + A'A)^{-1} mu'`` of every task, transposed."""
+    transposed = np.swapaxes(A, 1, 2)
+    if A.shape[1] >= A.shape[2]:
+        whole = transposed @ A + p[:, None] * np.eye(A.shape[2])
+        return np.swapaxes(np.linalg.solve(whole, np.swapaxes(mu, 1, 2)), 1, 2)
+    scaled, Ap = mu / p[:, None], A / p[:, None]
+    inner = np.eye(A.shape[1]) + Ap @ transposed
+    return scaled - np.swapaxes(np.linalg.solve(inner, A @ np.swapaxes(scaled, 1, 2)), 1, 2) @ Ap
 
 
 def temperature(scores, offset, target, weight):
@@ -225,7 +261,8 @@ def temperature(scores, offset, target, weight):
 
     def loss(log_tau):
         r = np.exp(log_tau) * scores + offset
-        return float(weight @ (logsumexp(r, axis=1) - r[at]) / total)
+        r -= r.max(axis=1, keepdims=True)
+        return float(weight @ (np.log(np.exp(r).sum(axis=1)) - r[at]) / total)
 
     best = minimize_scalar(loss, bounds=LOG_TAU, method="bounded", options={"xatol": 0.01})
     return float(best.x), float(best.fun)
@@ -246,7 +283,7 @@ def concentration(n):
     return share, float(np.exp(best.x))
 
 
-def learn_prototypes(clouds, K, episodes, log_prior=None, kappa=0.0):
+def learn_prototypes(clouds, K, episodes, targets=(1.0,), log_prior=None, kappa=0.0):
     """Learn the prior: moments of all groups, pulled by as much as episodes say.
 
     Parameters
@@ -254,54 +291,68 @@ def learn_prototypes(clouds, K, episodes, log_prior=None, kappa=0.0):
     clouds : Clouds
     K : int
         Number of prior means.
-    episodes : list of (fold, n_shots, n, mean, X, target, weight)
-        Supports as counts and means of classes (see :meth:`Prototypes.heads`), and queries: rows of
-        shape (n_tasks, n_rows, d), the places of their classes and their weights. The fold is left
-        out of the moments that predict it. Of every number of shots in every fold at most one.
+    episodes : list of (out, n_shots, n, mean, apart, X, target, weight)
+        Supports as moments of classes (see :meth:`Prototypes.heads`), and queries: rows of
+        shape (n_tasks, n_rows, d), the places of their classes and their weights. The folds ``out``
+        are left out of the moments that predict them.
+    targets : sequence of float or ndarray of shape (d,), default=(1.0,)
+        Diagonals of D to choose from.
     log_prior, kappa
         See :class:`Prototypes`.
 
     Returns
     -------
-    Prototypes
+    prior : Prototypes
+    settings : dict
+        ``"lambda"``, ``"rho"``, ``"nu"``, and the place of D among the targets.
     """
-    moments = {f: clouds.moments(K, f) for f in sorted({episode[0] for episode in episodes})}
+    moments = {out: clouds.moments(K, out) for out in sorted({episode[0] for episode in episodes})}
     whole, shares = clouds.moments(K), {"log_prior": log_prior, "kappa": kappa}
     by_shots = {}
     for episode in episodes:
         by_shots.setdefault(episode[1], []).append(episode)
-    found = {}
-
-    def tried(lam, rho):
-        """Mean log loss, and for each number of shots that of rows of a class and log tau."""
-        if (lam, rho) not in found:
-            priors = {
-                f: replace(Prototypes.of(*parts, lam, rho), **shares)
-                for f, parts in moments.items()
-            }
-            levels = np.array([_calibrated(priors, some) for _, some in sorted(by_shots.items())])
-            found[lam, rho] = float(levels[:, 2].mean()), levels[:, :2]
-        return found[lam, rho][0]
-
     if not episodes:  # nothing can be left out
-        prior = Prototypes.of(*whole, 1.0, 0.0)
-        return replace(prior, shots=np.zeros(1), log_tau=np.zeros(1), **shares)
-    rho = RHOS[0]
-    for _ in range(2):
-        lam = min(LAMBDAS, key=lambda lam: tried(lam, rho))
-        rho = min(RHOS, key=lambda rho: tried(lam, rho))
-    levels = found[lam, rho][1]
-    prior = Prototypes.of(*whole, lam, rho)
-    return replace(prior, shots=levels[:, 0], log_tau=levels[:, 1], **shares)
+        found = {"lambda": 0.5, "rho": 0.0, "nu": np.inf, "target": 0}
+        prior = Prototypes.of(*whole, 0.5, targets[0])
+        return replace(prior, shots=np.zeros(1), log_tau=np.zeros(1), **shares), found
+
+    @lru_cache(None)
+    def bases(target, lam):
+        return {out: Prototypes.of(*parts, lam, targets[target]) for out, parts in moments.items()}
+
+    @lru_cache(None)
+    def tried(target, lam, rho, nu):
+        """Mean log loss, and for each number of shots that of rows of a class and log tau."""
+        priors = {
+            out: replace(base.pulled(rho), nu=nu, **shares)
+            for out, base in bases(target, lam).items()
+        }
+        levels = np.array([_calibrated(priors, some) for _, some in sorted(by_shots.items())])
+        return float(levels[:, 2].mean()), levels[:, :2]
+
+    def best(target):
+        lam, rho, nu = 0.5, RHOS[0], NUS[0]
+        for _ in range(2):
+            lam = min(LAMBDAS, key=lambda lam: tried(target, lam, rho, nu)[0])
+            nu = min(NUS, key=lambda nu: tried(target, lam, rho, nu)[0])
+            rho = min(RHOS, key=lambda rho: tried(target, lam, rho, nu)[0])
+        return target, lam, rho, nu
+
+    chosen = min((best(target) for target in range(len(targets))), key=lambda at: tried(*at)[0])
+    target, lam, rho, nu = chosen
+    levels = tried(*chosen)[1]
+    prior = replace(Prototypes.of(*whole, lam, targets[target]).pulled(rho), nu=nu, **shares)
+    found = {"lambda": lam, "rho": rho, "nu": nu, "target": target}
+    return replace(prior, shots=levels[:, 0], log_tau=levels[:, 1]), found
 
 
 def _calibrated(priors, episodes):
     """Rows of a class in the supports of some episodes, the best temperature, and its log loss."""
     parts, rows = [], []
-    for fold, _, n, mean, X, target, weight in episodes:
-        coef, intercept = priors[fold].heads(n, mean)
+    for out, _, n, mean, apart, X, target, weight in episodes:
+        coef, intercept = priors[out].heads(n, mean, apart)
         scores = X @ np.swapaxes(coef, 1, 2) + intercept[:, None]
-        offset = np.where(n >= 0, priors[fold].log_shares(np.maximum(n, 0)), -np.inf)
+        offset = np.where(n >= 0, priors[out].log_shares(np.maximum(n, 0)), -np.inf)
         offset = np.broadcast_to(offset[:, None], scores.shape)
         real = weight > 0
         parts.append((scores[real], offset[real], target[real], weight[real]))
