@@ -30,6 +30,7 @@ from ..tasks.rows import n_rows_of
 from ..tasks.table import TaskTable, distinct_rows, merged
 from ..tasks.task import as_tasks, is_task_collection
 from ..tasks.validation import addressed, plain, task_label, with_address
+from ..versions import Versioned
 from .algorithm import Algorithm
 from .labels import Numbers, OwnClasses, SharedClasses, check_own_classes
 from .memory import Memory
@@ -74,7 +75,7 @@ def _wrapped_has(method):
 
 
 class BaseMetaEstimator(
-    Algorithm, ReadingMixin, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
+    Algorithm, ReadingMixin, CallbackSupportMixin, MetaEstimatorMixin, Versioned, BaseEstimator
 ):
     """Base class of all algorithms; what a subclass provides is in :class:`Algorithm`."""
 

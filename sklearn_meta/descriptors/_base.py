@@ -34,6 +34,7 @@ from ..tasks.validation import (
     task_label,
     with_address,
 )
+from ..versions import Versioned
 
 __all__ = ["DescribedTable", "TaskDescriptor", "as_described", "looks_at", "sums"]
 
@@ -175,7 +176,7 @@ def sums(values, table):
     return out
 
 
-class TaskDescriptor(TransformerMixin, BaseEstimator):
+class TaskDescriptor(TransformerMixin, Versioned, BaseEstimator):
     """Base of the descriptors.
 
     A subclass has ``_fit``, ``_describe`` and ``_names``.

@@ -14,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..tasks.validation import as_table, check_features, column_names
+from ..versions import Versioned
 
 __all__ = ["TableEncoder"]
 
@@ -24,7 +25,7 @@ DAY = 86400.0
 PERIODS = np.array([365.2425, 7.0, 1.0])  # days
 
 
-class TableEncoder(TransformerMixin, BaseEstimator):
+class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
     """Make numbers of a table with text, categories, dates and missing values.
 
     Numbers stay; where they are missing they become the median, with a column that says so. Dates
@@ -240,11 +241,13 @@ def _naive(value):
 
 
 class _DateParts(TransformerMixin, BaseEstimator):
-    """Of every column of dates those of ``PARTS`` that differ between its rows."""
+    """Of every column of dates the days, and of the other ``PARTS`` those that differ in it."""
 
     def fit(self, X, y=None):
         parts = [_parts(values) for values in _columns(X)]
         self.varies_ = [np.nanmax(p, axis=0) > np.nanmin(p, axis=0) + 1e-9 for p in parts]
+        for varies in self.varies_:
+            varies[0] = True
         return self
 
     def transform(self, X):

@@ -293,7 +293,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         return self._predictor(learner, meta_model).rows(table)
 
     def _predictor(self, learner, meta_model):
-        return Stack(learner, meta_model.members, meta_model.weights_at)
+        return Stack(learner, meta_model)
 
     # -- what was learned --------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..tasks.validation import column_names
+from ..versions import Versioned
 from .base import Learner
 from .blackbox import ask
 
@@ -64,7 +65,7 @@ def _averaged(models, method, Z, classes):
     return classes[(labels[:, :, None] == classes).sum(axis=1).argmax(axis=1)]
 
 
-class _Conditioned(BaseEstimator):
+class _Conditioned(Versioned, BaseEstimator):
     """Fitted estimators and the vector s of one task."""
 
     def __init__(self, estimators, descriptor):
