@@ -18,11 +18,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint doctest doc bench clean env
+.PHONY: help demo test test-extras dist-check lint doctest doc bench clean env
 
 help:
 	@echo "make demo      adapt to a new school from a few pupils: tables and pictures"
 	@echo "make test      run the tests            (ARGS='-k tasks -x' is passed to pytest)"
+	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, ONNX and mypy"
 	@echo "make doctest   run the examples in docstrings, README.md and doc/"
 	@echo "make lint      check the code with ruff (ARGS=--fix repairs what it can)"
 	@echo "make doc       build the documentation  (doc/_build/html/index.html)"
@@ -38,6 +39,10 @@ demo: env
 
 test: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto $(ARGS)
+
+# What needs other libraries, and is skipped where they are missing.
+test-extras: install-test install-third_party install-onnx install-types
+	$(ONE_THREAD) $(PY) -m pytest -n auto tests/test_third_party.py tests/test_onnx.py tests/typing $(ARGS)
 
 doctest: install-test
 	$(ONE_THREAD) $(PY) -m pytest --doctest-modules --doctest-glob='*.md' --doctest-glob='*.rst' \

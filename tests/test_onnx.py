@@ -24,6 +24,7 @@ from sklearn_meta import (
 from sklearn_meta.io import register_onnx
 from sklearn_meta.learners import last_step
 from sklearn_meta.learners.blend import blend
+from sklearn_meta.learners.encoded import EncodedClassifier
 
 skl2onnx = pytest.importorskip("skl2onnx", reason="needs skl2onnx")
 runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
@@ -106,6 +107,13 @@ def test_tasks_that_no_estimator_can_be_fitted_on(wrapped):
     X, y = make.table.X.astype(np.float32), make.table.y
     assert_same(make.trained().estimator_, X)
     assert_same(make.trained().adapt(X[:3], np.repeat(y[:1], 3)).estimator_, X)
+
+
+def test_encoded_labels():
+    table = make_table(DecisionTreeClassifier())
+    labels, codes = np.unique(table.y, return_inverse=True)
+    tree = DecisionTreeClassifier(max_depth=2).fit(table.X, codes)
+    assert_same(EncodedClassifier(tree, labels), table.X.astype(np.float32))
 
 
 def test_missing_values():

@@ -52,6 +52,7 @@ _OWN = {
     "learners.blend": "BlendClassifier BlendRegressor",
     "learners.conditional": "Conditional",
     "learners.conditioned": "ConditionedClassifier ConditionedLearner ConditionedRegressor",
+    "learners.encoded": "EncodedClassifier",
     "learners.head": "BodyAndHeadClassifier BodyAndHeadRegressor HeadLearner",
     "learners.linear": "LinearLearner",
     "learners.mlp": "MLPLearner",

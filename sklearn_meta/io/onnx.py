@@ -18,6 +18,7 @@ from ..learners.blackbox import LIKELY, classes_of
 from ..learners.blend import MIN_PROBABILITY as BLENDED
 from ..learners.blend import BlendClassifier, BlendRegressor
 from ..learners.conditioned import ConditionedClassifier, ConditionedRegressor
+from ..learners.encoded import EncodedClassifier
 from ..learners.head import MIN_PROBABILITY, BodyAndHeadClassifier, BodyAndHeadRegressor
 from ..learners.pool import PoolClassifier
 
@@ -269,6 +270,11 @@ def _constant(graph, model, X):
     return (rows,) if classes is None else (graph.label(rows, classes), rows)
 
 
+def _encoded(graph, model, X):
+    p = graph.probabilities(model.estimator, X, model.estimator.classes_)
+    return graph.label(p, model.classes), p
+
+
 def _table_encoder(graph, model, X):
     for kind in ("dates", "categories"):
         if model.kinds_[kind]:
@@ -295,6 +301,7 @@ CONVERTERS = {
     BlendRegressor: (_of_number, _blend),
     BlendClassifier: (_of_classes, _blend),
     PoolClassifier: (_of_classes, _pool),
+    EncodedClassifier: (_of_classes, _encoded),
     DummyRegressor: (_of_number, _constant),
     DummyClassifier: (_of_classes, _constant),
     TableEncoder: (_of_columns, _table_encoder),

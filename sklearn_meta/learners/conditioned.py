@@ -61,7 +61,7 @@ def _averaged(models, method, Z, classes):
             mean = _averaged(models, scores, Z, classes)
             best = mean.argmax(axis=1) if mean.ndim == 2 else (mean > 0).astype(np.intp)
             return classes[best]
-    labels = np.stack([model.predict(Z) for model in models], axis=1)
+    labels = np.stack([ask(model, method, Z, classes) for model in models], axis=1)
     return classes[(labels[:, :, None] == classes).sum(axis=1).argmax(axis=1)]
 
 
