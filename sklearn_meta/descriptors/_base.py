@@ -12,9 +12,10 @@ without rows it is the pooled value.
 from abc import abstractmethod
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -196,7 +197,7 @@ class TaskDescriptor(TransformerMixin, Versioned, BaseEstimator):
     def _names(self):
         """Names of the entries."""
 
-    def fit(self, tasks, y=None):
+    def fit(self, tasks, y=None) -> Self:
         """Learn what the statistics of few rows are drawn towards.
 
         Parameters
@@ -239,7 +240,7 @@ class TaskDescriptor(TransformerMixin, Versioned, BaseEstimator):
             table = replace(table, origin=np.arange(len(table.y)))
         return self.fit(table).transform(table)
 
-    def transform(self, tasks):
+    def transform(self, tasks) -> Any:
         """Describe tasks.
 
         Parameters
@@ -257,7 +258,7 @@ class TaskDescriptor(TransformerMixin, Versioned, BaseEstimator):
             as_described(tasks, self.classes_, False, self.side_names_, self.n_side_)
         )
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features=None) -> NDArray[Any]:
         """Names of the entries.
 
         Parameters

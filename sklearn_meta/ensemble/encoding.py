@@ -4,8 +4,10 @@ import datetime
 import math
 import re
 from numbers import Number
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -67,10 +69,10 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
            [3., 0., 0., 0., 1.]])
     """
 
-    def __init__(self, max_categories=30):
+    def __init__(self, max_categories=30) -> None:
         self.max_categories = max_categories
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Find out what each column holds.
 
         Parameters
@@ -109,7 +111,7 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
         ).fit(X)
         return self
 
-    def transform(self, X):
+    def transform(self, X) -> NDArray[Any]:
         """Make numbers of a table.
 
         Parameters
@@ -129,7 +131,7 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
                 return check_features(X, where=_row)
         return check_features(self.transformer_.transform(X), where=_row)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features=None) -> NDArray[Any]:
         """Names of the columns.
 
         Parameters

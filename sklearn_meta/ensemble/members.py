@@ -60,7 +60,7 @@ class Stack:
         The members, and their weights after numbers of rows.
     """
 
-    def __init__(self, learner, model):
+    def __init__(self, learner, model) -> None:
         self.learner, self.members, self.model = learner, model.members, model
         self.classes = learner.classes
 

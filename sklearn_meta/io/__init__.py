@@ -86,7 +86,7 @@ _WRAPPED = {
     "sklearn.tree._tree": "Tree",
 }
 
-TRUSTED_TYPES = tuple(
+TRUSTED_TYPES: tuple[str, ...] = tuple(
     f"{module}.{name}"
     for module, names in [*((f"sklearn_meta.{m}", n) for m, n in _OWN.items()), *_WRAPPED.items()]
     for name in names.split()

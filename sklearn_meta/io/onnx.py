@@ -25,7 +25,7 @@ from ..learners.pool import PoolClassifier
 __all__ = ["register_onnx"]
 
 
-def register_onnx():
+def register_onnx() -> None:
     """Let ``skl2onnx`` convert the adapted models of this package: ``estimator_``.
 
     Once is enough. ``skl2onnx`` comes with ``pip install "sklearn_meta[onnx]"``.
