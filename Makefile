@@ -18,12 +18,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint doctest doc bench clean env
+.PHONY: help demo test test-extras dist-check lint doctest doc bench clean env
 
 help:
 	@echo "make demo      adapt to a new school from a few pupils: tables and pictures"
 	@echo "make test      run the tests            (ARGS='-k tasks -x' is passed to pytest)"
+	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, ONNX and mypy"
 	@echo "make doctest   run the examples in docstrings, README.md and doc/"
+	@echo "make dist-check   build wheel and sdist, and try the wheel in empty environments"
 	@echo "make lint      check the code with ruff (ARGS=--fix repairs what it can)"
 	@echo "make doc       build the documentation  (doc/_build/html/index.html)"
 	@echo "make bench     measure against peers    (every benchmarks/bench_*.py)"
@@ -39,12 +41,32 @@ demo: env
 test: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto $(ARGS)
 
+# What needs other libraries, and is skipped where they are missing.
+test-extras: install-test install-third_party install-onnx install-lint
+	$(ONE_THREAD) $(PY) -m pytest -n auto tests/test_third_party.py tests/test_onnx.py tests/typing $(ARGS)
+
 doctest: install-test
 	$(ONE_THREAD) $(PY) -m pytest --doctest-modules --doctest-glob='*.md' --doctest-glob='*.rst' \
 	    --ignore-glob='doc/*.py' sklearn_meta README.md doc $(ARGS)
 
 lint: install-lint
 	$(PY) -m ruff check $(ARGS)
+
+# Wheel and sdist, and the wheel alone in empty environments: with the newest versions of what it
+# needs, and with the oldest that pyproject.toml allows.
+DIST_CHECK := $(CURDIR)/build/dist-check
+LOWEST := $(shell sed -n 's/^dependencies = \[\(.*\)\]/\1/p' pyproject.toml | sed 's/>=/==/g; s/[",]//g')
+
+dist-check: install-dist
+	rm -rf build dist
+	$(PY) -m build --outdir dist
+	$(PY) -m twine check --strict dist/*
+	set -e; for versions in "" "$(LOWEST)"; do \
+	    rm -rf $(DIST_CHECK); $(PY) -m venv $(DIST_CHECK); \
+	    $(DIST_CHECK)/bin/python -m pip install --quiet dist/*.whl $$versions; \
+	    cp tests/smoke.py $(DIST_CHECK); \
+	    (cd $(DIST_CHECK) && bin/python smoke.py); \
+	done
 
 doc: install-doc
 	rm -rf doc/generated

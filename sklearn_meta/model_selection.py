@@ -5,10 +5,13 @@ Test tasks take no part in meta-training; every estimator sees the same episodes
 
 import copy
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import check_scoring, log_loss, make_scorer
 from sklearn.model_selection import KFold, check_cv
@@ -21,13 +24,25 @@ from .base.html import Results
 from .tasks.ids import as_ids
 from .tasks.rows import n_rows_of
 from .tasks.table import tasks_from_table
-from .tasks.task import as_tasks, is_task_collection, split_support, split_support_per_class
+from .tasks.task import (
+    Tasks,
+    as_tasks,
+    is_task_collection,
+    split_support,
+    split_support_per_class,
+)
 from .tasks.validation import as_table, concat_rows, split_columns
 
 __all__ = ["cross_validate_tasks", "few_shot_scorer"]
 
 
-def few_shot_scorer(scoring=None, *, n_shots=5, n_repeats=1, random_state=0):
+def few_shot_scorer(
+    scoring: Any = None,
+    *,
+    n_shots: int = 5,
+    n_repeats: int = 1,
+    random_state: int | np.random.RandomState | None = 0,
+) -> Callable[..., float]:
     """Make a scorer of what counts: the score on a new task after adaptation to a few rows.
 
     For each task of the test fold ``n_shots`` support rows are drawn, a copy of the fitted
@@ -219,17 +234,17 @@ def _score(adapted, task, query, scoring):
 
 
 def cross_validate_tasks(
-    estimators,
-    tasks,
-    y=None,
+    estimators: Any,
+    tasks: Tasks,
+    y: None = None,
     *,
-    n_shots=(0, 1, 5, 10),
-    cv=5,
-    scoring=None,
-    n_repeats=1,
-    random_state=0,
-    n_jobs=None,
-):
+    n_shots: int | Sequence[int] = (0, 1, 5, 10),
+    cv: Any = 5,
+    scoring: Any = None,
+    n_repeats: int = 1,
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+) -> dict[str, NDArray[Any]]:
     """Leave tasks out, adapt to a few of their rows, and score the rest.
 
     Every estimator is meta-trained on the tasks of the training folds and adapted to the same

@@ -52,6 +52,7 @@ from sklearn_meta import (
     tasks_from_table,
 )
 from sklearn_meta.base.generalized import GeneralizedPredictor
+from sklearn_meta.io import TRUSTED_TYPES
 from sklearn_meta.learners import HeadLearner, is_squared_linear
 from sklearn_meta.learners.blend import BlendRegressor
 from sklearn_meta.learners.head import BodyAndHeadClassifier, BodyAndHeadRegressor
@@ -426,8 +427,7 @@ def dumped(meta):
 
 def skopsed(meta):
     skops = pytest.importorskip("skops.io", reason="the round trip is through skops")
-    data = skops.dumps(meta)
-    return skops.loads(data, trusted=skops.get_untrusted_types(data=data))
+    return skops.loads(skops.dumps(meta), trusted=TRUSTED_TYPES)
 
 
 @each_case

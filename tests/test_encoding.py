@@ -50,6 +50,11 @@ def test_every_kind_of_column():
     assert "at_day_sin" not in named  # no times of the day
 
 
+def test_a_date_that_is_the_same_in_all_rows():
+    X = pd.DataFrame({"size": [1.0, 2.0], "day": ["2026-01-31"] * 2})
+    assert TableEncoder().fit(X).get_feature_names_out().tolist() == ["size", "day_days"]
+
+
 def test_what_comes_later():
     encoder = TableEncoder().fit(frame())
     later = frame().iloc[[0]].assign(kind="never seen", price=None)

@@ -302,8 +302,10 @@ def state():
 
 before, modules = state(), set(sys.modules)
 import sklearn_meta
+own = [name for name in sys.modules if name.startswith("sklearn_meta.")]
+from sklearn_meta import *
 new = {name.partition(".")[0] for name in set(sys.modules) - modules}
-print(json.dumps([state() == before, sorted(new - set(sys.stdlib_module_names))]))
+print(json.dumps([state() == before, sorted(new - set(sys.stdlib_module_names)), own]))
 """
 
 
@@ -311,9 +313,20 @@ def test_import_changes_nothing_and_needs_nothing():
     root = Path(sklearn_meta.__file__).parents[1]
     command = [sys.executable, "-c", IMPORT]
     out = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
-    same, imported = json.loads(out)
+    same, imported, at_once = json.loads(out)
     assert same
+    assert at_once == ["sklearn_meta.versions"]  # the rest comes when it is asked for
     assert set(imported) <= {"sklearn_meta", "sklearn", "scipy", "numpy", "joblib"}
+
+
+def test_names_are_imported_when_they_are_asked_for():
+    for name in sklearn_meta.__all__:
+        assert getattr(sklearn_meta, name) is not None
+    assert {*sklearn_meta.__all__, "__version__"} <= {*dir(sklearn_meta)}
+    assert sklearn_meta.base.BaseMetaEstimator  # rooms, too
+    assert not hasattr(sklearn_meta, "no_such_name")
+    with pytest.raises(ImportError, match="no_such_name"):
+        from sklearn_meta import no_such_name  # noqa: F401
 
 
 @each_meta

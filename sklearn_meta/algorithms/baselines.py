@@ -73,7 +73,7 @@ class Pooled(BaseMetaEstimator):
         handle_unknown="prior",
         standardize=False,
         random_state=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.task_column = task_column
         self.handle_unknown = handle_unknown
@@ -167,7 +167,7 @@ class Independent(BaseMetaEstimator):
         standardize=False,
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.task_column = task_column
         self.handle_unknown = handle_unknown

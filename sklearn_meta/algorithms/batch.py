@@ -26,6 +26,7 @@ biased regularization and fine tuning, NeurIPS. Breiman (1996), Bagging predicto
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -238,7 +239,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         descriptor_columns=None,
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.descriptor = descriptor
         self.conditioning = conditioning
@@ -411,7 +412,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     # -- tasks as vectors --------------------------------------------------------------------------
 
-    def nearest_tasks(self, X, y, *, n_neighbors=5, sample_weight=None, descriptor=None):
+    def nearest_tasks(self, X, y, *, n_neighbors=5, sample_weight=None, descriptor=None) -> Any:
         """The meta-train tasks that a task resembles most, by their descriptors.
 
         Entries are compared in units of their standard deviation over the meta-train tasks. Numbers

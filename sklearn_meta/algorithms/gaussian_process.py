@@ -12,8 +12,10 @@ parameters of k, is learned over tasks from the residuals of mean functions that
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import Kernel
@@ -145,7 +147,7 @@ class ProcessPredictor(BlackBoxLearner):
     model : MetaModel
     """
 
-    def __init__(self, learner, model):
+    def __init__(self, learner, model) -> None:
         super().__init__(
             learner.estimator, n_features=learner.n_features, steps=learner.steps, name=learner.name
         )
@@ -325,7 +327,7 @@ class GaussianProcessMeta(IntervalMixin, WeightedFitMixin, BaseMetaEstimator):
         tol=1e-4,
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.kernel = kernel
         self.task_column = task_column
@@ -403,7 +405,19 @@ class GaussianProcessMeta(IntervalMixin, WeightedFitMixin, BaseMetaEstimator):
 
     # -- predictions -------------------------------------------------------------------------------
 
-    def predict(self, X, *, groups=None, return_std=False):
+    @overload
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[False] = False
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
+    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
         """Predict each row by the model of its task.
 
         Parameters

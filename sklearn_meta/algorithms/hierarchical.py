@@ -12,8 +12,10 @@ x]`` that is added to it, with means of 0.
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
@@ -241,7 +243,7 @@ class HierarchicalBayes(
         tol=1e-8,
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.random_effects = random_effects
         self.covariance = covariance
@@ -450,7 +452,19 @@ class HierarchicalBayes(
 
     # -- predictions -------------------------------------------------------------------------------
 
-    def predict(self, X, *, groups=None, return_std=False):
+    @overload
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[False] = False
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
+    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
         """Predict each row by the model of its task.
 
         Parameters

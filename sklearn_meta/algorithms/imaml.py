@@ -108,7 +108,7 @@ class IMAML(GradientMetaEstimator):
         standardize=True,
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.regularization = regularization
         self.inner_lr = inner_lr

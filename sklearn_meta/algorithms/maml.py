@@ -98,7 +98,7 @@ class MAML(GradientMetaEstimator):
         standardize=True,
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.inner_lr = inner_lr
         self.inner_steps = inner_steps

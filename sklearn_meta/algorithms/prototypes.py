@@ -158,7 +158,7 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
         standardize=True,
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.body = body
         self.classes = classes

@@ -8,8 +8,10 @@ are fixed it is hierarchical Bayes over features.
 """
 
 from dataclasses import replace
+from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPRegressor
 
@@ -151,7 +153,7 @@ class RidgeHead(IntervalMixin, EmbeddingMetaEstimator):
         standardize=True,
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.body = body
         self.objective = objective
@@ -322,7 +324,19 @@ class RidgeHead(IntervalMixin, EmbeddingMetaEstimator):
 
     # -- predictions -------------------------------------------------------------------------------
 
-    def predict(self, X, *, groups=None, return_std=False):
+    @overload
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[False] = False
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
+    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
         """Predict each row by the model of its task.
 
         Parameters

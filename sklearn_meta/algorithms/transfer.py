@@ -107,7 +107,7 @@ class AdaptedLearner(BlackBoxLearner):
         What fitted them.
     """
 
-    def __init__(self, learner):
+    def __init__(self, learner) -> None:
         super().__init__(
             learner.estimator,
             n_features=learner.n_features,
@@ -276,7 +276,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         handle_unknown="prior",
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.selection = selection
         self.source_weight = source_weight

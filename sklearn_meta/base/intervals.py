@@ -2,10 +2,13 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
-from sklearn.utils.metaestimators import available_if
+
+from .typed import available_if
 
 __all__ = ["IntervalMixin", "warn_of_few_tasks"]
 
@@ -21,7 +24,9 @@ class IntervalMixin(ABC):
         return not is_classifier(self)
 
     @available_if(lambda self: self._has_intervals())
-    def predict_interval(self, X, *, confidence_level=0.9, groups=None):
+    def predict_interval(
+        self, X: ArrayLike, *, confidence_level: float = 0.9, groups: ArrayLike | None = None
+    ) -> NDArray[Any]:
         """Predict an interval for the target of each row.
 
         Intervals are calibrated on meta-train tasks that are left out, for the number of rows that

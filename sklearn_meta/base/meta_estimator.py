@@ -7,20 +7,21 @@ task ids, state, and the way back to scikit-learn. What an algorithm provides is
 
 import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
+from typing import Any, Self, cast
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..learners import make_learner, unrolled
@@ -28,8 +29,9 @@ from ..learners.privates import HasMethods, StrOptions, set_random_states
 from ..tasks.ids import missing_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.table import TaskTable, distinct_rows, merged
-from ..tasks.task import as_tasks, is_task_collection
+from ..tasks.task import Task, Tasks, as_tasks, is_task_collection
 from ..tasks.validation import addressed, plain, task_label, with_address
+from ..versions import Versioned
 from .algorithm import Algorithm
 from .html import NotebookMixin
 from .labels import Numbers, OwnClasses, SharedClasses, check_own_classes
@@ -37,6 +39,7 @@ from .memory import Memory
 from .reading import ReadingMixin
 from .reporting import Reporter
 from .routing import rows_in_order, split_fit_params
+from .typed import F, available_if, with_callbacks
 
 __all__ = ["BaseMetaEstimator", "transactional"]
 
@@ -45,7 +48,7 @@ BLOCK_TASKS = 2**14  # tasks that one worker adapts at a time
 UNKNOWN = "labels of a task are known only from its rows"
 
 
-def transactional(method):
+def transactional(method: F) -> F:
     """Give an estimator back as it was when a method raises.
 
     Fitted state is only ever rebound, never changed in place, so its attributes are all there is.
@@ -61,7 +64,7 @@ def transactional(method):
             vars(self).update(before)
             raise
 
-    return call
+    return cast(F, call)
 
 
 def _wrapped_has(method):
@@ -75,7 +78,13 @@ def _wrapped_has(method):
 
 
 class BaseMetaEstimator(
-    Algorithm, ReadingMixin, NotebookMixin, CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
+    Algorithm,
+    ReadingMixin,
+    NotebookMixin,
+    CallbackSupportMixin,
+    MetaEstimatorMixin,
+    Versioned,
+    BaseEstimator,
 ):
     """Base class of all algorithms; what a subclass provides is in :class:`Algorithm`."""
 
@@ -93,7 +102,14 @@ class BaseMetaEstimator(
 
     # -- learning ----------------------------------------------------------------------------------
 
-    def fit(self, X, y=None, *, groups=None, **fit_params):
+    def fit(
+        self,
+        X: ArrayLike | Sequence[Task],
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Learn from a long table: meta-train on its tasks, then adapt to each and remember it.
 
         Parameters
@@ -157,7 +173,7 @@ class BaseMetaEstimator(
 
     @transactional
     @with_callbacks
-    def meta_fit(self, tasks):
+    def meta_fit(self, tasks: Tasks) -> Self:
         """Learn the meta-model from tasks.
 
         Parameters
@@ -180,7 +196,7 @@ class BaseMetaEstimator(
     @available_if(lambda self: self._can_go_on())
     @transactional
     @with_callbacks
-    def partial_meta_fit(self, tasks):
+    def partial_meta_fit(self, tasks: Tasks) -> Self:
         """Go on learning from more tasks; the first call is :meth:`meta_fit`.
 
         What was adapted before (``estimator_``, remembered tasks) is forgotten, since it started
@@ -348,7 +364,15 @@ class BaseMetaEstimator(
     # -- adapting ----------------------------------------------------------------------------------
 
     @transactional
-    def adapt(self, X, y, *, groups=None, sample_weight=None, descriptor=None):
+    def adapt(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        descriptor: ArrayLike | Mapping[str, Any] | None = None,
+    ) -> Self:
         """Adapt the meta-model to a task, or to every task of a table.
 
         Always starts from the meta-model, never from an earlier adaptation.
@@ -378,7 +402,14 @@ class BaseMetaEstimator(
 
     @available_if(lambda self: self._needs().keeps_rows)
     @transactional
-    def partial_adapt(self, X, y, *, groups=None, sample_weight=None):
+    def partial_adapt(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Add rows to those that the current task, or each task named by an id, has seen.
 
         The result is that of :meth:`adapt` to all rows of the task, those of ``fit`` included. A
@@ -429,7 +460,7 @@ class BaseMetaEstimator(
             table = replace(table, descriptors=self._given_descriptor(descriptor, table))
         return self._transformed(table), ids
 
-    def adapt_many(self, tasks):
+    def adapt_many(self, tasks: Tasks) -> list[Any]:
         """Adapt to many tasks; the object itself does not change.
 
         Parameters
@@ -482,7 +513,7 @@ class BaseMetaEstimator(
 
     # -- predicting --------------------------------------------------------------------------------
 
-    def predict(self, X, *, groups=None):
+    def predict(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Predict each row by the model of its task.
 
         Parameters
@@ -502,7 +533,7 @@ class BaseMetaEstimator(
         return self._predict("predict", X, groups)
 
     @available_if(_wrapped_has("predict_proba"))
-    def predict_proba(self, X, *, groups=None):
+    def predict_proba(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Predict class probabilities, each row by the model of its task.
 
         Parameters
@@ -520,7 +551,7 @@ class BaseMetaEstimator(
         return self._predict("predict_proba", X, groups)
 
     @available_if(_wrapped_has("decision_function"))
-    def decision_function(self, X, *, groups=None):
+    def decision_function(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Decision values, each row by the model of its task.
 
         Parameters
@@ -633,7 +664,14 @@ class BaseMetaEstimator(
         y = np.empty(0) if self.learner_.classes is None else self.learner_.classes[:0]
         return TaskTable(X, y, np.zeros(n_tasks + 1, dtype=np.intp), descriptors=descriptors)
 
-    def score(self, X, y=None, *, groups=None, sample_weight=None):
+    def score(
+        self,
+        X: ArrayLike | Sequence[Task],
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Score :meth:`predict` on rows: R² of a regressor, accuracy of a classifier.
 
         Nothing is adapted here; see :func:`few_shot_scorer` for the score after adaptation.
@@ -673,7 +711,7 @@ class BaseMetaEstimator(
         )
 
     @property
-    def task_ids_(self):
+    def task_ids_(self) -> NDArray[Any]:
         """Ids of the remembered tasks, in the order in which they first appeared."""
         check_is_fitted(self)
         return self._memory.ids.ids

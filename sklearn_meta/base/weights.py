@@ -1,12 +1,26 @@
 """Row weights as repetition: an argument of ``fit`` of its own, where the mathematics is exact."""
 
+from collections.abc import Sequence
+from typing import Self
+
+from numpy.typing import ArrayLike
+
+from ..tasks.task import Task
+
 __all__ = ["WeightedFitMixin"]
 
 
 class WeightedFitMixin:
     """``fit`` of algorithms whose ``sample_weight`` means that a row is there several times."""
 
-    def fit(self, X, y=None, *, groups=None, sample_weight=None):
+    def fit(
+        self,
+        X: ArrayLike | Sequence[Task],
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Learn from a long table: meta-train on its tasks, then adapt to each and remember it.
 
         Parameters

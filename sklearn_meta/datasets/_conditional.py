@@ -3,6 +3,7 @@
 from math import pi
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from ..tasks.task import Task
@@ -11,15 +12,15 @@ __all__ = ["make_circle_tasks", "make_cluster_tasks"]
 
 
 def make_cluster_tasks(
-    n_tasks=100,
-    n_rows=20,
-    n_features=20,
+    n_tasks: int = 100,
+    n_rows: int | tuple[int, int] = 20,
+    n_features: int = 20,
     *,
-    means=(4.0, -4.0),
-    input_means=(1.0, -1.0),
-    noise=1.0,
-    random_state=None,
-):
+    means: ArrayLike = (4.0, -4.0),
+    input_means: ArrayLike = (1.0, -1.0),
+    noise: float = 1.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> list[Task]:
     """Draw linear tasks from clusters that differ in their coefficients and in their inputs.
 
     A task draws its cluster c; its coefficients are ``w ~ N(means[c] * 1, I)``, its rows
@@ -73,8 +74,14 @@ def make_cluster_tasks(
 
 
 def make_circle_tasks(
-    n_tasks=100, n_rows=20, n_features=20, *, radius=8.0, noise=1.0, random_state=None
-):
+    n_tasks: int = 100,
+    n_rows: int | tuple[int, int] = 20,
+    n_features: int = 20,
+    *,
+    radius: float = 8.0,
+    noise: float = 1.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> list[Task]:
     """Draw linear tasks whose coefficients lie around a circle.
 
     The side information of a task is ``s ~ U[0, 1]``, its coefficients are

@@ -1,15 +1,25 @@
 """N-way tasks of written digits: each task shows some of the ten digits."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 from sklearn.datasets import load_digits
 
+from ..tasks.task import Task
 from ._n_way import make_n_way_tasks
 
 __all__ = ["make_digits_tasks"]
 
 
 def make_digits_tasks(
-    n_tasks=100, n_way=5, n_rows=20, *, classes=tuple(range(10)), random_state=None
-):
+    n_tasks: int = 100,
+    n_way: int = 5,
+    n_rows: int | tuple[int, int] = 20,
+    *,
+    classes: Sequence[Any] | None = tuple(range(10)),
+    random_state: int | np.random.RandomState | None = None,
+) -> list[Task]:
     """Draw N-way tasks from the digits of scikit-learn, images of 8 x 8 pixels.
 
     Every task is to tell apart ``n_way`` digits, drawn from ``classes``. For few-shot learning of

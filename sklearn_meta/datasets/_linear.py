@@ -1,6 +1,7 @@
 """Linear tasks with coefficients drawn from one prior."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from ..tasks.task import Task
@@ -9,15 +10,15 @@ __all__ = ["make_linear_tasks"]
 
 
 def make_linear_tasks(
-    n_tasks=100,
-    n_rows=20,
-    n_features=2,
+    n_tasks: int = 100,
+    n_rows: int | tuple[int, int] = 20,
+    n_features: int = 2,
     *,
-    mean=None,
-    covariance=None,
-    noise=1.0,
-    random_state=None,
-):
+    mean: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    noise: float = 1.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> list[Task]:
     """Draw tasks from a linear mixed model.
 
     Parameters

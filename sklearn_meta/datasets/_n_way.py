@@ -1,6 +1,10 @@
 """N-way tasks drawn from one table of labelled rows: each shows some of its classes."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from ..tasks.ids import factorize_ids, missing_ids
@@ -12,8 +16,16 @@ __all__ = ["make_n_way_tasks"]
 
 
 def make_n_way_tasks(
-    X, y, n_tasks=100, n_way=5, n_rows=20, *, n_shots=None, classes=None, random_state=None
-):
+    X: ArrayLike,
+    y: ArrayLike,
+    n_tasks: int = 100,
+    n_way: int = 5,
+    n_rows: int | tuple[int, int] = 20,
+    *,
+    n_shots: int | None = None,
+    classes: Sequence[Any] | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> list[Task]:
     """Draw N-way tasks from a table of labelled rows.
 
     Every task is to tell apart ``n_way`` classes, drawn without replacement, by ``n_rows`` rows of

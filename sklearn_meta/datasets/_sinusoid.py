@@ -11,14 +11,14 @@ __all__ = ["make_sinusoid_tasks"]
 
 
 def make_sinusoid_tasks(
-    n_tasks=100,
-    n_rows=20,
+    n_tasks: int = 100,
+    n_rows: int | tuple[int, int] = 20,
     *,
-    amplitude=(0.1, 5.0),
-    phase=(0.0, pi),
-    noise=0.0,
-    random_state=None,
-):
+    amplitude: tuple[float, float] = (0.1, 5.0),
+    phase: tuple[float, float] = (0.0, pi),
+    noise: float = 0.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> list[Task]:
     """Draw sine curves: ``y = A sin(x - phase)``, with x uniform on [-5, 5].
 
     Parameters

@@ -12,9 +12,10 @@ without rows it is the pooled value.
 from abc import abstractmethod
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -34,6 +35,7 @@ from ..tasks.validation import (
     task_label,
     with_address,
 )
+from ..versions import Versioned
 
 __all__ = ["DescribedTable", "TaskDescriptor", "as_described", "looks_at", "sums"]
 
@@ -175,7 +177,7 @@ def sums(values, table):
     return out
 
 
-class TaskDescriptor(TransformerMixin, BaseEstimator):
+class TaskDescriptor(TransformerMixin, Versioned, BaseEstimator):
     """Base of the descriptors.
 
     A subclass has ``_fit``, ``_describe`` and ``_names``.
@@ -195,7 +197,7 @@ class TaskDescriptor(TransformerMixin, BaseEstimator):
     def _names(self):
         """Names of the entries."""
 
-    def fit(self, tasks, y=None):
+    def fit(self, tasks, y=None) -> Self:
         """Learn what the statistics of few rows are drawn towards.
 
         Parameters
@@ -238,7 +240,7 @@ class TaskDescriptor(TransformerMixin, BaseEstimator):
             table = replace(table, origin=np.arange(len(table.y)))
         return self.fit(table).transform(table)
 
-    def transform(self, tasks):
+    def transform(self, tasks) -> Any:
         """Describe tasks.
 
         Parameters
@@ -256,7 +258,7 @@ class TaskDescriptor(TransformerMixin, BaseEstimator):
             as_described(tasks, self.classes_, False, self.side_names_, self.n_side_)
         )
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features=None) -> NDArray[Any]:
         """Names of the entries.
 
         Parameters

@@ -64,7 +64,7 @@ class FunctionDescriptor(TaskDescriptor):
         "n_jobs": [Integral, None],
     }
 
-    def __init__(self, func, *, min_rows=0, uses="rows", n_jobs=None):
+    def __init__(self, func, *, min_rows=0, uses="rows", n_jobs=None) -> None:
         self.func = func
         self.min_rows = min_rows
         self.uses = uses

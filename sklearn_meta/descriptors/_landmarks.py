@@ -87,7 +87,7 @@ class LandmarkDescriptor(TaskDescriptor):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, estimator=None, *, prior_rows="auto", cv=5, random_state=None):
+    def __init__(self, estimator=None, *, prior_rows="auto", cv=5, random_state=None) -> None:
         self.estimator = estimator
         self.prior_rows = prior_rows
         self.cv = cv

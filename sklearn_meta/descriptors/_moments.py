@@ -56,7 +56,7 @@ class MomentsDescriptor(TaskDescriptor):
 
     _parameter_constraints: dict = {"prior_rows": [Interval(Real, 0, None, closed="neither")]}
 
-    def __init__(self, *, prior_rows=1.0):
+    def __init__(self, *, prior_rows=1.0) -> None:
         self.prior_rows = prior_rows
 
     def _rows(self, table):

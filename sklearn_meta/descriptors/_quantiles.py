@@ -52,7 +52,7 @@ class QuantileDescriptor(TaskDescriptor):
         "prior_rows": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, *, quantiles=(0.1, 0.5, 0.9), prior_rows=1.0):
+    def __init__(self, *, quantiles=(0.1, 0.5, 0.9), prior_rows=1.0) -> None:
         self.quantiles = quantiles
         self.prior_rows = prior_rows
 

@@ -57,7 +57,7 @@ class RidgeDescriptor(TaskDescriptor):
 
     _parameter_constraints: dict = {"alpha": [Interval(Real, 0, None, closed="neither")]}
 
-    def __init__(self, *, alpha=1.0):
+    def __init__(self, *, alpha=1.0) -> None:
         self.alpha = alpha
 
     def _fit(self, table):

@@ -1,17 +1,25 @@
 """A table of candidates, for those who want to choose one."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.utils.multiclass import type_of_target
 
 from ..base.html import Results
-from ..tasks.task import as_tasks
+from ..tasks.task import Tasks, as_tasks
 from .meta import MetaClassifier, MetaRegressor
 
 __all__ = ["compare", "comparison"]
 
 
-def compare(tasks, estimators=None, **params):
+def compare(
+    tasks: Tasks,
+    estimators: Sequence[tuple[str, Any]] | None = None,
+    **params: Any,
+) -> dict[str, NDArray[Any]]:
     """Compare meta-estimators on tasks that they have not seen, in pairs.
 
     Parameters

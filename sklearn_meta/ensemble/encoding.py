@@ -4,8 +4,10 @@ import datetime
 import math
 import re
 from numbers import Number
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -14,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..tasks.validation import as_table, check_features, column_names
+from ..versions import Versioned
 
 __all__ = ["TableEncoder"]
 
@@ -24,7 +27,7 @@ DAY = 86400.0
 PERIODS = np.array([365.2425, 7.0, 1.0])  # days
 
 
-class TableEncoder(TransformerMixin, BaseEstimator):
+class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
     """Make numbers of a table with text, categories, dates and missing values.
 
     Numbers stay; where they are missing they become the median, with a column that says so. Dates
@@ -66,10 +69,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
            [3., 0., 0., 0., 1.]])
     """
 
-    def __init__(self, max_categories=30):
+    def __init__(self, max_categories=30) -> None:
         self.max_categories = max_categories
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Find out what each column holds.
 
         Parameters
@@ -108,7 +111,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         ).fit(X)
         return self
 
-    def transform(self, X):
+    def transform(self, X) -> NDArray[Any]:
         """Make numbers of a table.
 
         Parameters
@@ -128,7 +131,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                 return check_features(X, where=_row)
         return check_features(self.transformer_.transform(X), where=_row)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features=None) -> NDArray[Any]:
         """Names of the columns.
 
         Parameters
@@ -240,11 +243,13 @@ def _naive(value):
 
 
 class _DateParts(TransformerMixin, BaseEstimator):
-    """Of every column of dates those of ``PARTS`` that differ between its rows."""
+    """Of every column of dates the days, and of the other ``PARTS`` those that differ in it."""
 
     def fit(self, X, y=None):
         parts = [_parts(values) for values in _columns(X)]
         self.varies_ = [np.nanmax(p, axis=0) > np.nanmin(p, axis=0) + 1e-9 for p in parts]
+        for varies in self.varies_:
+            varies[0] = True
         return self
 
     def transform(self, X):

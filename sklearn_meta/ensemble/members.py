@@ -56,13 +56,12 @@ class Stack:
     ----------
     learner : Learner
         Holds the transformers before the members.
-    members : list of Member
-    weights_at : callable
-        The weights of the members after numbers of rows.
+    model : MetaModel
+        The members, and their weights after numbers of rows.
     """
 
-    def __init__(self, learner, members, weights_at):
-        self.learner, self.members, self.weights_at = learner, members, weights_at
+    def __init__(self, learner, model) -> None:
+        self.learner, self.members, self.model = learner, model.members, model
         self.classes = learner.classes
 
     def rows(self, table):
@@ -77,7 +76,7 @@ class Stack:
         *parts, n_rows = np.split(params, np.cumsum(widths), axis=1)
         if params.dtype == object:
             parts = [_of_one_type(part) for part in parts]
-        return parts, self.weights_at(n_rows[:, 0].astype(np.float64))
+        return parts, self.model.weights_at(n_rows[:, 0].astype(np.float64))
 
     def predict(self, method, params, X, index):
         """Predict rows, each with its own parameters."""

@@ -11,6 +11,7 @@ are linear in ``log(1 + k)`` between the numbers of rows at which they were.
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone
@@ -118,7 +119,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         handle_unknown="prior",
         random_state=None,
         n_jobs=None,
-    ):
+    ) -> None:
         self.estimators = estimators
         self.n_shots = n_shots
         self.cv = cv
@@ -128,7 +129,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def get_params(self, deep=True):
+    def get_params(self, deep=True) -> dict[str, Any]:
         """Get the parameters, with ``deep`` those of the candidates, too.
 
         Parameters
@@ -143,7 +144,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         """
         return self._get_params("estimators", deep=deep)
 
-    def set_params(self, **params):
+    def set_params(self, **params) -> Self:
         """Set parameters, of candidates as ``name__parameter``.
 
         Parameters
@@ -304,7 +305,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         return self._predictor(learner, meta_model).rows(table)
 
     def _predictor(self, learner, meta_model):
-        return Stack(learner, meta_model.members, meta_model.weights_at)
+        return Stack(learner, meta_model)
 
     # -- what was learned --------------------------------------------------------------------------
 
@@ -344,7 +345,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
             "Left out": list(self.left_out_) or None,
         }
 
-    def summary(self):
+    def summary(self) -> str:
         """Say what predicts, in one sentence for each number of rows.
 
         Returns

@@ -1,5 +1,7 @@
 """Pictures of how well adaptation works, how meta-training went, and which sources helped."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
@@ -54,14 +56,14 @@ class AdaptationCurveDisplay:
     'Root mean squared error'
     """
 
-    def __init__(self, *, n_shots, mean, standard_error, score_name):
+    def __init__(self, *, n_shots, mean, standard_error, score_name) -> None:
         self.n_shots = n_shots
         self.mean = mean
         self.standard_error = standard_error
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, estimators, tasks, *, scoring=None, ax=None, **cv_params):
+    def from_estimator(cls, estimators, tasks, *, scoring=None, ax=None, **cv_params) -> Self:
         """Evaluate estimators by :func:`cross_validate_tasks` and draw the result.
 
         Parameters
@@ -89,7 +91,7 @@ class AdaptationCurveDisplay:
         return cls.from_results(results, score_name=name, negate_score=negate, ax=ax)
 
     @classmethod
-    def from_results(cls, results, *, score_name="Score", negate_score=False, ax=None):
+    def from_results(cls, results, *, score_name="Score", negate_score=False, ax=None) -> Self:
         """Draw what :func:`cross_validate_tasks` returned.
 
         Parameters
@@ -124,7 +126,7 @@ class AdaptationCurveDisplay:
         display = cls(n_shots=n_shots, mean=mean, standard_error=error, score_name=score_name)
         return display.plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Self:
         """Draw the curves of all estimators in one picture.
 
         Parameters
@@ -192,13 +194,13 @@ class MetaLossDisplay:
     ['loss', 'running_mean', 'validation_loss']
     """
 
-    def __init__(self, *, loss_curve, validation_loss_curve=None, name=None):
+    def __init__(self, *, loss_curve, validation_loss_curve=None, name=None) -> None:
         self.loss_curve = loss_curve
         self.validation_loss_curve = validation_loss_curve
         self.name = name
 
     @classmethod
-    def from_estimator(cls, estimator, *, name=None, ax=None):
+    def from_estimator(cls, estimator, *, name=None, ax=None) -> Self:
         """Draw the loss of a fitted estimator.
 
         Parameters
@@ -225,7 +227,7 @@ class MetaLossDisplay:
         validation = validation if validation is not None and len(validation) else None
         return cls(loss_curve=loss, validation_loss_curve=validation, name=name).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Self:
         """Draw the curves.
 
         Parameters
@@ -307,7 +309,7 @@ class TransferDisplay:
     7
     """
 
-    def __init__(self, *, names, risk, standard_error, weight, risk_name, max_sources=20):
+    def __init__(self, *, names, risk, standard_error, weight, risk_name, max_sources=20) -> None:
         self.names = names
         self.risk = risk
         self.standard_error = standard_error
@@ -316,7 +318,7 @@ class TransferDisplay:
         self.max_sources = max_sources
 
     @classmethod
-    def from_estimator(cls, estimator, *, max_sources=20, ax=None):
+    def from_estimator(cls, estimator, *, max_sources=20, ax=None) -> Self:
         """Draw the sources of the task that an estimator was last adapted to.
 
         Parameters
@@ -347,7 +349,7 @@ class TransferDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Self:
         """Draw the bars.
 
         Parameters

@@ -1,19 +1,29 @@
 """What a model conditioned on descriptors looks at: features, or the kind of the task?"""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from ..algorithms import BatchMetaLearner
 from ..tasks.rows import safe_indexing
-from ..tasks.task import as_tasks, split_support
+from ..tasks.task import Tasks, as_tasks, split_support
 from ..tasks.validation import column_names
 
 __all__ = ["descriptor_importance"]
 
 
-def descriptor_importance(estimator, tasks, *, n_shots=5, n_repeats=5, random_state=0):
+def descriptor_importance(
+    estimator: Any,
+    tasks: Tasks,
+    *,
+    n_shots: int = 5,
+    n_repeats: int = 5,
+    random_state: int = 0,
+) -> dict[str, NDArray[Any]]:
     """Permutation importance of descriptor entries, against that of features.
 
     A support is drawn from each task and described; the other rows are predicted. An entry of the

@@ -1,5 +1,7 @@
 """Pictures of a stack: what predicts after how many rows, and how good every candidate is."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -43,12 +45,12 @@ class WeightsDisplay:
     array([0, 5])
     """
 
-    def __init__(self, *, n_shots, weights):
+    def __init__(self, *, n_shots, weights) -> None:
         self.n_shots = n_shots
         self.weights = weights
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator, *, ax=None) -> Self:
         """Draw the weights of a fitted stack.
 
         Parameters
@@ -67,7 +69,7 @@ class WeightsDisplay:
         weights = {name: column for name, column in pairs if column.any()}
         return cls(n_shots=estimator.shots_, weights=weights).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Self:
         """Draw the weights as areas on top of each other.
 
         Parameters
@@ -128,11 +130,11 @@ class ComparisonDisplay:
     [0, 5]
     """
 
-    def __init__(self, *, results):
+    def __init__(self, *, results) -> None:
         self.results = results
 
     @classmethod
-    def from_tasks(cls, tasks, estimators=None, *, ax=None, **params):
+    def from_tasks(cls, tasks, estimators=None, *, ax=None, **params) -> Self:
         """Compare meta-estimators by :func:`compare`, and draw the result.
 
         Parameters
@@ -153,7 +155,7 @@ class ComparisonDisplay:
         return cls.from_results(compare(tasks, estimators, **params), ax=ax)
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator, *, ax=None) -> Self:
         """Draw what meta-training of a stack has learned about its candidates.
 
         Parameters
@@ -171,7 +173,7 @@ class ComparisonDisplay:
         return cls.from_results(comparison(estimator), ax=ax)
 
     @classmethod
-    def from_results(cls, results, *, ax=None):
+    def from_results(cls, results, *, ax=None) -> Self:
         """Draw what :func:`compare` returned.
 
         Parameters
@@ -187,7 +189,7 @@ class ComparisonDisplay:
         """
         return cls(results={key: np.asarray(results[key]) for key in results}).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Self:
         """Draw one line for each candidate.
 
         Parameters

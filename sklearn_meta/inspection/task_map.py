@@ -1,5 +1,7 @@
 """A map of tasks: which are alike, by their descriptors or by their parameters."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -80,7 +82,7 @@ class TaskMapDisplay:
     (50, 2)
     """
 
-    def __init__(self, *, positions, axis_names, ids, color=None, color_name=None):
+    def __init__(self, *, positions, axis_names, ids, color=None, color_name=None) -> None:
         self.positions = positions
         self.axis_names = axis_names
         self.ids = ids
@@ -88,7 +90,7 @@ class TaskMapDisplay:
         self.color_name = color_name
 
     @classmethod
-    def from_estimator(cls, estimator, *, color=None, color_name=None, ax=None):
+    def from_estimator(cls, estimator, *, color=None, color_name=None, ax=None) -> Self:
         """Draw the tasks that a fitted estimator knows.
 
         Parameters
@@ -130,7 +132,7 @@ class TaskMapDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Self:
         """Draw the tasks.
 
         Parameters

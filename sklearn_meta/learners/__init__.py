@@ -4,6 +4,8 @@ The only place that touches private attributes of scikit-learn. :func:`register_
 the estimators whose own parameters are adapted.
 """
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -54,7 +56,7 @@ __all__ = [
 LEARNERS = {MLPClassifier: MLPLearner, MLPRegressor: MLPLearner}  # besides linear ones
 
 
-def register_learner(estimator_class, learner):
+def register_learner(estimator_class: type, learner: Any) -> None:
     """Teach the gradient family to adapt the own parameters of a class of estimators.
 
     Estimators of other classes are adapted as body and head. Call this in the module that defines

@@ -9,12 +9,12 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from ..tasks.rows import safe_indexing
 from ..tasks.validation import addressed, with_address
+from .encoded import fitted
 
 __all__ = ["Learner", "TaskwiseLearner", "chunk_bounds"]
 
@@ -130,7 +130,7 @@ class Learner(ABC):
                     "classifier needs at least two."
                 )
             fit_params["sample_weight"] = sample_weight
-        return clone(self.estimator).fit(X, y, **fit_params)
+        return fitted(self.estimator, X, y, fit_params)
 
     def wrap(self, fitted):
         """Put the frozen transformers in front of a fitted estimator, as the user had them.

@@ -77,8 +77,8 @@ def ask(model, method, X, classes):
     values = np.asarray(getattr(model, method)(X))
     if classes is None:
         return values
-    if method == "predict":  # labels of some classes may be shorter strings
-        return values.astype(classes.dtype, copy=False)
+    if method == "predict":  # labels of some classes may be shorter strings, or a column
+        return values.ravel().astype(classes.dtype, copy=False)
     seen = classes_of(model, classes)
     if len(seen) == len(classes):
         return values
@@ -112,5 +112,5 @@ def classes_of(model, classes):
 
 def label_shares(model, X, classes):
     """Class shares, up to a factor, of a classifier that has labels to give and nothing else."""
-    labels = np.asarray(model.predict(X))[:, None]
+    labels = np.asarray(model.predict(X)).reshape(-1, 1)
     return np.where(labels == classes_of(model, classes), LIKELY, 1 - LIKELY)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
+from ..versions import Versioned
 from .blackbox import classes_of, label_shares, numbers
 
 __all__ = ["MIN_PROBABILITY", "BlendClassifier", "BlendRegressor", "blend", "raw_scores"]
@@ -68,7 +69,7 @@ def blend(models, weights, offset, classes):
     return estimator
 
 
-class _Blend(BaseEstimator):
+class _Blend(Versioned, BaseEstimator):
     """A blend of fitted models."""
 
     def __init__(self, models, weights):

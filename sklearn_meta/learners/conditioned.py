@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..tasks.validation import column_names
+from ..versions import Versioned
 from .base import Learner
 from .blackbox import ask
 
@@ -60,11 +61,11 @@ def _averaged(models, method, Z, classes):
             mean = _averaged(models, scores, Z, classes)
             best = mean.argmax(axis=1) if mean.ndim == 2 else (mean > 0).astype(np.intp)
             return classes[best]
-    labels = np.stack([model.predict(Z) for model in models], axis=1)
+    labels = np.stack([ask(model, method, Z, classes) for model in models], axis=1)
     return classes[(labels[:, :, None] == classes).sum(axis=1).argmax(axis=1)]
 
 
-class _Conditioned(BaseEstimator):
+class _Conditioned(Versioned, BaseEstimator):
     """Fitted estimators and the vector s of one task."""
 
     def __init__(self, estimators, descriptor):

@@ -24,6 +24,7 @@ from ..kernels.losses import Logistic, Multinomial, Squared
 from ..kernels.network import Network
 from ..kernels.scaling import Scaling
 from ..tasks.rows import safe_indexing
+from ..versions import Versioned
 from .blackbox import BlackBoxLearner, classes_of, label_shares, numbers
 from .gradient import GradientLearner
 from .sharing import once
@@ -117,7 +118,7 @@ def numeric_columns(X):
     return np.stack(columns, axis=1) if columns else np.zeros((len(X), 0))
 
 
-class _BodyAndHead(BaseEstimator):
+class _BodyAndHead(Versioned, BaseEstimator):
     """A fitted body with a fitted head; what ``estimator_`` is for such learners."""
 
     def __init__(self, body):

@@ -3,8 +3,14 @@
 Those for rows and columns are in ``tasks/rows.py``.
 """
 
-from sklearn.ensemble._base import _set_random_states as set_random_states
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition as Composition
 
 __all__ = ["Composition", "HasMethods", "Interval", "StrOptions", "set_random_states"]
+
+
+def set_random_states(estimator, random_state):
+    """Seed an estimator and all that it holds; what they are imported from is large."""
+    from sklearn.ensemble._base import _set_random_states
+
+    _set_random_states(estimator, random_state)

@@ -212,7 +212,9 @@ class Fitter:
         """A model of both; of the source alone, or a constant, where there are too few rows."""
         try:
             return self.fit(target if source is None else self._joined(source, target, share))
-        except (ValueError, np.linalg.LinAlgError):
+        except Exception as error:  # libraries have errors of their own
+            if type(error).__module__ == "builtins" and not isinstance(error, ValueError):
+                raise
             return self.constant(target) if source is None else self.fit(source)
 
     def _joined(self, source, target, share):

@@ -5,10 +5,12 @@ task, with offsets; and computes on :class:`PaddedBatch`: tasks of similar size 
 ``(n_tasks, n_rows, n_features)`` with row weights, where weight 0 marks padding.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .ids import as_ids, factorize_ids, missing_ids
 from .rows import n_rows_of, safe_indexing
@@ -28,7 +30,14 @@ __all__ = [
 ]
 
 
-def tasks_from_table(X, y, *, groups=None, task_column=None, descriptor_columns=None):
+def tasks_from_table(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    task_column: str | int | None = None,
+    descriptor_columns: Sequence[str | int] | None = None,
+) -> list[Task]:
     """Split a long table into a list of tasks.
 
     Parameters

@@ -16,6 +16,7 @@ from .validation import task_label
 
 __all__ = [
     "Task",
+    "Tasks",
     "as_tasks",
     "chunks",
     "fixed_support",
@@ -65,10 +66,10 @@ class Task:
     descriptor: Any = None
     support: Any = None
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Task(id={self.id!r}, n_rows={n_rows_of(self.X)})"
 
-    def rows(self, index):
+    def rows(self, index: Any) -> "Task":
         """The task with only some of its rows.
 
         Parameters
@@ -88,6 +89,9 @@ class Task:
         )
 
 
+Tasks = Iterable[Task | tuple[Any, Any]] | Mapping[Any, tuple[Any, Any]]  # what users hand over
+
+
 def is_task_collection(X):
     """Whether ``X`` is a collection of tasks and not a table of rows."""
     if isinstance(X, Mapping):
@@ -97,7 +101,9 @@ def is_task_collection(X):
     return isinstance(X, (list, tuple, np.ndarray)) and len(X) > 0 and isinstance(X[0], Task)
 
 
-def as_tasks(tasks):
+def as_tasks(
+    tasks: Tasks,
+) -> Iterator[Task]:
     """Turn everything that ``meta_fit`` accepts into an iterator of :class:`Task`.
 
     Parameters
