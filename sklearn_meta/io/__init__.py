@@ -17,7 +17,7 @@ _OWN = {
     "algorithms.hierarchical": "HierarchicalBayes MetaModel",
     "algorithms.imaml": "IMAML",
     "algorithms.maml": "ANIL FOMAML MAML MetaSGD",
-    "algorithms.prototypes": "PrototypeClassifier",
+    "algorithms.prototypes": "ClassMeans PrototypeClassifier",
     "algorithms.reptile": "Reptile",
     "algorithms.ridge_head": "RidgeHead",
     "algorithms.transfer": "Adapted AdaptedLearner OpenClasses Transfer TransferMetaLearner",
