@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_meta import FOMAML, BatchMetaLearner, Pooled, cross_validate_tasks
 from sklearn_meta.base.episodes import EpisodeSampler, all_rows
+from sklearn_meta.datasets import make_linear_tasks
 from sklearn_meta.kernels.network import Batch
 from sklearn_meta.tasks import TaskTable, padded_batches
+from sklearn_meta.tasks.supports import check_shots
 
 SIZES = np.array([9, 1, 4, 12])
 OFFSETS = np.concatenate([[0], np.cumsum(SIZES)])
@@ -141,3 +144,25 @@ def test_all_rows():
         assert_array_equal(n_rows, SIZES[padded.tasks])
         seen |= dict(zip(padded.tasks.tolist(), rows(batch), strict=True))
     assert [seen[t] for t in range(4)] == ALL
+
+
+def test_ranges_of_shots():
+    """``range`` means in training what it means where each of its numbers is evaluated."""
+    assert check_shots(3) == check_shots(range(3, 4)) == (3, 3)
+    assert check_shots((0, 10)) == check_shots(range(11)) == check_shots([0, 10]) == (0, 10)
+    for wrong in ((1, 2, 5), (5, 1), (-1, 2), (0, 2.5), range(0), range(0, 10, 2), (True, 3)):
+        with pytest.raises(ValueError, match=r"For 0 to 10 rows pass range\(0, 11\)"):
+            check_shots(wrong)
+
+
+@pytest.mark.parametrize("make", [FOMAML, BatchMetaLearner])
+def test_a_range_is_the_pair_of_its_ends(make):
+    tasks = make_linear_tasks(n_tasks=8, n_rows=8, random_state=0)
+    models = [
+        make(n_shots=shots, random_state=0).meta_fit(tasks) for shots in (range(1, 5), (1, 4))
+    ]
+    assert_array_equal(
+        *(model.adapt(tasks[0].X, tasks[0].y).predict(tasks[0].X) for model in models)
+    )
+    results = cross_validate_tasks(Pooled(), tasks, n_shots=range(1, 3), cv=2)
+    assert set(results["n_shots"]) == {1, 2}

@@ -121,7 +121,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     conditioning : {"features", "prior"}, default="features"
         Whether the descriptor is further columns for the learner, or says where the coefficients of
         a linear learner start, :math:`\theta_t \sim N(b + M s_t, \Sigma)`, which then adapt.
-    n_shots : int or (int, int), default=(0, 20)
+    n_shots : int, range or (int, int), default=(0, 20)
         Support rows of an episode. From a range they are drawn on a logarithmic scale; a third of
         the supports is empty, if the range begins with 0. It should contain the numbers of rows
         that new tasks will have.
@@ -213,7 +213,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         **BaseMetaEstimator._parameter_constraints,
         "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
         "conditioning": [StrOptions({"features", "prior"})],
-        "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
+        "n_shots": [Interval(Integral, 0, None, closed="left"), range, tuple, list],
         "covariance": [StrOptions({"diag", "full", "spherical"})],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left"), None],

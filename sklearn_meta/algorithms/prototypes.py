@@ -71,7 +71,7 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     classes : {"shared", "per_task"}, default="shared"
         Whether all tasks have the same classes, of which each has its own prior mean, or every task
         has labels of its own (N-way tasks), any of which may be new.
-    n_shots : int or (int, int), default=(1, 10)
+    n_shots : int, range or (int, int), default=(1, 10)
         Support rows of an episode in which an embedding is trained: of each class, with
         ``classes="per_task"``, else in all. Of a range, each batch draws one number.
     {n_query}

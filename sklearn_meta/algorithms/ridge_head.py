@@ -70,7 +70,7 @@ class RidgeHead(IntervalMixin, EmbeddingMetaEstimator):
         The form of :math:`S`.
     classes : {"shared", "per_task"}, default="shared"
         Whether all tasks have the same classes, or every task has labels of its own (N-way tasks).
-    n_shots : int or (int, int), default=(1, 10)
+    n_shots : int, range or (int, int), default=(1, 10)
         Support rows of an episode in training: of each class, with ``classes="per_task"``. Of a
         range, each batch draws one number.
     {n_query}

@@ -25,7 +25,7 @@ SHARED = {
         Number of steps of ``adapt``; None: as ``inner_steps`` says.
     """,
     "episodes": """
-    n_shots : int or (int, int), default=(0, 10)
+    n_shots : int, range or (int, int), default=(0, 10)
         Support rows of an episode; of a range, each batch draws one number (with ``"lbfgs"``, each
         task). At least half of the rows of a task stay in the query. Episodes with 0 rows teach
         what to predict for a task that nothing is known of.

@@ -49,7 +49,7 @@ PATIENCE = 10  # epochs without improvement before early stopping stops
 
 # Constraints of the parameters of algorithms that learn from supports and queries.
 EPISODIC = {
-    "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
+    "n_shots": [Interval(Integral, 0, None, closed="left"), range, tuple, list],
     "n_query": [Interval(Integral, 1, None, closed="left"), None],
     "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
     "outer_schedule": [StrOptions({"linear", "constant"})],

@@ -9,6 +9,7 @@ tasks without rows are not an afterthought.
 """
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 
@@ -41,11 +42,15 @@ class Episodes:
 
 
 def check_shots(n_shots):
-    """A number of rows or a range as (low, high)."""
+    """A number of rows, a ``range``, or a pair that stands for the range with both ends."""
     shots = n_shots if isinstance(n_shots, (tuple, list)) else (n_shots,) * 2
-    if len(shots) != 2 or not 0 <= shots[0] <= shots[1]:
+    if isinstance(n_shots, range) and n_shots.step == 1 and len(n_shots):
+        shots = n_shots[0], n_shots[-1]
+    whole = all(isinstance(k, Integral) and not isinstance(k, bool) for k in shots)
+    if not (whole and len(shots) == 2 and 0 <= shots[0] <= shots[1]):
         raise ValueError(
-            f"n_shots={n_shots!r} is neither a number of rows nor a range (low, high)."
+            f"n_shots={n_shots!r} is neither a number of rows nor a range of them. For 0 to 10 "
+            "rows pass range(0, 11), or the pair (0, 10)."
         )
     return int(shots[0]), int(shots[1])
 
