@@ -1,6 +1,6 @@
 """Meta-learning for scikit-learn: learn from many small related tasks, adapt to a new one."""
 
-from . import datasets, descriptors, learners
+from . import datasets, descriptors, exceptions, learners
 from .algorithms import (
     ANIL,
     FOMAML,
@@ -62,6 +62,7 @@ __all__ = [
     "datasets",
     "descriptor_importance",
     "descriptors",
+    "exceptions",
     "few_shot_scorer",
     "learners",
     "tasks_from_table",

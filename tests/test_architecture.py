@@ -13,12 +13,13 @@ import sklearn_meta
 # A room is a folder or module at the top level.
 LOWER = ["kernels", "tasks", "learners", "descriptors", "priors", "base"]
 MAY_IMPORT = {
+    "exceptions": [],
     "kernels": [],
     "tasks": ["kernels"],
     "learners": ["kernels", "tasks"],
     "descriptors": ["kernels", "tasks", "learners"],
     "priors": ["kernels"],
-    "base": LOWER[:-1],
+    "base": [*LOWER[:-1], "exceptions"],
     "algorithms": LOWER,
     "model_selection": [*LOWER, "algorithms"],
     "ensemble": [*LOWER, "algorithms", "model_selection"],

@@ -24,6 +24,7 @@ from ..base.described import DescriptorMixin, describe
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
 from ..base.intervals import IntervalMixin, warn_of_few_tasks
 from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
+from ..base.singular import warn_of_singular_fit
 from ..base.weights import WeightedFitMixin
 from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
 from ..learners.privates import HasMethods, Interval, StrOptions
@@ -172,11 +173,13 @@ class HierarchicalBayes(IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMe
     -----
     Cost: one pass over the rows for ``X'X, X'y, y'y`` of every task, then
     ``O(n_tasks * n_coefs**3)`` for each of some ten to a few hundred iterations. The variances may
-    be exactly 0. A single meta-train task says nothing of how tasks differ: the prior covariance
-    then is 0, and a warning says so. Where side information is not known at prediction (an unknown
-    id), its mean is assumed. A ``descriptor`` that looks at rows sees a random part of the rows of
-    a meta-train task, at most half of them and at most 20, and the likelihood is that of the
-    others: so it does not explain targets that it has seen.
+    be exactly 0; a :class:`~sklearn_meta.exceptions.SingularFitWarning` says where one is not
+    identified, and, with ``regularization=None``, where it is 0. A single meta-train task says
+    nothing of how tasks differ: the prior covariance then is 0, and a warning says so. Where side
+    information is not known at prediction (an unknown id), its mean is assumed. A ``descriptor``
+    that looks at rows sees a random part of the rows of a meta-train task, at most half of them and
+    at most 20, and the likelihood is that of the others: so it does not explain targets that it has
+    seen.
 
     References
     ----------
@@ -329,7 +332,17 @@ class HierarchicalBayes(IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMe
             callback=lambda prior: report(lambda: MetaModel(prior(), descriptor)),
         )
         self._check_converged(prior.model)
+        if not isinstance(learner, HeadLearner):
+            warn_of_singular_fit(prior, self._names(learner), self.regularization is None)
         return MetaModel(prior, descriptor)
+
+    @staticmethod
+    def _names(learner):
+        """Names of the coefficients, for messages."""
+        names = learner.feature_names
+        if names is None:
+            names = [f"feature {j}" for j in range(learner.n_features)]
+        return ["the intercept"] * learner.network.intercept + list(names)
 
     def _contextual(self, learner):
         """Whether the prior mean depends on where the rows of a task lie."""
