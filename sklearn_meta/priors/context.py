@@ -125,7 +125,7 @@ def context_of(moments):
     return Context(mean, Q, rho, _unknown(rho[:, None], n).mean(axis=1))
 
 
-def posterior_in_context(model, context, moments, pull=0.0):
+def posterior_in_context(model, context, moments, pull=0.0, precision=1.0):
     """The posterior of the coefficients of every task, what a row to predict says included.
 
     Parameters
@@ -137,6 +137,8 @@ def posterior_in_context(model, context, moments, pull=0.0):
         In standardised units, not augmented.
     pull : ndarray of shape (n_tasks,), default=0.0
         The share of the prior mean that is pooled least squares, see :mod:`.pull`.
+    precision : ndarray of shape (n_tasks,), default=1.0
+        Of rows, relative to that of the noise of the model.
 
     Returns
     -------
@@ -153,7 +155,8 @@ def posterior_in_context(model, context, moments, pull=0.0):
     prior[0] += gamma @ c
     if model.pooled is not None:
         prior += pull * (model.pooled - prior)
-    mean, own, share = condition(model, factor, prior, moments)
+    weighted = Moments(precision * moments.M, moments.S)
+    mean, own, share = condition(model, factor, prior, weighted)
     z = moments.M[0, :-1] / np.where(n > 0, n, 1.0)
     z[0] = 1.0
     left = np.einsum("it,it->t", z, share[:, 0])  # of the prior mean of the intercept, at z
