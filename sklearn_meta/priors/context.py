@@ -34,14 +34,13 @@ import scipy.linalg
 
 from ..kernels.mixed_model import Moments, condition, fixed_effects
 from ..kernels.stacked import matmul, stack, transpose
-from .pull import SHOTS
+from .pull import MIN_ERRORS, SHOTS
 from .regularization import folds_of
 
 __all__ = ["Context", "context_of", "posterior_in_context", "surely_better"]
 
 
 MIN_EIGENVALUE = 1e-8  # share of the largest: features beyond it depend on the others
-MIN_ERRORS = 2.0  # standard errors that a gain must exceed
 MIN_SHARE = 1e-3  # of a direction, between tasks and within them
 
 
