@@ -20,7 +20,7 @@ from ..kernels.scaling import Scaling, nonzero_scale
 from .context import Context, context_of, posterior_in_context, surely_better
 from .noise import TaskNoise, learn_noise
 from .pull import MIN_TASKS, Pull, learn_pull, with_pooled
-from .regularization import Held, fit_regularized, refit, slopes_of, two_of
+from .regularization import ROUGH, Held, fit_regularized, refit, two_of
 
 __all__ = ["GaussianPrior", "learn_gaussian"]
 
@@ -334,10 +334,12 @@ def learn_gaussian(
         prior = replace(prior, model=fit_mixed_model(standardized, random, **settings))
         return prior if not per_task else replace(prior, noise=learn_noise(prior))
     prior = _regularized(prior, standardized, random, regularization, settings)
-    if context is not None and len(held.tasks) >= MIN_TASKS and _helps(context, prior):
-        nu = prior.nu if np.isfinite(prior.nu) else regularization
-        prior = replace(prior, context=context)
-        prior = _regularized(prior, prior.training(), random, nu, settings)
+    if context is not None and len(held.tasks) >= MIN_TASKS:
+        plain, other = _gated(prior, context, random, settings)
+        if surely_better(plain, other):
+            if plain is not prior:
+                other = _regularized(other, other.training(), random, prior.nu, settings)
+            prior = other
     if contextual == "auto":
         prior = replace(prior, model=with_pooled(prior.model, standardized, intercept))
         prior = replace(prior, pull=learn_pull(prior, held.tasks))
@@ -363,15 +365,16 @@ def _regularized(prior, moments, random, nu, settings):
     )
 
 
-def _helps(context, prior):
-    """Whether contextual effects surely help, with the regularisation of a prior without them.
+def _gated(prior, context, random, settings):
+    """Priors without contextual effects and with them, of the same strength of regularisation.
 
-    Both are judged by fits to the tasks that are held back, from where the model of all is.
+    Both are fits to the tasks that are held back: where these are all tasks, the last ones.
     """
-    tasks, contextual = prior.held.tasks, replace(prior, context=context)
-    seen, plain = contextual.training(tasks), prior
-    slopes = slopes_of(seen, prior.model.random, True, len(context.rho))
-    start = replace(prior, model=replace(prior.model, slopes=slopes))
+    tasks, plain, other = prior.held.tasks, prior, replace(prior, context=context)
+    settings = settings | {"callback": None}
     if len(tasks) < prior.moments.n_tasks:
         plain = replace(prior, model=refit(prior, prior.training(tasks)))
-    return surely_better(plain, replace(contextual, model=refit(start, seen)))
+        settings |= ROUGH
+    else:
+        tasks = None
+    return plain, _regularized(other, other.training(tasks), random, prior.nu, settings)
