@@ -1,8 +1,10 @@
-"""Speed and memory of HierarchicalBayes against lme4, random intercept and slope.
+"""HierarchicalBayes against lme4, mixedlm and GPBoost: speed, memory; coverage of its intervals.
 
     python benchmarks/bench_hierarchical.py
     python benchmarks/bench_hierarchical.py --sizes 1000x20 --repeats 1
     python benchmarks/bench_hierarchical.py --scikit-lego     (a peer, if it is installed)
+    python benchmarks/bench_hierarchical.py --only glmm       (or speed, or coverage)
+    python benchmarks/bench_hierarchical.py --peers-python ~/peers/bin/python
 
 Protocol:
 
@@ -20,6 +22,15 @@ Protocol:
 6. Ids as strings: the same tables with ids like "task_123", as a NumPy array of strings and as an
    array of Python strings ("object"), which is what columns of dataframes become. The memory that
    the latter take is not measured: making the array raises the peak before.
+7. mixedlm (statsmodels) and GPBoost: `hierarchical_peers.py`, in processes of their own, by the
+   Python of `--peers-python` (this one by default), on the same tables, of at most 1,000 and
+   10,000 tasks.
+   What is not installed is skipped. GPBoost has no correlation of intercept and slope.
+8. GLMM: y = Bernoulli(logit 0.5 + x + u0), u0 ~ N(0, 1), random intercepts, Laplace's
+   approximation, against GPBoost's; glmer's digits are tests (`tests/test_glmer.py`).
+9. Coverage of 90 % intervals for 20 new tasks after 0, 1, 5 and 20 rows, in COVERAGE; meta-train
+   tasks have 20 rows, coefficients are N(mean, A A'), A = 0.8 N(0, 1) / sqrt(d + 1), noise 1 or, if
+   it varies, of a standard deviation log-normal with sigma 0.7. "worst": the worst tenth of tasks.
 """
 
 import argparse
@@ -32,10 +43,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
 
 from sklearn_meta import HierarchicalBayes
 
@@ -43,6 +56,15 @@ R_SCRIPT = Path(__file__).with_name("lme4_speed.R")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 SIZES = ("1000x20", "10000x20", "100000x10", "1000000x10")
 LME4_MOST_TASKS = 100_000
+PEERS = Path(__file__).with_name("hierarchical_peers.py")
+PEERS_MOST_TASKS = {"mixedlm": 1_000, "gpboost": 10_000}
+COVERAGE = {  # meta-train tasks, features, whether noise varies, parameters
+    "5 tasks, 3 features": (5, 3, False, {}),
+    "10 tasks, 8 features": (10, 8, False, {}),
+    "30 tasks, 3 features": (30, 3, False, {}),
+    "30 tasks, varying noise": (30, 3, True, {}),
+    "30 tasks, varying noise, per task": (30, 3, True, {"noise": "per_task"}),
+}
 # Seconds of lme4 1.1.31, one core of an AMD EPYC: shown where R is not installed.
 LME4_STORED = {"1000x20": 0.21, "10000x20": 3.3, "100000x10": 13.6}
 LME4_SECONDS = ("seconds", "seconds_no_derivative_check")
@@ -132,7 +154,15 @@ def estimates(fit):
     )
 
 
-def compare(size, repeats):
+def peer(name, folder, python):
+    """Time a peer in Python, and say so where it is not installed."""
+    fit = run_json([python, str(PEERS), name, str(folder)])
+    if not fit:
+        print(f"  {name.split('_')[0]}: not installed, skipped")
+    return fit
+
+
+def compare(size, repeats, python):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         in_fresh_process("--make", size, folder)  # its peak must not become that of this process
@@ -141,6 +171,11 @@ def compare(size, repeats):
         print(f"\n{size.replace('x', ' tasks x ')} rows")
         print(f"  sklearn_meta  {estimates(ours)}")
         report_lme4(size, lme4(size, folder), ours["seconds"])
+        for name, most in PEERS_MOST_TASKS.items():
+            if int(size.split("x")[0]) <= most and (fit := peer(name, folder, python)):
+                print(f"  {fit['name']:13} {estimates(fit)}")
+                print(f"  {fit['name']:13} {fit['seconds']:.3f} s, ", end="")
+                print(f"ratio {fit['seconds'] / ours['seconds']:.1f}")
         for ids in ("integer", "string", "object"):
             fit = ours if ids == "integer" else in_fresh_process("--measure", folder, ids)
             memory = f"{fit['memory'] / MEGABYTE:.0f} MB above the data, "
@@ -163,6 +198,57 @@ def report_lme4(size, fit, seconds):
         print(f"  EPYC, took {stored} s, {stored / seconds:.1f} times as long: a rough guide only.")
     else:
         print("  lme4: not run at this size.")
+
+
+def compare_glmm(n_tasks, python, n_rows=20):
+    """Random intercepts of a logistic model."""
+    rng = np.random.default_rng(0)
+    groups, x = np.repeat(np.arange(n_tasks), n_rows), rng.standard_normal(n_tasks * n_rows)
+    eta = 0.5 + x + rng.standard_normal(n_tasks)[groups]
+    y = (rng.uniform(size=len(x)) < 1 / (1 + np.exp(-eta))).astype(float)
+    settings = {"random_effects": "intercept", "regularization": None}
+    start = time.perf_counter()
+    meta = HierarchicalBayes(LogisticRegression(), **settings).fit(x[:, None], y, groups=groups)
+    seconds = time.perf_counter() - start
+    print(f"\nGLMM, {n_tasks} tasks x {n_rows} rows")
+    print(f"  sklearn_meta  mean {meta.prior_mean_.round(4)}", end="  ")
+    print(f"variance {meta.prior_covariance_[0, 0]:.4f}  {seconds:.3f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, values in (("X", x[:, None]), ("y", y), ("integer", groups)):
+            np.save(Path(folder) / f"{name}.npy", values)
+        if fit := peer("gpboost_logit", folder, python):
+            print(f"  {fit['name']:13} mean {np.round(fit['fixef'], 4)}", end="  ")
+            print(f"variance {fit['variance']:.4f}  {fit['seconds']:.3f} s", end=", ")
+            print(f"ratio {fit['seconds'] / seconds:.1f}")
+
+
+def draw_task(rng, A, mean, n_rows, varies):
+    X, w = rng.normal(size=(n_rows, len(mean) - 1)), mean + A @ rng.normal(size=len(mean))
+    sd = np.exp(0.7 * rng.normal()) if varies else 1.0
+    return X, w[0] + X @ w[1:] + sd * rng.normal(size=n_rows)
+
+
+def compare_coverage(n_repeats):
+    """Coverage of 90 % intervals for new tasks, on average and in the worst tenth of tasks."""
+    warnings.simplefilter("ignore", UserWarning)  # of few tasks
+    print(f"\nCoverage of 90 % intervals: average (worst tenth of tasks), {n_repeats} repetitions")
+    for name, (n_tasks, n_features, varies, params) in COVERAGE.items():
+        inside = {k: [] for k in (0, 1, 5, 20)}
+        for seed in range(n_repeats):
+            rng = np.random.default_rng(seed)
+            mean = rng.normal(size=n_features + 1)
+            A = 0.8 * rng.normal(size=(n_features + 1,) * 2) / np.sqrt(n_features + 1)
+            meta = HierarchicalBayes(**params)
+            meta.meta_fit([draw_task(rng, A, mean, 20, varies) for _ in range(n_tasks)])
+            for _ in range(20):
+                X, y = draw_task(rng, A, mean, 220, varies)
+                for k, shares in inside.items():
+                    low, high = meta.adapt(X[:k], y[:k]).predict_interval(X[20:]).T
+                    shares.append(np.mean((low <= y[20:]) & (y[20:] <= high)))
+        cells = (
+            f"{np.mean(s):.3f} ({np.mean(np.sort(s)[: len(s) // 10]):.3f})" for s in inside.values()
+        )
+        print(f"  {name:34} {'  '.join(cells)}", flush=True)
 
 
 def compare_scikit_lego():
@@ -199,6 +285,10 @@ def main():
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="TASKSxROWS")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scikit-lego", action="store_true")
+    parser.add_argument("--only", choices=("speed", "glmm", "coverage"))
+    parser.add_argument("--glmm-tasks", type=int, default=10_000)
+    parser.add_argument("--coverage-repeats", type=int, default=40)
+    parser.add_argument("--peers-python", default=sys.executable)
     parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -208,8 +298,12 @@ def main():
     elif args.measure:
         print(json.dumps(measure(Path(args.measure[0]), args.measure[1])))
     else:
-        for size in args.sizes:
-            compare(size, args.repeats)
+        for size in args.sizes if args.only in (None, "speed") else ():
+            compare(size, args.repeats, args.peers_python)
+        if args.only in (None, "glmm"):
+            compare_glmm(args.glmm_tasks, args.peers_python)
+        if args.only in (None, "coverage"):
+            compare_coverage(args.coverage_repeats)
         if args.scikit_lego:
             compare_scikit_lego()
 

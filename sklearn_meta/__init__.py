@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from .versions import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import datasets, descriptors, io, learners
+    from . import datasets, descriptors, exceptions, io, learners
     from .algorithms import (
         ANIL,
         FOMAML,
@@ -70,6 +70,7 @@ __all__ = [
     "datasets",
     "descriptor_importance",
     "descriptors",
+    "exceptions",
     "few_shot_scorer",
     "io",
     "learners",
@@ -78,7 +79,7 @@ __all__ = [
     "tasks_from_table",
 ]
 
-_FOLDERS = ("datasets", "descriptors", "io", "learners")
+_FOLDERS = ("datasets", "descriptors", "exceptions", "io", "learners")
 # Where the other names above stand, each of these needs the one before.
 _ROOMS = ("tasks", "algorithms", "model_selection", "ensemble", "inspection")
 

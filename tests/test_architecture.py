@@ -14,12 +14,13 @@ import sklearn_meta
 LOWER = ["versions", "kernels", "tasks", "learners", "descriptors", "priors", "base"]
 MAY_IMPORT = {
     "versions": [],
+    "exceptions": [],
     "kernels": [],
     "tasks": ["kernels"],
     "learners": ["versions", "kernels", "tasks"],
     "descriptors": ["versions", "kernels", "tasks", "learners"],
     "priors": ["kernels"],
-    "base": LOWER[:-1],
+    "base": [*LOWER[:-1], "exceptions"],
     "algorithms": LOWER,
     "model_selection": [*LOWER, "algorithms"],
     "ensemble": [*LOWER, "algorithms", "model_selection"],

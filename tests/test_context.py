@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn_meta import HierarchicalBayes, Pooled
 from sklearn_meta.priors import context as context_module
 from sklearn_meta.priors.context import context_of, surely_better
+from sklearn_meta.priors.pull import _pull
 
 WITHIN, CONTEXTUAL, BETWEEN = 1.0, -3.0, 3.0
 
@@ -160,3 +161,14 @@ def test_a_gain_without_rows_does_not_pay_for_a_loss_with_some(monkeypatch, at_f
     )
     monkeypatch.setattr(context_module, "_errors", lambda prior, held: next(errors))
     assert surely_better(prior, prior) == better
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "without", "with_some"),
+    [(0.2, 3.0, 1.0, 0.0), (0.0, 0.1, 0.0, 0.0), (1.0, 0.1, 1.0, 1.0)],
+)
+def test_without_rows_the_prior_mean_must_prove_itself(gain, spread, without, with_some):
+    """Where nobody knows which mean is better it is pooled least squares, but not with rows."""
+    gains = gain + spread * np.tile([1.0, -1.0], 20)
+    for n_shots, expected in ((0, without), (1, with_some)):
+        assert_allclose(_pull(n_shots, gains, np.ones(40)), expected, atol=0.01)

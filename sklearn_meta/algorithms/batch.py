@@ -393,7 +393,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         S = self._vectors_of(learner, meta_model, replace(table, origin=None))
         if isinstance(model, ConditionalPrior):
             return self._adapt_prior(learner, model, table, S)
-        coefs, _ = posterior_rows(model, replace(table, descriptors=S))
+        coefs, *_ = posterior_rows(model, replace(table, descriptors=S))
         return coefs.astype(learner.dtype, copy=False)
 
     def _vectors_of(self, learner, meta_model, table):

@@ -26,6 +26,7 @@ from ..base.described import DescriptorMixin, describe
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
 from ..base.intervals import IntervalMixin, warn_of_few_tasks
 from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
+from ..base.singular import warn_of_singular_fit
 from ..base.summaries import SummariesMixin
 from ..base.weights import WeightedFitMixin
 from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
@@ -103,6 +104,11 @@ class HierarchicalBayes(
         loss than the squared one, or a body.
     method : {"reml", "ml"}, default="reml"
         Restricted or plain maximum likelihood.
+    noise : {"shared", "per_task"}, default="shared"
+        With squared loss, whether the noise has the same variance in all tasks, or one of its own
+        in each, :math:`\sigma_t^2` scaled inverse chi-squared, of which the rows of the task tell:
+        intervals and shrinkage are then those of the task. Without rows an interval is that of an
+        average task, whatever the noise.
     n_quadrature : int, default=1
         Nodes of adaptive Gauss-Hermite quadrature in the likelihood, for a single random
         coefficient and another loss than the squared one; 1 is Laplace's approximation.
@@ -149,7 +155,10 @@ class HierarchicalBayes(
         :math:`\gamma`: what one unit of the mean of each feature adds to the intercept of a task;
         0 where there are none. ``prior_mean_`` is that of tasks with average features.
     noise_variance_ : float
-        :math:`\sigma^2`.
+        :math:`\sigma^2`; with ``noise="per_task"`` the scale of its prior, the harmonic mean.
+    noise_freedom_ : float
+        Degrees of freedom of the prior of the noise; few mean that it differs much between tasks.
+        Infinite with ``noise="shared"``.
     log_likelihood_ : float
         Of the data as they came; restricted with ``method="reml"``, and comparable with lme4's.
     task_coefs_ : ndarray of shape (n_tasks, n_coefs)
@@ -180,21 +189,25 @@ class HierarchicalBayes(
     -----
     Cost: one pass over the rows for ``X'X, X'y, y'y`` of every task, then
     ``O(n_tasks * n_coefs**3)`` for each of some ten to a few hundred iterations. The variances may
-    be exactly 0. A single meta-train task says nothing of how tasks differ: the prior covariance
-    then is 0, and a warning says so. Where side information is not known at prediction (an unknown
-    id), its mean is assumed. A ``descriptor`` that looks at rows sees a random part of the rows of
-    a meta-train task, at most half of them and at most 20, and the likelihood is that of the
-    others: so it does not explain targets that it has seen.
+    be exactly 0; a :class:`~sklearn_meta.exceptions.SingularFitWarning` says where one is not
+    identified, and, with ``regularization=None``, where it is 0. A single meta-train task says
+    nothing of how tasks differ: the prior covariance then is 0, and a warning says so. Where side
+    information is not known at prediction (an unknown id), its mean is assumed. A ``descriptor``
+    that looks at rows sees a random part of the rows of a meta-train task, at most half of them and
+    at most 20, and the likelihood is that of the others: so it does not explain targets that it has
+    seen.
 
     References
     ----------
     Bates, Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4, Journal
     of Statistical Software 67. Chung, Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative
     prior for point estimation of covariance matrices in hierarchical models, Journal of Educational
-    and Behavioral Statistics 40 (for ``regularization``). Mundlak (1978), On the pooling of time
-    series and cross section data, Econometrica 46 (for ``contextual_effects``). Denevi, Pontil,
-    Ciliberto (2020), The advantage of conditional meta-learning for biased regularization and fine
-    tuning, NeurIPS (for :math:`m + M s_t`).
+    and Behavioral Statistics 40 (for ``regularization``). Smyth (2004), Linear models and empirical
+    Bayes methods for assessing differential expression, Statistical Applications in Genetics and
+    Molecular Biology 3 (for ``noise``). Mundlak (1978), On the pooling of time series and cross
+    section data, Econometrica 46 (for ``contextual_effects``). Denevi, Pontil, Ciliberto (2020),
+    The advantage of conditional meta-learning for biased regularization and fine tuning, NeurIPS
+    (for :math:`m + M s_t`).
 
     Examples
     --------
@@ -214,6 +227,7 @@ class HierarchicalBayes(
         "regularization": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
         "contextual_effects": [StrOptions({"auto"}), "boolean"],
         "method": [StrOptions({"reml", "ml"})],
+        "noise": [StrOptions({"shared", "per_task"})],
         "n_quadrature": [Interval(Integral, 1, None, closed="left")],
         "descriptor_columns": ["array-like", None],
         "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
@@ -233,6 +247,7 @@ class HierarchicalBayes(
         regularization="auto",
         contextual_effects="auto",
         method="reml",
+        noise="shared",
         n_quadrature=1,
         task_column=None,
         handle_unknown="prior",
@@ -250,6 +265,7 @@ class HierarchicalBayes(
         self.regularization = regularization
         self.contextual_effects = contextual_effects
         self.method = method
+        self.noise = noise
         self.n_quadrature = n_quadrature
         self.task_column = task_column
         self.handle_unknown = handle_unknown
@@ -318,6 +334,11 @@ class HierarchicalBayes(
         if self.descriptor is not None:
             descriptor, tables = self._vectors(learner, tables, descriptor, (0, MAX_SHOTS))
         contextual = self._contextual(learner)
+        if self.noise == "per_task" and not self._gaussian:
+            raise ValueError(
+                'noise="per_task" is for squared loss; other losses have one dispersion for all '
+                'tasks. Set noise="shared".'
+            )
         if not self._gaussian:
             prior = self._learn_generalized(learner, tables, descriptor, report)
             return MetaModel(prior, descriptor)
@@ -347,6 +368,7 @@ class HierarchicalBayes(
             standardize=self.standardize,
             covariance=self.covariance,
             regularization=self.regularization,
+            per_task=self.noise == "per_task",
             reml=self.method == "reml",
             max_iter=self.max_iter,
             tol=self.tol,
@@ -354,7 +376,15 @@ class HierarchicalBayes(
             **settings,
         )
         self._check_converged(prior.model)
+        if not isinstance(learner, HeadLearner):
+            warn_of_singular_fit(prior, self._names(learner), self.regularization is None)
         return prior
+
+    def _names(self, learner):
+        """Names of the coefficients of one output."""
+        names = learner.column_names(self._feature_names())
+        names = names or [f"x{j}" for j in range(learner.n_features)]
+        return ["intercept"] * learner.network.intercept + names
 
     def _contextual(self, learner):
         """Whether the prior mean depends on where the rows of a task lie."""
@@ -441,10 +471,10 @@ class HierarchicalBayes(
             table = replace(table, descriptors=S)
         if not self._gaussian:
             return generalized_rows(learner, meta_model.prior, table)
-        coefs, covariance = posterior_rows(meta_model.prior, self._residuals(learner, table))
+        coefs, covariance, noise = posterior_rows(meta_model.prior, self._residuals(learner, table))
         weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
         n_rows = np.bincount(table.codes, weight, minlength=table.n_tasks)[:, None]
-        rows = [coefs, covariance, n_rows]
+        rows = [coefs, covariance, noise, n_rows]
         return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)
 
     def _predictor(self, learner, meta_model):
@@ -498,12 +528,15 @@ class HierarchicalBayes(
             std = self._predicts.deviation(params, X, index)
         else:
             prior = self._learned("prior")
-            std = prior.deviation(prior.of_coefs(self._covariance(params), X, index))
+            covariance, noise = self._variances(params)
+            std = prior.deviation(prior.of_coefs(covariance, X, index), noise[index])
         return mean, std.astype(mean.dtype, copy=False)
 
-    def _covariance(self, params):
-        """Posterior covariances in parameter rows."""
-        return params[:, 1 + self.learner_.n_features : -1]
+    def _variances(self, params):
+        """Posterior covariances in parameter rows, and the noise where tasks have their own."""
+        rest = params[:, 1 + self.learner_.n_features : -1].astype(np.float64)
+        n_noise = 2 if self._learned("prior").noise is not None else 0
+        return np.split(rest, [rest.shape[1] - n_noise], axis=1)
 
     def _has_intervals(self):
         return self._gaussian
@@ -515,8 +548,9 @@ class HierarchicalBayes(
         prior = self._learned("prior")
         warn_of_few_tasks(prior.moments.n_tasks, level)
         mean = self.learner_.predict("predict", params, X, index).astype(np.float64)
-        of_coefs = prior.of_coefs(self._covariance(params), X, index)
-        half = half_widths(prior, of_coefs, params[index, -1], level)
+        covariance, noise = self._variances(params)
+        of_coefs = prior.of_coefs(covariance, X, index)
+        half = half_widths(prior, of_coefs, params[index, -1], level, noise[index])
         return mean, prior.scaling.y_scale * half, params.dtype
 
     # -- what was learned, in the units of the data ------------------------------------------------
@@ -526,9 +560,7 @@ class HierarchicalBayes(
         """Names of the coefficients, in the order of ``prior_mean_``."""
         self._learned("prior")
         learner = self.learner_
-        names = learner.column_names(self._feature_names())
-        names = names or [f"x{j}" for j in range(learner.n_features)]
-        names = ["intercept"] * learner.network.intercept + names
+        names = self._names(learner)
         if learner.n_outputs > 1:
             names = [f"{name}[{c}]" for name in names for c in learner.classes]
         return np.array(names, dtype=object)
@@ -596,6 +628,12 @@ class HierarchicalBayes(
         """Variance of the noise; with other losses than the squared one, the dispersion."""
         prior = self._learned("prior")
         return prior.noise_variance() if self._gaussian else prior.model.dispersion
+
+    @property
+    def noise_freedom_(self):
+        """Degrees of freedom of the prior of the noise."""
+        noise = getattr(self._learned("prior"), "noise", None)
+        return np.inf if noise is None else noise.freedom
 
     @property
     def log_likelihood_(self):

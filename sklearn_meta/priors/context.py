@@ -34,14 +34,13 @@ import scipy.linalg
 
 from ..kernels.mixed_model import Moments, condition, fixed_effects
 from ..kernels.stacked import matmul, stack, transpose
-from .pull import SHOTS
+from .pull import MIN_ERRORS, SHOTS
 from .regularization import folds_of
 
 __all__ = ["Context", "context_of", "posterior_in_context", "surely_better"]
 
 
 MIN_EIGENVALUE = 1e-8  # share of the largest: features beyond it depend on the others
-MIN_ERRORS = 2.0  # standard errors that a gain must exceed
 MIN_SHARE = 1e-3  # of a direction, between tasks and within them
 
 
@@ -125,7 +124,7 @@ def context_of(moments):
     return Context(mean, Q, rho, _unknown(rho[:, None], n).mean(axis=1))
 
 
-def posterior_in_context(model, context, moments, pull=0.0):
+def posterior_in_context(model, context, moments, pull=0.0, precision=1.0):
     """The posterior of the coefficients of every task, what a row to predict says included.
 
     Parameters
@@ -137,6 +136,8 @@ def posterior_in_context(model, context, moments, pull=0.0):
         In standardised units, not augmented.
     pull : ndarray of shape (n_tasks,), default=0.0
         The share of the prior mean that is pooled least squares, see :mod:`.pull`.
+    precision : ndarray of shape (n_tasks,), default=1.0
+        Of rows, relative to that of the noise of the model.
 
     Returns
     -------
@@ -153,7 +154,8 @@ def posterior_in_context(model, context, moments, pull=0.0):
     prior[0] += gamma @ c
     if model.pooled is not None:
         prior += pull * (model.pooled - prior)
-    mean, own, share = condition(model, factor, prior, moments)
+    weighted = Moments(precision * moments.M, moments.S)
+    mean, own, share = condition(model, factor, prior, weighted)
     z = moments.M[0, :-1] / np.where(n > 0, n, 1.0)
     z[0] = 1.0
     left = np.einsum("it,it->t", z, share[:, 0])  # of the prior mean of the intercept, at z

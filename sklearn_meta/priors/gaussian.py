@@ -18,8 +18,9 @@ import numpy as np
 from ..kernels.mixed_model import MixedModel, Moments, fit_mixed_model, posterior
 from ..kernels.scaling import Scaling, nonzero_scale
 from .context import Context, context_of, posterior_in_context, surely_better
+from .noise import TaskNoise, learn_noise
 from .pull import MIN_TASKS, Pull, learn_pull, with_pooled
-from .regularization import Held, fit_regularized, refit, slopes_of, two_of
+from .regularization import ROUGH, Held, fit_regularized, refit, two_of
 
 __all__ = ["GaussianPrior", "learn_gaussian"]
 
@@ -57,6 +58,8 @@ class GaussianPrior:
         coefficients of the model.
     pull : Pull, default=None
         How far prior means of tasks with few rows are pulled to pooled least squares.
+    noise : TaskNoise, default=None
+        Where the variance of the noise differs between tasks.
     """
 
     model: MixedModel
@@ -74,6 +77,7 @@ class GaussianPrior:
     settings: dict = field(default_factory=dict)
     context: Context = None
     pull: Pull = None
+    noise: TaskNoise = None
 
     @property
     def n_coefs(self):
@@ -135,7 +139,8 @@ class GaussianPrior:
 
     def noise_variance(self):
         """sigma²."""
-        return float(self.model.sigma2 * self.scaling.y_scale**2)
+        sigma2 = self.model.sigma2 if self.noise is None else self.noise.scale
+        return float(sigma2 * self.scaling.y_scale**2)
 
     def side_coefs(self):
         """M, shape (n_coefs, n_descriptors)."""
@@ -179,27 +184,43 @@ class GaussianPrior:
             Means, in the units of the data; the intercept is 0 where there is none.
         covariance : ndarray of shape (n_tasks, n_coefs * (n_coefs + 1) / 2)
             Upper triangles of their covariances, in standardised units.
+        noise : ndarray of shape (n_tasks, 0 or 2)
+            Its variance, standardised, and degrees of freedom, where every task has its own.
         """
-        w, C = self.posterior_of(self.model, self.standardized(moments))
+        w, C, *noise = self.predictive_of(self.model, self.standardized(moments))
         coefs = self.coefs(w.T)
         if not self.intercept:
             coefs = np.concatenate([np.zeros((len(coefs), 1)), coefs], axis=1)
-        return coefs, C[np.triu_indices(len(C))].T
+        noise = np.stack(noise, axis=1)[:, : 0 if self.noise is None else 2]
+        return coefs, C[np.triu_indices(len(C))].T, noise
 
-    def posterior_of(self, model, moments, pull=None):
+    def predictive_of(self, model, moments):
+        """Means, covariances, variances of the noise and their degrees of freedom."""
+        if self.noise is not None:
+            return self.noise.posterior(self, model, moments)
+        noise = replace(self, model=model).common_noise()
+        return *self.posterior_of(model, moments), *(np.full(moments.n_tasks, v) for v in noise)
+
+    def common_noise(self):
+        """Variance of the noise of all tasks, and its degrees of freedom."""
+        return self.model.sigma2, self.moments.M[0, 0].sum() - self.moments.n_tasks
+
+    def posterior_of(self, model, moments, pull=None, precision=1.0):
         """Means and covariances of a model of these units, given moments in these units.
 
-        ``pull`` takes the place of that of the prior, in every task.
+        ``pull`` takes the place of that of the prior, in every task; ``precision`` is that of its
+        rows, relative to that of the noise of the model.
         """
         if pull is None:
             pull = 0.0 if self.pull is None else self.pull(moments.M[0, 0])
         if self.context is not None:
-            return posterior_in_context(model, self.context, moments, pull)
+            return posterior_in_context(model, self.context, moments, pull, precision)
         means = None
         if model.pooled is not None:
             s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
             means = model.B @ s + pull * ((model.pooled - model.B) @ s)
-        return posterior(model, moments, intercept=self.intercept, means=means)
+        weighted = Moments(precision * moments.M, moments.S)
+        return posterior(model, weighted, intercept=self.intercept, means=means)
 
     def of_coefs(self, covariance, X, index):
         """What the coefficients of their tasks add to the variance of predictions, standardised.
@@ -221,9 +242,12 @@ class GaussianPrior:
             variance += both if i == j else 2 * both
         return np.maximum(variance, 0.0)
 
-    def deviation(self, of_coefs):
-        """Standard deviations of new targets."""
-        return self.scaling.y_scale * np.sqrt(of_coefs + self.model.sigma2)
+    def deviation(self, of_coefs, noise=None):
+        """Standard deviations of new targets; noise as :meth:`posterior` has it."""
+        sigma2 = self.model.sigma2
+        if self.noise is not None:
+            sigma2 = self.noise.mean(*noise.T)
+        return self.scaling.y_scale * np.sqrt(of_coefs + sigma2)
 
 
 def learn_gaussian(
@@ -237,6 +261,7 @@ def learn_gaussian(
     covariance="full",
     regularization="auto",
     contextual=False,
+    per_task=False,
     callback=None,
     **settings,
 ):
@@ -263,6 +288,8 @@ def learn_gaussian(
     contextual : {"auto", True, False}, default=False
         Whether the prior mean of the intercept depends on the means of features, see
         :mod:`.context`.
+    per_task : bool, default=False
+        Whether the variance of the noise differs between tasks, see :mod:`.noise`.
     callback : callable, default=None
         ``callback(get_prior)`` after each iteration; True stops.
     **settings : dict
@@ -304,17 +331,19 @@ def learn_gaussian(
     if regularization is None:
         if prior.context is not None:
             settings["slopes"] = prior.n_coefs + np.arange(len(prior.context.rho))
-        return replace(prior, model=fit_mixed_model(standardized, random, **settings))
+        prior = replace(prior, model=fit_mixed_model(standardized, random, **settings))
+        return prior if not per_task else replace(prior, noise=learn_noise(prior))
     prior = _regularized(prior, standardized, random, regularization, settings)
-    judged = context is not None and len(held.tasks) >= MIN_TASKS and held.weight.any()
-    if judged and _helps(context, prior):
-        nu = prior.nu if np.isfinite(prior.nu) else regularization
-        prior = replace(prior, context=context)
-        prior = _regularized(prior, prior.training(), random, nu, settings)
+    if context is not None and len(held.tasks) >= MIN_TASKS and held.weight.any():
+        plain, other = _gated(prior, context, random, settings)
+        if surely_better(plain, other):
+            if plain is not prior:
+                other = _regularized(other, other.training(), random, prior.nu, settings)
+            prior = other
     if contextual == "auto":
         prior = replace(prior, model=with_pooled(prior.model, standardized, intercept))
         prior = replace(prior, pull=learn_pull(prior, held.tasks))
-    return prior
+    return prior if not per_task else replace(prior, noise=learn_noise(prior))
 
 
 def _regularized(prior, moments, random, nu, settings):
@@ -336,15 +365,16 @@ def _regularized(prior, moments, random, nu, settings):
     )
 
 
-def _helps(context, prior):
-    """Whether contextual effects surely help, with the regularisation of a prior without them.
+def _gated(prior, context, random, settings):
+    """Priors without contextual effects and with them, of the same strength of regularisation.
 
-    Both are judged by fits to the tasks that are held back, from where the model of all is.
+    Both are fits to the tasks that are held back: where these are all tasks, the last ones.
     """
-    tasks, contextual = prior.held.tasks, replace(prior, context=context)
-    seen, plain = contextual.training(tasks), prior
-    slopes = slopes_of(seen, prior.model.random, True, len(context.rho))
-    start = replace(prior, model=replace(prior.model, slopes=slopes))
+    tasks, plain, other = prior.held.tasks, prior, replace(prior, context=context)
+    settings = settings | {"callback": None}
     if len(tasks) < prior.moments.n_tasks:
         plain = replace(prior, model=refit(prior, prior.training(tasks)))
-    return surely_better(plain, replace(contextual, model=refit(start, seen)))
+        settings |= ROUGH
+    else:
+        tasks = None
+    return plain, _regularized(other, other.training(tasks), random, prior.nu, settings)

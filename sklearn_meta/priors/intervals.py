@@ -4,7 +4,9 @@ The predictive variance of a row, ``v = x'Vx + sigma²``, holds what is not know
 of its task, V, in which the uncertainty of the prior mean counts, and the noise. That of Sigma and
 sigma² makes it Student's t with the degrees of freedom of Satterthwaite,
 
-    d = v² / ((x'Vx)² / (T - 1 + nu) + sigma⁴ / (N - T)).
+    d = v² / ((x'Vx)² / (T - 1 + nu) + sigma⁴ / (N - T)),
+
+where the noise has a variance of its own in every task with that, and its degrees of freedom.
 
 What is left is calibrated: tasks are left out by folds, and given k = 0, 1, 5, 20 of their rows.
 For each k, residuals become normal scores ``z = Phi^{-1}((1 + F_d(|r| / sqrt v)) / 2)``, of which
@@ -73,12 +75,11 @@ class Calibration:
         return np.interp(np.log1p(n_rows), np.log1p(list(self.scores)), found)
 
 
-def degrees_of_freedom(prior, of_coefs):
-    """Satterthwaite's degrees of freedom of predictive variances ``of_coefs + sigma²``."""
-    noise = prior.model.sigma2
-    n_rows, n_tasks = prior.moments.M[0, 0].sum(), prior.moments.n_tasks
+def degrees_of_freedom(prior, of_coefs, noise, n_left):
+    """Satterthwaite's degrees of freedom of predictive variances ``of_coefs + noise``."""
+    n_tasks = prior.moments.n_tasks
     nu = prior.nu if np.isfinite(prior.nu) else len(prior.model.random) + 1.0
-    return satterthwaite(of_coefs, noise, n_tasks + nu, n_rows - n_tasks)
+    return satterthwaite(of_coefs, noise, n_tasks + nu, n_left)
 
 
 def satterthwaite(of_task, noise, n_tasks, n_left):
@@ -90,14 +91,14 @@ def satterthwaite(of_task, noise, n_tasks, n_left):
     noise : float
     n_tasks : float
         How many tasks the first was estimated from.
-    n_left : float
+    n_left : float or ndarray of shape (n,)
         How many rows beyond one of each task the second was estimated from.
     """
-    d_task, d_noise = max(n_tasks - 1, 1.0), max(n_left, 1.0)
+    d_task, d_noise = max(n_tasks - 1, 1.0), np.maximum(n_left, 1.0)
     return (of_task + noise) ** 2 / (of_task**2 / d_task + noise**2 / d_noise)
 
 
-def half_widths(prior, of_coefs, n_rows, level):
+def half_widths(prior, of_coefs, n_rows, level, noise=None):
     """Half the widths of intervals around standardised predictions.
 
     Parameters
@@ -108,14 +109,17 @@ def half_widths(prior, of_coefs, n_rows, level):
     n_rows : ndarray of shape (n,)
         Rows that were known of the task.
     level : float
+    noise : ndarray of shape (n, 2), default=None
+        Variance and degrees of freedom of the noise of tasks, where each has its own.
 
     Returns
     -------
     ndarray of shape (n,)
     """
-    freedom = degrees_of_freedom(prior, of_coefs)
+    sigma2, n_left = prior.common_noise() if prior.noise is None else noise.T
+    freedom = degrees_of_freedom(prior, of_coefs, sigma2, n_left)
     quantile = quantiles(calibrate(prior), level, n_rows, freedom)
-    return quantile * np.sqrt(of_coefs + prior.model.sigma2)
+    return quantile * np.sqrt(of_coefs + sigma2)
 
 
 def quantiles(calibration, level, n_rows, freedom):
@@ -151,7 +155,7 @@ def calibration_of(collected, n_tasks):
 
 def _scores_of(prior, model, held, out, S, k, collected):
     """Add the scores of the rows of some tasks after k of them."""
-    mean, V = prior.posterior_of(model, held.support(k, out, S))
+    mean, V, sigma2, n_left = prior.predictive_of(model, held.support(k, out, S))
     first = 0 if prior.intercept else 1
     for i, task in enumerate(out):
         rows = held.rows[task][k:][held.weight[task][k:] > 0]
@@ -159,8 +163,9 @@ def _scores_of(prior, model, held, out, S, k, collected):
             continue
         x, y = rows[:, first:-1], rows[:, -1]
         of_coefs = np.einsum("ni,ij,nj->n", x, V[:, :, i], x)
-        u = np.abs(y - x @ mean[:, i]) / np.sqrt(of_coefs + model.sigma2)
-        collected.append(normal_scores(u, degrees_of_freedom(prior, of_coefs)))
+        u = np.abs(y - x @ mean[:, i]) / np.sqrt(of_coefs + sigma2[i])
+        freedom = degrees_of_freedom(prior, of_coefs, sigma2[i], n_left[i])
+        collected.append(normal_scores(u, freedom))
 
 
 def normal_scores(u, freedom):

@@ -15,6 +15,10 @@ since n rows are taken to have n / n_t of the moments of all: the noise that thi
 independent of delta. Of a, at most 1, the share ``1 - 1 / t²`` is used, t its ratio to its standard
 error, and nothing where t is below 1. Between the numbers of rows a is linear in log(1 + n).
 
+Without rows it is B that must prove itself: B is an average over tasks, and a row to predict is one
+of rows. There ``1 - a`` is estimated in the same way, and of it the share ``1 - (2 / t)²`` is used,
+so that predictions are those of pooled least squares unless others are surely better.
+
 References
 ----------
 Mundlak (1978), On the pooling of time series and cross section data, Econometrica 46 (on why B and
@@ -29,10 +33,11 @@ from ..kernels.mixed_model import Moments, fixed_effects
 from ..kernels.stacked import matvec
 from .regularization import folds_of
 
-__all__ = ["MIN_TASKS", "SHOTS", "Pull", "learn_pull", "with_pooled"]
+__all__ = ["MIN_ERRORS", "MIN_TASKS", "SHOTS", "Pull", "learn_pull", "with_pooled"]
 
 SHOTS = (0, 1, 5, 20)
 MIN_TASKS = 10
+MIN_ERRORS = 2.0  # standard errors that a gain must exceed to be sure
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +92,20 @@ def learn_pull(prior, tasks):
             gain[i, out] = np.einsum("it,it->t", delta, error) / n[out]
             most[i, out] = np.einsum("it,ijt,jt->t", delta, G[..., out], delta) / n[out]
     used = [i for i, k in enumerate(SHOTS) if (n > k).mean() > 0.5]
-    return Pull(np.array(SHOTS)[used], np.array([_share(gain[i], most[i]) for i in used]))
+    return Pull(np.array(SHOTS)[used], np.array([_pull(SHOTS[i], gain[i], most[i]) for i in used]))
 
 
-def _share(gain, most):
-    """a that is at most 1, less what may be chance."""
+def _pull(n_shots, gain, most):
+    """a for a number of rows."""
+    if n_shots:
+        return _share(gain, most, 1.0)
+    return 1.0 - _share(most - gain, most, MIN_ERRORS)
+
+
+def _share(gain, most, n_errors):
+    """What is best, at most 1, less what may be chance."""
     if not most.sum() > 0:
         return 0.0
     a = gain.sum() / most.sum()
-    variance = np.sum((gain - a * most) ** 2) / most.sum() ** 2
-    return float(min(a, 1.0) * max(1 - variance / a**2, 0.0)) if a > 0 else 0.0
+    error = n_errors * np.sqrt(np.sum((gain - a * most) ** 2)) / most.sum()
+    return float(min(a, 1.0) * max(1 - (error / a) ** 2, 0.0)) if a > 0 else 0.0

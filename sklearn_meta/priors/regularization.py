@@ -34,13 +34,14 @@ import numpy as np
 from ..kernels.mixed_model import Moments, Shrinkage, fit_mixed_model, log_densities
 from ..kernels.stacked import stack
 
-__all__ = ["N_FOLDS", "Held", "fit_regularized", "folds_of", "refit", "two_of"]
+__all__ = ["N_FOLDS", "ROUGH", "Held", "fit_regularized", "folds_of", "refit", "two_of"]
 
 MULTIPLES = (0.0, 1.0, 4.0, 16.0)  # nu, in parameters of a row of Sigma
 NU1 = 5.0  # rows that the noise of the two-variance fit counts as
 N_FOLDS = 5
 FOLD_STEPS = 15  # iterations of a fit without a fold, which starts near its end
 FOLD_TOL = 1e-5
+ROUGH = {"max_iter": 4 * FOLD_STEPS, "tol": FOLD_TOL}
 MIN_PER_SLOPE = 5  # tasks (rows, where they do not vary) for a fixed slope without a prior
 
 
@@ -249,7 +250,7 @@ def refit(prior, moments):
     """
     model, nu = prior.model, prior.nu
     settings = prior.settings | {"intercept": prior.intercept, "slopes": model.slopes}
-    settings |= {"max_iter": 4 * FOLD_STEPS, "tol": FOLD_TOL, "callback": None}
+    settings |= ROUGH | {"callback": None}
     random = model.random
     if not nu:
         return fit_mixed_model(moments, random, **settings)

@@ -212,7 +212,8 @@ class TaskTable:
         rows = slice(int(self.offsets[t]), int(self.offsets[t + 1]))
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         y = None if self.y is None else self.y[rows]
-        return safe_indexing(self.X, rows), y, weight
+        X = self.X[rows] if isinstance(self.X, np.ndarray) else safe_indexing(self.X, rows)
+        return X, y, weight
 
     def block(self, start, stop):
         """The tasks ``start`` to ``stop`` as a table (a view)."""
