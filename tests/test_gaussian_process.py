@@ -31,7 +31,7 @@ from sklearn_meta.kernels.gaussian_process import (
     predictive,
 )
 from sklearn_meta.kernels.scaling import Scaling
-from sklearn_meta.priors.process import ProcessPrior, learn_process
+from sklearn_meta.priors.process import BOUND, NOISE, ProcessPrior, learn_process
 
 KERNELS = {
     "rbf": ConstantKernel(2.0) * RBF(0.7),
@@ -430,3 +430,19 @@ def test_one_row_and_equal_targets_are_no_trouble():
     assert np.isfinite(model.adapt(X[:1], y[:1]).predict(X, return_std=True)).all()
     with pytest.warns(UserWarning, match="cannot be calibrated on 6 tasks"):
         assert np.isfinite(model.predict_interval(X)).all()
+
+
+def test_matrices_stay_definite_at_the_bounds():
+    """Distances in units of the shortest lengths are rounded, beside next to no noise."""
+    kernel = TaskKernel(2)
+    theta = kernel.prior()[0]
+    theta[[1, 2, 3]] = 10.0
+    theta[4:6] = kernel.bounds()[4, 0], 6.0
+    psi = np.append(theta, NOISE[0] - BOUND)
+    X = np.random.default_rng(0).normal(size=(40, 9, 2)).round(3)
+    X[:, 5:] = X[:, :4]
+    batch = X, X[..., 0], np.ones((40, 9))
+    value, gradient, _ = log_likelihood(kernel, psi, [batch], 0.1)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    learned = Process(kernel, psi, np.zeros(2))
+    assert all(np.isfinite(posterior.alpha).all() for posterior in posteriors(learned, batch))

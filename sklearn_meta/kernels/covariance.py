@@ -25,6 +25,7 @@ __all__ = ["TaskKernel"]
 
 LEVEL_SD = 2.0  # of logarithms: a factor of 7
 SCATTER_SD = 1.0  # of those of one kind around their level
+MIN_LENGTH = 0.01  # of features of variance 1: below, distances lose the digits that matter
 TILT_SD = 0.3  # of c'x: what comes with an offset is smaller than it is
 
 
@@ -61,8 +62,10 @@ class TaskKernel:
         return mean, precision
 
     def bounds(self):
-        """Bounds of theta: there are none."""
-        return np.tile([-np.inf, np.inf], (self.n_params, 1))
+        """Bounds of theta."""
+        bounds = np.tile([-np.inf, np.inf], (self.n_params, 1))
+        bounds[self.n_features + 2 : 2 * self.n_features + 2, 0] = np.log(MIN_LENGTH)
+        return bounds
 
     def split(self, theta):
         """``a², b², s², l, c``."""
