@@ -436,6 +436,6 @@ def test_rounded_distances_are_less_than_noise_at_the_bounds():
     kernel = TaskKernel(2)
     theta = kernel.prior()[0]
     theta[[1, 2, 3]], theta[4:6] = 10.0, kernel.bounds()[4:6, 0]
-    X = 2 * np.random.default_rng(0).normal(size=(40, 9, 2))
+    X = np.random.default_rng(0).normal(size=(40, 9, 2))
     variances = np.einsum("tnn->tn", kernel.within(theta, X))
     assert_allclose(variances, kernel.diag(theta, X), rtol=0, atol=np.exp(NOISE[0] - BOUND))
