@@ -366,3 +366,18 @@ def test_callbacks_hear_of_folds_and_candidates():
     model.set_callbacks(Listener()).meta_fit(linear_tasks(12))
     n_members = sum(fitted is not None for fitted in model.candidates_.values())
     assert heard == ["fold"] * 3 + ["epoch"] * n_members + ["fit"]
+
+
+def test_slopes_vary_for_two_classes_only(monkeypatch):
+    asked = []
+
+    def few(classifier, n_classes=2):
+        asked.append(n_classes)
+        return LABELLED
+
+    monkeypatch.setattr("sklearn_meta.ensemble.meta.default_candidates", few)
+    tasks = [(t.X, np.digitize(t.y, [-1.0, 1.0])) for t in linear_tasks(12)]
+    MetaClassifier(n_shots=(0, 2), cv=2, random_state=0).meta_fit(tasks)
+    assert asked[-1] == 3
+    names = [[name for name, _ in default_candidates(True, k)] for k in (2, 3)]
+    assert set(names[0]) - set(names[1]) == {"random slopes"}

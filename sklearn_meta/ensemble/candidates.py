@@ -25,15 +25,16 @@ __all__ = ["check_candidates", "default_candidates"]
 N_BATCH_ESTIMATORS = 2  # draws of episodes: more cost more than they gain beside other candidates
 
 
-def default_candidates(classifier):
+def default_candidates(classifier, n_classes=2):
     """The candidates of ``estimators=None``: a list of pairs (name, meta-estimator)."""
     if classifier:
         linear = LogisticRegression(max_iter=1000)
         boosting = HistGradientBoostingClassifier()
         special = [
-            ("random slopes", HierarchicalBayes(linear, covariance="diag")),
             ("boosting, batch mode", BatchMetaLearner(boosting, n_estimators=N_BATCH_ESTIMATORS)),
         ]
+        if n_classes == 2:  # slopes of every class cost much, and had no weight
+            special.insert(0, ("random slopes", HierarchicalBayes(linear, covariance="diag")))
     else:
         linear = Ridge()
         boosting = HistGradientBoostingRegressor()

@@ -181,9 +181,9 @@ class _MetaStack(Composition, BaseMetaEstimator):
             )
         self._candidates()
 
-    def _candidates(self):
+    def _candidates(self, n_classes=2):
         if self.estimators is None:
-            return default_candidates(self._labelled)
+            return default_candidates(self._labelled, n_classes)
         return check_candidates(self.estimators, self._labelled)
 
     def __sklearn_tags__(self):
@@ -199,7 +199,9 @@ class _MetaStack(Composition, BaseMetaEstimator):
             raise TypeError(f"fit takes no further arguments; got {sorted(fit_params)}.")
         (table,) = tables
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        candidates = [(name, clone(model)) for name, model in self._candidates()]
+        classes = self._labels.outputs
+        pairs = self._candidates(2 if classes is None else len(classes))
+        candidates = [(name, clone(model)) for name, model in pairs]
         for _, model in candidates:
             if "random_state" in model.get_params(deep=False) and model.random_state is None:
                 model.set_params(random_state=seed)
@@ -468,8 +470,8 @@ class MetaClassifier(_MetaStack):
     ----------
     estimators : list of (str, meta-estimator), default=None
         The candidates, of this package, which see the table as it is. None: pooled, independent
-        and hierarchical linear models, pooled and hierarchical boosting, and boosting in batch
-        mode.
+        and hierarchical linear models (with slopes that vary for two classes only), pooled and
+        hierarchical boosting, and boosting in batch mode.
     {parameters}
 
     Attributes
