@@ -6,6 +6,7 @@ from typing import Self
 from numpy.typing import ArrayLike
 
 from ..tasks.task import Task
+from .calls import BY_NAME, otherwise
 
 __all__ = ["WeightedFitMixin"]
 
@@ -13,6 +14,7 @@ __all__ = ["WeightedFitMixin"]
 class WeightedFitMixin:
     """``fit`` of algorithms whose ``sample_weight`` means that a row is there several times."""
 
+    @otherwise(BY_NAME)
     def fit(
         self,
         X: ArrayLike | Sequence[Task],
