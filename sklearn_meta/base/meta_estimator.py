@@ -135,6 +135,7 @@ class BaseMetaEstimator(
         Returns
         -------
         self : object
+            The estimator.
         """
         return self._fit(X, y, groups, fit_params)
 
@@ -192,6 +193,7 @@ class BaseMetaEstimator(
         Returns
         -------
         self : object
+            The estimator.
 
         Raises
         ------
@@ -218,6 +220,7 @@ class BaseMetaEstimator(
         Returns
         -------
         self : object
+            The estimator.
         """
         return self._meta_fit(tasks, {}, getattr(self, "meta_model_", None))
 
@@ -440,6 +443,7 @@ class BaseMetaEstimator(
         Returns
         -------
         self : object
+            The estimator.
         """
         check_is_fitted(self)
         rows, ids = self._support_rows(X, y, groups, sample_weight, None, partial=True)

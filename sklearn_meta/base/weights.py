@@ -40,6 +40,7 @@ class WeightedFitMixin:
         Returns
         -------
         self : object
+            The estimator.
         """
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return self._fit(X, y, groups, weights)

@@ -44,7 +44,9 @@ def tasks_from_table(
     Parameters
     ----------
     X : array-like or dataframe of shape (n_rows, n_columns)
+        The rows of all tasks.
     y : array-like of shape (n_rows,)
+        Their targets.
     groups : array-like of shape (n_rows,), default=None
         The task id of every row.
     task_column : str or int, default=None
