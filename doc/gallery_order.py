@@ -3,7 +3,7 @@
 # By topic: first steps, tables and levels, curves and networks, representations, transfer. What is
 # not named here comes after them.
 EXAMPLES = """
-new_school meta line cold_start batch_mode gaussian_process maml_tables sinusoid ridge_head
+new_school meta pictures line cold_start batch_mode gaussian_process maml_tables sinusoid ridge_head
 prototypes texts transfer
 """.split()
 
