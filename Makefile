@@ -18,16 +18,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-extras dist-check lint doctest doc bench clean env
+.PHONY: help demo test test-extras dist-check lint doctest doc notebooks bench clean env
 
 help:
 	@echo "make demo      adapt to a new school from a few pupils: tables and pictures"
 	@echo "make test      run the tests            (ARGS='-k tasks -x' is passed to pytest)"
-	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, ONNX and mypy"
+	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, ONNX, mypy and notebooks"
 	@echo "make doctest   run the examples in docstrings, README.md and doc/"
 	@echo "make dist-check   build wheel and sdist, and try the wheel in empty environments"
 	@echo "make lint      check the code with ruff (ARGS=--fix repairs what it can)"
 	@echo "make doc       build the documentation  (doc/_build/html/index.html)"
+	@echo "make notebooks  execute the gallery as notebooks (ARGS='line meta': some of it)"
 	@echo "make bench     measure against peers    (every benchmarks/bench_*.py)"
 	@echo "make clean     remove all that these commands made, except .venv"
 
@@ -42,8 +43,9 @@ test: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto $(ARGS)
 
 # What needs other libraries, and is skipped where they are missing.
-test-extras: install-test install-third_party install-onnx install-lint
-	$(ONE_THREAD) $(PY) -m pytest -n auto tests/test_third_party.py tests/test_onnx.py tests/typing $(ARGS)
+test-extras: install-test install-third_party install-onnx install-lint install-notebooks
+	$(ONE_THREAD) $(PY) -m pytest -n auto tests/test_third_party.py tests/test_onnx.py tests/typing \
+	    tests/test_notebooks.py $(ARGS)
 
 doctest: install-test
 	$(ONE_THREAD) $(PY) -m pytest --doctest-modules --doctest-glob='*.md' --doctest-glob='*.rst' \
@@ -72,6 +74,10 @@ doc: install-doc
 	rm -rf doc/generated
 	$(ONE_THREAD) $(PY) -m sphinx -q -W --keep-going -b html doc doc/_build/html $(ARGS)
 	@echo "The documentation is in doc/_build/html/index.html"
+
+# The gallery as its download links give it, in a kernel. `make doc` runs the same code.
+notebooks: install-notebooks
+	$(ONE_THREAD) $(PY) doc/notebooks.py $(ARGS)
 
 bench: install-bench
 	set -e; for script in benchmarks/bench_*.py; do $(PY) "$$script" $(ARGS); done

@@ -3,8 +3,8 @@
 # By topic: first steps, tables and levels, curves and networks, representations, transfer. What is
 # not named here comes after them.
 EXAMPLES = """
-new_school meta hierarchical line cold_start batch_mode gaussian_process maml_tables sinusoid
-ridge_head prototypes texts transfer
+new_school meta pictures hierarchical line cold_start batch_mode gaussian_process maml_tables
+sinusoid ridge_head prototypes texts transfer
 """.split()
 
 

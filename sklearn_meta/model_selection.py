@@ -13,6 +13,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring, log_loss, make_scorer
 from sklearn.model_selection import KFold, check_cv
 from sklearn.pipeline import Pipeline
@@ -156,6 +157,8 @@ def _unwrap(estimator, X=None):
     while not isinstance(estimator, BaseMetaEstimator):
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
         elif isinstance(estimator, Pipeline):
             if X is not None and len(estimator) > 1:
                 X = _transformed(estimator[:-1], X)
@@ -163,7 +166,8 @@ def _unwrap(estimator, X=None):
         else:
             raise TypeError(
                 f"{type(estimator).__name__} cannot be adapted: expected an estimator of "
-                "sklearn_meta, or a Pipeline or a search around one."
+                "sklearn_meta, or a Pipeline or a search around one. Put it inside, as in "
+                f"HierarchicalBayes({type(estimator).__name__}(...))."
             )
     return estimator, X
 

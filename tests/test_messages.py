@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from algorithms import CLASSES, make_meta
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import BaggingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_meta import (
     BatchMetaLearner,
@@ -77,6 +79,93 @@ def test_meta_fit_of_a_groupby(cls):
 def test_task_column_is_one(cls):
     with pytest.raises(ValueError, match=r"names several columns.*groups=list\(zip"):
         make_meta(cls, task_column=["store", "u"]).fit(FRAME, Y)
+
+
+POSITIONAL = {
+    "fit": (X, Y, IDS),
+    "adapt": (X, Y, IDS),
+    "predict": (X, IDS),
+    "score": (X, Y, IDS),
+}
+
+
+@pytest.mark.parametrize("method", POSITIONAL)
+@pytest.mark.parametrize("cls", CLASSES)
+def test_ids_go_by_name(cls, method):
+    """As the third positional argument they could be weights, too."""
+    with pytest.raises(TypeError, match=rf"{cls.__name__}.{method}: too many.*groups=ids"):
+        getattr(make_meta(cls), method)(*POSITIONAL[method])
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_meta_fit_takes_tasks(cls):
+    meta = make_meta(cls)
+    for args, params in (((X, Y), {}), ((X, Y), {"groups": IDS}), ((X,), {"groups": IDS})):
+        with pytest.raises(TypeError, match=r"tasks_from_table\(X, y, groups=ids\).*fit\(X, y, gr"):
+            meta.meta_fit(*args, **params)
+    with pytest.raises(TypeError, match=r"use fit\(X, y, groups=ids\), or tasks_from_table"):
+        meta.meta_fit(X)
+
+
+def test_other_errors_stay_as_they_are():
+    """An error inside a call that fits is not about its arguments."""
+    with pytest.raises(TypeError, match="^a groupby has groups of rows"):
+        Pooled().meta_fit(FRAME.groupby("store"))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'group'. Ids and weights go"):
+        HierarchicalBayes().fit(X, Y, group=IDS)
+
+
+@pytest.mark.parametrize("role", ["task_column", "descriptor_columns"])
+def test_a_column_that_is_taken_out_before_the_pipeline_inside(role):
+    columns = make_column_transformer((StandardScaler(), ["u", "v", "w"]))
+    value = "w" if role == "task_column" else ["w"]
+    frame = FRAME.assign(w=FRAME["store"].map({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}))
+    model = HierarchicalBayes(make_pipeline(columns, Ridge()), **{role: value})
+    with pytest.raises(ValueError, match=rf"'w' is taken out .* in {role}. .*assign\(copy="):
+        model.fit(frame, Y, groups=None if role == "task_column" else IDS)
+    columns = make_column_transformer((StandardScaler(), ["u", "copy"]))
+    model.set_params(estimator=make_pipeline(columns, Ridge()))
+    frame = frame.assign(copy=frame["w"])
+    if role == "descriptor_columns":
+        frame = frame.drop(columns="store")
+    model.fit(frame, Y, groups=None if role == "task_column" else IDS)
+
+
+def test_a_name_in_an_array_of_a_pipeline_outside():
+    outside = make_pipeline(StandardScaler(), HierarchicalBayes(task_column="store"))
+    with pytest.raises(ValueError, match=r"Pipeline outside made.*HierarchicalBayes\(make_pipel"):
+        outside.fit(FRAME.assign(store=1), Y)
+
+
+def test_features_that_are_taken_for_ids():
+    """The index of the id moves where columns are drawn."""
+    table = np.c_[np.repeat(range(4), N // 4), X]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Pooled(task_column=0).fit(table, Y)
+        Pooled(task_column=0).fit(table / 10, Y)  # ids may have fractions, if they repeat
+    bagged = BaggingRegressor(Pooled(task_column=0), max_features=2, random_state=0)
+    with pytest.warns(UserWarning, match="looks like a feature.*max_features=1.0"):
+        bagged.fit(table, Y)
+
+
+def test_a_task_of_each_row_is_quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        HierarchicalBayes().fit(X, Y, groups=np.arange(N))
+
+
+def test_no_ids_in_predict_are_unknown_ids():
+    model = HierarchicalBayes(handle_unknown="error").fit(X, Y, groups=IDS)
+    with pytest.raises(ValueError, match="given no task ids, and 4 tasks.*task_column"):
+        model.predict(X)
+    silent = model.predict(X, groups=[None] * N)
+    with pytest.warns(UserWarning, match="given no task ids, and 4 tasks.*The meta-model pred"):
+        np.testing.assert_array_equal(model.set_params(handle_unknown="warn").predict(X), silent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(model.set_params(handle_unknown="prior").predict(X), silent)
+        model.set_params(handle_unknown="error").adapt(X[:3], Y[:3]).predict(X)
 
 
 def test_cross_validate_tasks_takes_tasks():

@@ -22,6 +22,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs
+from ..base.calls import BY_NAME, otherwise
 from ..base.intervals import IntervalMixin, warn_of_few_tasks
 from ..base.weights import WeightedFitMixin
 from ..kernels.covariance import TaskKernel
@@ -415,6 +416,7 @@ class GaussianProcessMeta(IntervalMixin, WeightedFitMixin, BaseMetaEstimator):
         self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
+    @otherwise(BY_NAME)
     def predict(
         self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
     ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:

@@ -22,6 +22,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.svm import LinearSVC
 
 from ..base import BaseMetaEstimator, Needs
+from ..base.calls import BY_NAME, otherwise
 from ..base.described import DescriptorMixin, describe
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
 from ..base.intervals import IntervalMixin, warn_of_few_tasks
@@ -492,6 +493,7 @@ class HierarchicalBayes(
         self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
+    @otherwise(BY_NAME)
     def predict(
         self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
     ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:

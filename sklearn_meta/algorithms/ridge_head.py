@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPRegressor
 
+from ..base.calls import BY_NAME, otherwise
 from ..base.embedding import EmbeddingMetaEstimator, Representation
 from ..base.embedding_docs import documented_embedding
 from ..base.episodes import EpisodeSampler
@@ -334,6 +335,7 @@ class RidgeHead(IntervalMixin, EmbeddingMetaEstimator):
         self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
+    @otherwise(BY_NAME)
     def predict(
         self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
     ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:

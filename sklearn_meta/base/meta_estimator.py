@@ -15,6 +15,7 @@ from typing import Any, Self, cast
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
+from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import NotFittedError
@@ -30,9 +31,10 @@ from ..tasks.ids import missing_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.table import TaskTable, distinct_rows, merged
 from ..tasks.task import Task, Tasks, as_tasks, is_task_collection
-from ..tasks.validation import addressed, plain, task_label, with_address
+from ..tasks.validation import addressed, plain, task_label, with_address, with_hint
 from ..versions import Versioned
 from .algorithm import Algorithm
+from .calls import BY_NAME, otherwise
 from .html import NotebookMixin
 from .labels import Numbers, OwnClasses, SharedClasses, check_own_classes
 from .memory import Memory
@@ -45,6 +47,10 @@ __all__ = ["BaseMetaEstimator", "transactional"]
 
 STREAM_TASKS = 4096  # tasks that are read at a time from an iterator
 BLOCK_TASKS = 2**14  # tasks that one worker adapts at a time
+TABLES = (
+    "Tasks go to meta_fit, as tasks_from_table(X, y, groups=ids) makes them; a long table goes to "
+    "fit(X, y, groups=ids)."
+)
 UNKNOWN = "labels of a task are known only from its rows"
 
 
@@ -102,6 +108,7 @@ class BaseMetaEstimator(
 
     # -- learning ----------------------------------------------------------------------------------
 
+    @otherwise(BY_NAME)
     def fit(
         self,
         X: ArrayLike | Sequence[Task],
@@ -128,6 +135,7 @@ class BaseMetaEstimator(
         Returns
         -------
         self : object
+            The estimator.
         """
         return self._fit(X, y, groups, fit_params)
 
@@ -171,6 +179,7 @@ class BaseMetaEstimator(
         report.end()
         return self
 
+    @otherwise(TABLES)
     @transactional
     @with_callbacks
     def meta_fit(self, tasks: Tasks) -> Self:
@@ -184,6 +193,7 @@ class BaseMetaEstimator(
         Returns
         -------
         self : object
+            The estimator.
 
         Raises
         ------
@@ -210,6 +220,7 @@ class BaseMetaEstimator(
         Returns
         -------
         self : object
+            The estimator.
         """
         return self._meta_fit(tasks, {}, getattr(self, "meta_model_", None))
 
@@ -345,7 +356,8 @@ class BaseMetaEstimator(
                 body=needs.body,
             )
         except (TypeError, ValueError) as error:
-            raise addressed(error, table.X, table.where) from error
+            error = addressed(error, table.X, table.where)
+            raise with_hint(error, self._taken_columns(error)) from error
         return replace(self._checked(table, X, table.where), origin=np.arange(len(table.y)))
 
     def _set_meta_model(self, meta_model, n_tasks):
@@ -363,6 +375,7 @@ class BaseMetaEstimator(
 
     # -- adapting ----------------------------------------------------------------------------------
 
+    @otherwise(BY_NAME)
     @transactional
     def adapt(
         self,
@@ -430,6 +443,7 @@ class BaseMetaEstimator(
         Returns
         -------
         self : object
+            The estimator.
         """
         check_is_fitted(self)
         rows, ids = self._support_rows(X, y, groups, sample_weight, None, partial=True)
@@ -513,6 +527,7 @@ class BaseMetaEstimator(
 
     # -- predicting --------------------------------------------------------------------------------
 
+    @otherwise(BY_NAME)
     def predict(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Predict each row by the model of its task.
 
@@ -602,6 +617,7 @@ class BaseMetaEstimator(
         if ids is None and self._current is not None:
             return self._current, np.zeros(n_rows_of(X), dtype=np.intp)
         if ids is None:
+            self._check_no_ids()
             position = np.full(n_rows_of(X), -1, dtype=np.intp)
         else:
             position = self._memory.ids.positions(ids)
@@ -617,6 +633,21 @@ class BaseMetaEstimator(
             zero = np.concatenate([zero, known])
         index[unknown] = zero_index
         return zero, index
+
+    def _check_no_ids(self):
+        """What ``handle_unknown`` says of no ids at all, where tasks are remembered."""
+        n_tasks = len(self._memory)
+        routing = get_config()["enable_metadata_routing"]  # the caller was told of ids, then
+        if n_tasks == 0 or not (routing or self.handle_unknown in ("warn", "error")):
+            return
+        text = (
+            f"predict was given no task ids, and {n_tasks} tasks are remembered. Scorers by name "
+            "and other estimators pass no groups on: use task_column, or few_shot_scorer for new "
+            "tasks. groups=[None] * len(X) says that none is known"
+        )
+        if self.handle_unknown == "error":
+            raise ValueError(f"{text}.")
+        warnings.warn(f"{text}. The meta-model predicts.", UserWarning, stacklevel=4)
 
     def _check_unknown(self, ids, unknown):
         """What ``handle_unknown`` says of ids that are not remembered."""
@@ -664,6 +695,7 @@ class BaseMetaEstimator(
         y = np.empty(0) if self.learner_.classes is None else self.learner_.classes[:0]
         return TaskTable(X, y, np.zeros(n_tasks + 1, dtype=np.intp), descriptors=descriptors)
 
+    @otherwise(BY_NAME)
     def score(
         self,
         X: ArrayLike | Sequence[Task],

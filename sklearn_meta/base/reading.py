@@ -1,5 +1,6 @@
 """From what users hand over to tables of tasks: the border, where everything is checked once."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from numbers import Integral
@@ -64,6 +65,37 @@ class ReadingMixin:
         taken = {names[c] if isinstance(c, Integral) else c for c in columns if c is not None}
         return np.array([n for n in names if n not in taken], dtype=object)
 
+    def _taken_columns(self, error):
+        """A hint where an error is about a column that transformers inside cannot see."""
+        if "not columns" not in str(error) and "not a column" not in str(error):
+            return ""
+        for role in ("task_column", "descriptor_columns"):
+            value = getattr(self, role, None)
+            names = [value] if isinstance(value, (str, Integral)) else value or []
+            named = [name for name in names if isinstance(name, str) and repr(name) in str(error)]
+            if named:
+                return (
+                    f" Column {named[0]!r} is taken out before the estimator sees X, since it is "
+                    f"named in {role}. Leave it out of the transformers inside, or give X a copy "
+                    f"of it under another name, as in X.assign(copy=X[{named[0]!r}])."
+                )
+        return ""
+
+    def _warn_of_features_as_ids(self, ids):
+        """Numbers with fractions that hardly repeat are a feature, which another wrapper chose."""
+        if self.task_column is None or ids.dtype.kind != "f":
+            return
+        odd = np.flatnonzero((ids != np.floor(ids)) & np.isfinite(ids))
+        if len(odd) and 2 * len(np.unique(ids)) > len(ids) > 2:
+            warnings.warn(
+                f"task_column={self.task_column!r} holds numbers with fractions, such as "
+                f"{ids[odd[0]]:g}, that hardly repeat: it looks like a feature. A BaggingRegressor "
+                "with max_features below 1 chooses columns, so that the index of the id moves: "
+                "keep max_features=1.0.",
+                UserWarning,
+                stacklevel=6,
+            )
+
     def _read_rows(self, X, y, groups, fit_params, *, reset, min_rows=1, labelled=True):
         """Read a long table, the rows of one task, or rows to predict.
 
@@ -104,6 +136,8 @@ class ReadingMixin:
                 raise ValueError(f"groups has {len(ids)} entries for {n_rows} rows of X.")
         if ids is not None and labelled:
             check_ids(ids, n_rows)
+            if reset:
+                self._warn_of_features_as_ids(ids)
 
         def where(i):
             return f"row {i}" if ids is None else f"task {plain(ids[i])!r}, row {i}"

@@ -35,6 +35,7 @@ class SummariesMixin:
         Returns
         -------
         self : object
+            The estimator.
 
         Raises
         ------

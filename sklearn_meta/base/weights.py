@@ -6,6 +6,7 @@ from typing import Self
 from numpy.typing import ArrayLike
 
 from ..tasks.task import Task
+from .calls import BY_NAME, otherwise
 
 __all__ = ["WeightedFitMixin"]
 
@@ -13,6 +14,7 @@ __all__ = ["WeightedFitMixin"]
 class WeightedFitMixin:
     """``fit`` of algorithms whose ``sample_weight`` means that a row is there several times."""
 
+    @otherwise(BY_NAME)
     def fit(
         self,
         X: ArrayLike | Sequence[Task],
@@ -38,6 +40,7 @@ class WeightedFitMixin:
         Returns
         -------
         self : object
+            The estimator.
         """
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return self._fit(X, y, groups, weights)

@@ -210,6 +210,7 @@ class TaskDescriptor(TransformerMixin, Versioned, BaseEstimator):
         Returns
         -------
         self : object
+            The descriptor.
         """
         self._validate_params()
         table = as_described(tasks, labels=self._labels)
@@ -269,6 +270,7 @@ class TaskDescriptor(TransformerMixin, Versioned, BaseEstimator):
         Returns
         -------
         ndarray of str
+            In the order of the entries.
         """
         check_is_fitted(self)
         return np.array(self._names(), dtype=object)

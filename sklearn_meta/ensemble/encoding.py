@@ -78,12 +78,14 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
         Parameters
         ----------
         X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
         y : None
             Not used.
 
         Returns
         -------
         self : object
+            The encoder.
         """
         X = as_table(X)
         validate_data(self, X, skip_check_array=True)
@@ -117,10 +119,12 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
         Parameters
         ----------
         X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
 
         Returns
         -------
         ndarray of shape (n_rows, n_features_out)
+            Numbers, nothing missing.
         """
         check_is_fitted(self)
         X = as_table(X)
@@ -142,6 +146,7 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
         Returns
         -------
         ndarray of str
+            In the order of the columns.
         """
         check_is_fitted(self)
         return self.transformer_.get_feature_names_out(input_features)

@@ -155,6 +155,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         Returns
         -------
         self : object
+            The estimator.
         """
         self._set_params("estimators", **params)
         return self

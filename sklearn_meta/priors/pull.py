@@ -76,21 +76,22 @@ def learn_pull(prior, tasks):
     moments, seen = prior.plain(tasks), prior.training(tasks)
     first = 0 if prior.intercept else 1
     G, g, n = moments.M[first:-1, first:-1], moments.M[first:-1, -1], moments.M[0, 0]
+    size = np.where(n > 0, n, 1.0)  # a task may have lent all its rows
     gain, most = np.zeros((2, len(SHOTS), len(tasks)))
     for out in folds_of(moments, np.arange(len(tasks))):
         train = np.delete(np.arange(len(tasks)), out)
         B = fixed_effects(prior.model, seen.of(train), intercept=prior.intercept)
         model = with_pooled(replace(prior.model, B=B), moments.of(train), prior.intercept)
         for i, k in enumerate(SHOTS):
-            part = np.where(n[out] > k, k / n[out], 0.0)
+            part = np.where(n[out] > k, k / size[out], 0.0)
             some = Moments(moments.M[..., out] * part, moments.S[:, out])
             w, pooled = (
                 prior.posterior_of(model, some, pull=np.full(len(out), a))[0] for a in (0.0, 1.0)
             )
             delta = np.where(n[out] > k, pooled - w, 0.0)
             error = g[:, out] - matvec(G[..., out], w)
-            gain[i, out] = np.einsum("it,it->t", delta, error) / n[out]
-            most[i, out] = np.einsum("it,ijt,jt->t", delta, G[..., out], delta) / n[out]
+            gain[i, out] = np.einsum("it,it->t", delta, error) / size[out]
+            most[i, out] = np.einsum("it,ijt,jt->t", delta, G[..., out], delta) / size[out]
     used = [i for i, k in enumerate(SHOTS) if (n > k).mean() > 0.5]
     return Pull(np.array(SHOTS)[used], np.array([_pull(SHOTS[i], gain[i], most[i]) for i in used]))
 

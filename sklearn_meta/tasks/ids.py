@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
+from .libraries import in_memory
+
 __all__ = ["IdIndex", "as_ids", "factorize_ids", "has_missing_part", "is_missing", "missing_ids"]
 
 _TYPED = {"b": "number", "i": "number", "u": "number", "f": "number", "U": "text", "M": "time"}
@@ -30,6 +32,7 @@ def has_missing_part(value):
 
 def as_ids(values):
     """Bring a column of ids to a 1-D array, typed where it can be, else of Python objects."""
+    values = in_memory(values, "groups")
     values = _list_of_ids(values) if isinstance(values, (list, tuple)) else np.asarray(values)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]

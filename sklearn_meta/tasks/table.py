@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .ids import as_ids, factorize_ids, missing_ids
+from .libraries import in_memory
 from .rows import n_rows_of, safe_indexing
 from .task import Task
 from .validation import as_table, concat_rows, plain, split_columns, task_label
@@ -43,7 +44,9 @@ def tasks_from_table(
     Parameters
     ----------
     X : array-like or dataframe of shape (n_rows, n_columns)
+        The rows of all tasks.
     y : array-like of shape (n_rows,)
+        Their targets.
     groups : array-like of shape (n_rows,), default=None
         The task id of every row.
     task_column : str or int, default=None
@@ -69,7 +72,7 @@ def tasks_from_table(
             raise ValueError("Pass the task ids: groups= (an array) or task_column= (a column).")
         ids = as_ids(groups)
     check_ids(ids, n_rows_of(X))
-    y = np.asarray(y)
+    y = np.asarray(in_memory(y, "y"))
     unique, codes = factorize_ids(ids)
     rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
     descriptors = [None] * len(unique)

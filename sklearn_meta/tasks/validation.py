@@ -13,6 +13,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_array
 
 from .ids import as_ids, is_missing
+from .libraries import in_memory
 from .rows import get_feature_names, num_features, safe_indexing
 
 MAX_COUNT = 1e6  # what the mean of weights that are numbers of rows is at most, and 1 / at least
@@ -81,6 +82,7 @@ def as_table(X):
             "X is a groupby, which has no rows of its own: pass the table itself, and the ids by "
             "groups= or task_column=."
         )
+    X = in_memory(X, "X")
     if not hasattr(X, "shape"):
         X = np.asarray(X)
         if X.dtype.kind in "US":  # numbers among strings stay numbers
@@ -114,7 +116,10 @@ def _column_position(X, column, role):
     if names is None:
         raise ValueError(
             f"{role}={column!r} is a name, but X is an array without column names. "
-            "Pass a dataframe, or the index of the column."
+            "Pass a dataframe, or the index of the column. If a Pipeline outside made the array, "
+            "put its transformers inside, as in HierarchicalBayes(make_pipeline(StandardScaler(), "
+            "Ridge()), task_column=...); BaggingRegressor makes arrays of dataframes: give it the "
+            "index."
         )
     n_found = names.count(column)
     if n_found == 0:
@@ -404,7 +409,7 @@ def check_target(y, *, classifier, where):
     where : callable
         ``where(i)`` says in words which row of which task row ``i`` is.
     """
-    values = np.asarray(y)
+    values = np.asarray(in_memory(y, "y"))
     if values.ndim == 2 and values.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of "
