@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
 from ..kernels.losses import EpsilonInsensitive, Hinge, Logistic, Loss, Multinomial, Squared
 from ..kernels.scaling import Scaling, nonzero_scale
@@ -49,6 +50,7 @@ __all__ = [
     "predict_narrow",
     "predict_places",
     "register_learner",
+    "takes_numbers_only",
     "unrolled",
     "with_columns",
 ]
@@ -145,6 +147,14 @@ def has_network(estimator, gradient):
     """Whether the estimator's own parameters are known: of linear ones, of others by gradients."""
     kind = type(last_step(estimator))
     return kind in LINEAR or (gradient and kind in LEARNERS)
+
+
+def takes_numbers_only(estimator):
+    """Whether an estimator is known to take no text: one of scikit-learn's, with none inside."""
+    tags, params = get_tags(estimator), estimator.get_params()
+    of_sklearn = type(estimator).__module__.startswith("sklearn.") and not tags.no_validation
+    text = tags.input_tags.string or tags.input_tags.categorical or "categorical_features" in params
+    return of_sklearn and not text and not any("__" in name for name in params)
 
 
 def has_class_outputs(estimator):

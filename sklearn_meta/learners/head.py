@@ -48,8 +48,9 @@ def _body_raw(body, X, classes):
         seen = np.asarray(body.predict_proba(X))
     else:
         seen = label_shares(body, X, classes)
+    known = classes_of(body, classes)
     p = np.zeros((len(seen), len(classes)))
-    p[:, np.searchsorted(classes, classes_of(body, classes))] = seen
+    p[:, np.searchsorted(classes, known)] = seen[:, : len(known)]  # of one class some say two
     p = np.clip(p, MIN_PROBABILITY, None)
     log_p = np.log(p / p.sum(axis=1, keepdims=True))
     return log_p[:, 1:] - log_p[:, :1] if len(classes) == 2 else log_p

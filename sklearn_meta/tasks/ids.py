@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
+from .rows import unmasked
+
 __all__ = ["IdIndex", "as_ids", "factorize_ids", "has_missing_part", "is_missing", "missing_ids"]
 
 _TYPED = {"b": "number", "i": "number", "u": "number", "f": "number", "U": "text", "M": "time"}
@@ -30,7 +32,9 @@ def has_missing_part(value):
 
 def as_ids(values):
     """Bring a column of ids to a 1-D array, typed where it can be, else of Python objects."""
-    values = _list_of_ids(values) if isinstance(values, (list, tuple)) else np.asarray(values)
+    values = (
+        _list_of_ids(values) if isinstance(values, (list, tuple)) else np.asarray(unmasked(values))
+    )
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim == 0:
@@ -186,7 +190,7 @@ class IdIndex:
         for name, cast in (("text", str), ("numbers", float)):
             try:
                 cast_ids = [cast(v) for v in values]
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 continue
             if (self.positions(as_ids(cast_ids)) >= 0).all():
                 return name

@@ -13,7 +13,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_array
 
 from .ids import as_ids, is_missing
-from .rows import get_feature_names, num_features, safe_indexing
+from .rows import get_feature_names, num_features, safe_indexing, unmasked
 
 MAX_COUNT = 1e6  # what the mean of weights that are numbers of rows is at most, and 1 / at least
 TOO_LARGE = "which is too large for float64. Use other units, or drop the row."
@@ -28,10 +28,12 @@ __all__ = [
     "check_finite",
     "check_known",
     "check_target",
+    "check_times",
     "column_names",
     "concat_rows",
     "plain",
     "split_columns",
+    "taken_columns",
     "task_label",
     "with_address",
     "with_hint",
@@ -81,6 +83,9 @@ def as_table(X):
             "X is a groupby, which has no rows of its own: pass the table itself, and the ids by "
             "groups= or task_column=."
         )
+    if isinstance(X, np.ma.MaskedArray):
+        numbers = X.dtype.kind in "biu"
+        X = unmasked(X).astype(np.float64) if numbers else unmasked(X)
     if not hasattr(X, "shape"):
         X = np.asarray(X)
         if X.dtype.kind in "US":  # numbers among strings stay numbers
@@ -135,6 +140,21 @@ def _shortened(names, most=12):
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
+def taken_columns(X, task_column=None, descriptor_columns=None):
+    """Places of the id column and of the descriptor columns: two lists of int."""
+    of_task, side = [], []
+    if task_column is not None:
+        of_task = [_column_position(X, task_column, "task_column")]
+    if descriptor_columns:
+        side = [_column_position(X, c, "descriptor_columns") for c in descriptor_columns]
+        if set(side) & set(of_task):
+            raise ValueError(
+                f"column {task_column!r} is named in both task_column and descriptor_columns; "
+                "it can be only one of them."
+            )
+    return of_task, side
+
+
 def split_columns(X, task_column=None, descriptor_columns=None):
     """Take the id column and the descriptor columns out of a table.
 
@@ -146,20 +166,13 @@ def split_columns(X, task_column=None, descriptor_columns=None):
     """
     if task_column is None and not descriptor_columns:
         return X, None, None
-    taken = []
+    of_task, side = taken_columns(X, task_column, descriptor_columns)
     ids = descriptors = None
-    if task_column is not None:
-        taken.append(_column_position(X, task_column, "task_column"))
-        ids = as_ids(safe_indexing(X, taken[0], axis=1))
-    if descriptor_columns:
-        side = [_column_position(X, c, "descriptor_columns") for c in descriptor_columns]
-        if set(side) & set(taken):
-            raise ValueError(
-                f"column {task_column!r} is named in both task_column and descriptor_columns; "
-                "it can be only one of them."
-            )
+    if of_task:
+        ids = as_ids(safe_indexing(X, of_task[0], axis=1))
+    if side:
         descriptors = safe_indexing(X, side, axis=1)
-        taken += side
+    taken = of_task + side
     kept = [j for j in range(num_features(X)) if j not in taken]
     if not kept:
         raise ValueError("X has no feature columns left besides the task id and the descriptors.")
@@ -285,8 +298,7 @@ def _check_size(values, name, where):
 
 
 def check_finite(X, where):
-    """Check the columns of a dataframe for times, NaN, infinity and complex numbers."""
-    check_times(X)
+    """Check the columns of a dataframe for NaN, infinity and complex numbers."""
     for j, name in enumerate(column_names(X)):
         column = np.asarray(X[name])
         if column.dtype.kind == "f" and not np.isfinite(column).all():
@@ -331,8 +343,10 @@ def addressed(error, X, where, numeric=False):
     numeric : bool, default=False
         Whether all cells must be numbers; else only cells that the error quotes are blamed.
     """
+    if isinstance(error, OverflowError):
+        error = ValueError(f"a number is too large for float64. ({error})")
     text, values = str(error), np.asarray(X)
-    if values.ndim != 2:
+    if values.ndim != 2 or values.dtype.kind in "biu":
         return error
     for i, j in np.ndindex(*values.shape):
         value = plain(values[i, j])
@@ -404,7 +418,7 @@ def check_target(y, *, classifier, where):
     where : callable
         ``where(i)`` says in words which row of which task row ``i`` is.
     """
-    values = np.asarray(y)
+    values = np.asarray(unmasked(y))
     if values.ndim == 2 and values.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of "
@@ -435,13 +449,15 @@ def check_target(y, *, classifier, where):
             raise ValueError(
                 f"{where(odd[0])}: Complex data not supported: y is {plain(values[odd[0]])!r}."
             )
-    if not classifier and values.dtype.kind in "mM":
+    if classifier:
+        return _labels(values, where)
+    if values.dtype.kind in "mM":
         example = "y" if values.dtype.kind == "m" else "(y - y.min())"
         raise ValueError(
             f"y holds times ({values.dtype}), and a regressor needs numbers: convert them, as in "
             f"{example} / np.timedelta64(1, 'D')."
         )
-    if not classifier and values.dtype.kind in "OUS":
+    if values.dtype.kind in "OUS":
         bad = [i for i, v in enumerate(values) if isinstance(v, str) or not _is_number(v)]
         if bad:
             at = f"{where(bad[0])}: y is {_shown(values[bad[0]])}"
@@ -449,23 +465,61 @@ def check_target(y, *, classifier, where):
                 raise ValueError(f"{at}, {TOO_LARGE}")
             raise ValueError(f"{at}, and a regressor needs numbers. For labels, wrap a classifier.")
         values = values.astype(np.float64)
-    if not classifier and values.dtype.kind in "bui":
+    if values.dtype.kind in "bui":
         values = values.astype(np.float64)
-    if values.dtype.kind == "f" and not np.isfinite(np.sum(values, dtype=np.float64)):
-        bad = ~np.isfinite(values)
-        if bad.any():
-            i = int(np.argmax(bad))
-            kind = (
-                "NaN"
-                if np.isnan(values[i])
-                else f"infinity or a value too large for dtype({str(values.dtype)!r})"
-            )
-            raise ValueError(
-                f"{where(i)}: Input y contains {kind}. Drop the rows without a target."
-            )
-    if not classifier:
-        _check_size(values[:, None], lambda j: "y", where)
+    _check_finite_target(values, where)
+    _check_size(values[:, None], lambda j: "y", where)
     return values
+
+
+def _labels(values, where):
+    """Labels as an array of one type, where they are numbers or booleans of one type."""
+    _check_finite_target(values, where)
+    if values.dtype.kind == "S":
+        raise TypeError(
+            f"{where(0)}: y is {plain(values[0])!r}: labels that are bytes are not supported. Convert "
+            "them to text, as in y.astype(str)."
+        )
+    if values.dtype.kind == "O" and len(values):
+        kinds = {type(plain(value)) for value in values}
+        if kinds == {bool}:
+            return values.astype(bool)
+        if kinds <= {int, float}:
+            large = [
+                i for i, v in enumerate(values) if isinstance(v, int) and not -(2**63) <= v < 2**63
+            ]
+            _check_whole(values, large, where)
+            values = values.astype(np.int64 if kinds == {int} else np.float64)
+            _check_finite_target(values, where)
+            return values
+    if values.dtype == np.uint64:
+        _check_whole(values, np.flatnonzero(values >= 2**63), where)
+        return values.astype(np.int64)
+    return values
+
+
+def _check_whole(values, large, where):
+    """Refuse labels that 64 bits do not hold: among others, some would be taken for each other."""
+    if len(large):
+        raise ValueError(
+            f"{where(large[0])}: y is {_shown(plain(values[large[0]]))}, too large for a label that "
+            "is a number. Pass text, as in list(map(str, y))."
+        )
+
+
+def _check_finite_target(values, where):
+    """Refuse targets that are NaN or infinite."""
+    if values.dtype.kind != "f" or np.isfinite(np.sum(values, dtype=np.float64)):
+        return
+    bad = ~np.isfinite(values)
+    if bad.any():
+        i = int(np.argmax(bad))
+        kind = (
+            "NaN"
+            if np.isnan(values[i])
+            else f"infinity or a value too large for dtype({str(values.dtype)!r})"
+        )
+        raise ValueError(f"{where(i)}: Input y contains {kind}. Drop the rows without a target.")
 
 
 def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=False):
@@ -483,7 +537,7 @@ def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=Fal
     if sample_weight is None:
         return None
     try:
-        weight = np.asarray(sample_weight, dtype=np.float64)
+        weight = np.asarray(unmasked(sample_weight), dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         bad = [i for i, w in enumerate(sample_weight) if isinstance(w, str) or not _is_number(w)]
         at = f"{where(bad[0])}: " if bad else ""
