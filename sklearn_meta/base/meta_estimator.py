@@ -157,7 +157,7 @@ class BaseMetaEstimator(
             self._warn_of_no_ids()
         n_rows = n_rows_of(X)
         table = self._as_task_table(X, y, ids, weight, side, reset=reset)
-        table = table.without_weightless(keeps_tasks=False)
+        table = self._seen_rows(table, keeps_tasks=False)
         report = self._reporter(needs, given)
         if before is None:
             table = self._set_labels(table)
@@ -466,7 +466,7 @@ class BaseMetaEstimator(
         """Supports as a table of transformed rows, and the id of every row."""
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
-        table = self._as_task_table(X, y, ids, weight, side).without_weightless(keeps_tasks=True)
+        table = self._seen_rows(self._as_task_table(X, y, ids, weight, side), keeps_tasks=True)
         if self._needs().side and side is None and not partial:
             table = replace(table, descriptors=self._given_descriptor(descriptor, table))
         return self._transformed(table), ids
@@ -591,11 +591,18 @@ class BaseMetaEstimator(
             return self._predict_own(method, X, ids)
         params, index = self._params_of(X, ids, side)
         try:
-            return self._predicts.predict(method, params, X, index)
+            values = self._predicts.predict(method, params, X, index)
         except (TypeError, ValueError, OverflowError) as error:
             at, _, row = where(getattr(error, "rows", [0])[0]).rpartition(", ")
             error = addressed(error, X, where)
             raise (with_address(error, at) if at else error) from error
+        if method == "predict" and values.dtype.kind == "f" and not np.isfinite(values).all():
+            i = int(np.argmin(np.isfinite(values)))
+            raise ValueError(
+                f"{where(i)}: the prediction is {values[i]}: the row, or what was learned, is out "
+                "of the range of floating-point numbers. Use the units of meta-training."
+            )
+        return values
 
     def _predict_own(self, method, X, ids):
         """Predict rows of tasks that each have their own classes: there is no model of no task."""

@@ -24,8 +24,9 @@ from ..tasks.validation import (
     check_columns,
     check_features,
     check_finite,
-    check_times,
+    check_no_text,
     check_target,
+    check_times,
     column_names,
     concat_rows,
     plain,
@@ -85,8 +86,8 @@ class ReadingMixin:
         else:
             what = "parameters were changed"
         raise ValueError(
-            f"{what} when this {type(self).__name__} was fitted. Fit it again, or set the parameter "
-            "back."
+            f"{what} when this {type(self).__name__} was fitted. Fit it again, or set the "
+            "parameter back."
         )
 
     def _read_rows(self, X, y, groups, fit_params, *, reset, min_rows=1, labelled=True):
@@ -157,6 +158,7 @@ class ReadingMixin:
                 check_features(X, where=where, min_rows=min_rows)  # raises
             if takes_numbers_only(self._wrapped()):
                 check_features(X, where=where, allow_nan=allow_nan, min_rows=0)
+                check_no_text(X, where)
             elif not isinstance(self._wrapped(), Pipeline):
                 check_times(X)
                 if not allow_nan:
@@ -182,6 +184,17 @@ class ReadingMixin:
             self.n_descriptors_in_ = 0 if side is None else side.shape[1]
         names = None if side is None else list(self.descriptor_columns)
         return TaskTable.from_rows(X, y, ids, weight, side, names)
+
+    def _seen_rows(self, table, keeps_tasks):
+        """The table without rows of weight 0, see :meth:`TaskTable.without_weightless`."""
+        seen = table.without_weightless(keeps_tasks)
+        if len(seen.y) < len(table.y) and not keeps_tasks and is_classifier(self):
+            if len(set(seen.y.tolist())) < 2 <= len(set(table.y.tolist())):
+                raise ValueError(
+                    "only one class is left after rows with a sample_weight of zero are dropped; a "
+                    "classifier needs at least two."
+                )
+        return seen
 
     def _take_table(self, table):
         """A table that another object has read, of which this one is a part."""
@@ -258,7 +271,7 @@ class ReadingMixin:
         if self._needs().side:
             descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
             table = replace(table, descriptors=descriptors)
-        return table.without_weightless(keeps_tasks=min_rows == 0)
+        return self._seen_rows(table, keeps_tasks=min_rows == 0)
 
     def _chunk_descriptors(self, tasks, labels, sides, table, reset):
         if sides[0] is None:
@@ -331,6 +344,8 @@ class ReadingMixin:
         return self._checked(table, X, where)
 
     def _checked(self, table, X, where):
+        if getattr(X, "dtype", None) == complex:
+            raise addressed(ValueError("Complex data not supported"), table.X, where)
         if self.learner_.checks_rows:
             try:
                 X = check_features(X, where=where)

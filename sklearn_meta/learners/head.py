@@ -12,6 +12,7 @@ to the body; missing values count as the mean.
 """
 
 from functools import cached_property
+from numbers import Number
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -114,6 +115,8 @@ def numeric_columns(X):
     columns = []
     for name in names:
         values = np.asarray(X[name])
+        if values.dtype.kind == "O" and all(isinstance(v, Number) for v in values):
+            values = values.astype(np.float64)
         if values.dtype.kind in "biuf":
             columns.append(values.astype(np.float64))
     return np.stack(columns, axis=1) if columns else np.zeros((len(X), 0))

@@ -56,6 +56,14 @@ def as_ids(values):
         return values
     out = np.empty(len(values), dtype=object)
     out[:] = values.tolist()
+    try:
+        set(out)
+    except TypeError as error:
+        odd = next((v for v in out if type(v).__hash__ is None), out[0])
+        raise TypeError(
+            f"the task id {odd!r} is a {type(odd).__name__}; ids are strings, numbers, timestamps, "
+            "or tuples of them."
+        ) from error
     partly = [i for i, v in enumerate(out) if has_missing_part(v)]
     if partly:
         some = ", ".join(map(str, partly[:10])) + (", ..." if len(partly) > 10 else "")
@@ -132,16 +140,9 @@ def factorize_ids(ids):
         rank[order] = np.arange(len(order))
         return unique[order], rank[codes]
     number = {}
-    try:
-        codes = np.fromiter(
-            (number.setdefault(v, len(number)) for v in ids), dtype=np.intp, count=len(ids)
-        )
-    except TypeError as error:
-        odd = next((v for v in ids if type(v).__hash__ is None), ids[0])
-        raise TypeError(
-            f"the task id {odd!r} is a {type(odd).__name__}; ids are strings, numbers, timestamps, "
-            "or tuples of them."
-        ) from error
+    codes = np.fromiter(
+        (number.setdefault(v, len(number)) for v in ids), dtype=np.intp, count=len(ids)
+    )
     unique = np.empty(len(number), dtype=object)
     unique[:] = list(number)
     return unique, codes

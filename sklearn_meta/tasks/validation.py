@@ -27,6 +27,7 @@ __all__ = [
     "check_features",
     "check_finite",
     "check_known",
+    "check_no_text",
     "check_target",
     "check_times",
     "column_names",
@@ -90,6 +91,12 @@ def as_table(X):
         X = np.asarray(X)
         if X.dtype.kind in "US":  # numbers among strings stay numbers
             X = np.asarray(X, dtype=object)
+    names = column_names(X) or []
+    if len(set(names)) < len(names):
+        name = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"X has {names.count(name)} columns named {name!r}. Drop or rename all but one of them."
+        )
     if len(X.shape) != 2:
         raise ValueError(
             f"Expected 2D array, got {len(X.shape)}D array instead. Reshape your data either using "
@@ -219,7 +226,11 @@ def concat_rows(blocks):
         if module is not None and isinstance(blocks[0], module.DataFrame):
             if all(isinstance(b, module.DataFrame) for b in blocks):
                 return module.concat(blocks)
-    return np.concatenate([np.asarray(b) for b in blocks])
+    arrays = [np.asarray(block) for block in blocks]
+    try:
+        return np.concatenate(arrays)
+    except TypeError:  # numbers and times
+        return np.concatenate([array.astype(object) for array in arrays])
 
 
 # -- rows ------------------------------------------------------------------------------------------
@@ -310,6 +321,19 @@ def check_finite(X, where):
         _check_size(column[:, None], lambda _, j=j: f"column {_column_name(X, j)} of X", where)
 
 
+def check_no_text(X, where):
+    """Refuse numbers that a dataframe holds as text."""
+    for j, name in enumerate(column_names(X)):
+        column = np.asarray(X[name])
+        text = [isinstance(v, str) for v in column] if column.dtype.kind in "OU" else []
+        if any(text):
+            i = text.index(True)
+            raise ValueError(
+                f"{where(i)}: column {_column_name(X, j)} of X holds {_shown(column[i])}, a number "
+                f"as text. Convert the column, as in X.astype(float)."
+            )
+
+
 def check_known(y, classes, where, saying):
     """Refuse labels that are none of the classes; ``saying`` introduces these in the message."""
     unknown = ~np.isin(y, classes)
@@ -346,6 +370,8 @@ def addressed(error, X, where, numeric=False):
     if isinstance(error, OverflowError):
         error = ValueError(f"a number is too large for float64. ({error})")
     text, values = str(error), np.asarray(X)
+    if isinstance(error, np.linalg.LinAlgError):
+        return _of_size(error, X, values, where)
     if values.ndim != 2 or values.dtype.kind in "biu":
         return error
     for i, j in np.ndindex(*values.shape):
@@ -373,6 +399,19 @@ def addressed(error, X, where, numeric=False):
             f"task_column={column}. ({text[:200]})"
         )
     return error
+
+
+def _of_size(error, X, values, where):
+    """What a matrix that cannot be solved says of the rows: the largest number is named."""
+    at = "X holds numbers"
+    if values.dtype.kind in "biuf" and values.size:
+        size = np.nan_to_num(np.abs(values.astype(np.float64)))
+        i, j = np.unravel_index(np.argmax(size), size.shape)
+        at = f"{where(i)}: column {_column_name(X, j)} of X holds {values[i, j]:g}"
+    return ValueError(
+        f"{at}, too far from the other rows, or from those of meta-training, to compute with. Use "
+        f"the same units for all rows, or a StandardScaler in a Pipeline. ({error})"
+    )
 
 
 def _shown(value):
@@ -458,14 +497,15 @@ def check_target(y, *, classifier, where):
             f"{example} / np.timedelta64(1, 'D')."
         )
     if values.dtype.kind in "OUS":
-        bad = [i for i, v in enumerate(values) if isinstance(v, str) or not _is_number(v)]
+        text = (str, bytes)
+        bad = [i for i, v in enumerate(values) if isinstance(v, text) or not _is_number(v)]
         if bad:
             at = f"{where(bad[0])}: y is {_shown(values[bad[0]])}"
             if isinstance(values[bad[0]], int):
                 raise ValueError(f"{at}, {TOO_LARGE}")
             raise ValueError(f"{at}, and a regressor needs numbers. For labels, wrap a classifier.")
         values = values.astype(np.float64)
-    if values.dtype.kind in "bui":
+    if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
     _check_finite_target(values, where)
     _check_size(values[:, None], lambda j: "y", where)
@@ -477,8 +517,8 @@ def _labels(values, where):
     _check_finite_target(values, where)
     if values.dtype.kind == "S":
         raise TypeError(
-            f"{where(0)}: y is {plain(values[0])!r}: labels that are bytes are not supported. Convert "
-            "them to text, as in y.astype(str)."
+            f"{where(0)}: y is {plain(values[0])!r}: labels that are bytes are not supported. "
+            "Convert them to text, as in y.astype(str)."
         )
     if values.dtype.kind == "O" and len(values):
         kinds = {type(plain(value)) for value in values}
@@ -502,8 +542,8 @@ def _check_whole(values, large, where):
     """Refuse labels that 64 bits do not hold: among others, some would be taken for each other."""
     if len(large):
         raise ValueError(
-            f"{where(large[0])}: y is {_shown(plain(values[large[0]]))}, too large for a label that "
-            "is a number. Pass text, as in list(map(str, y))."
+            f"{where(large[0])}: y is {_shown(plain(values[large[0]]))}, too large for a label "
+            "that is a number. Pass text, as in list(map(str, y))."
         )
 
 
@@ -536,8 +576,12 @@ def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=Fal
     """
     if sample_weight is None:
         return None
+    sample_weight = unmasked(sample_weight)
     try:
-        weight = np.asarray(unmasked(sample_weight), dtype=np.float64)
+        weight = np.asarray(sample_weight)
+        if weight.dtype.kind in "cmM":
+            raise ValueError(f"sample_weight must be numbers, not {weight.dtype}.")
+        weight = weight.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         bad = [i for i, w in enumerate(sample_weight) if isinstance(w, str) or not _is_number(w)]
         at = f"{where(bad[0])}: " if bad else ""
