@@ -314,6 +314,7 @@ class HierarchicalBayes(
         closed = is_squared_linear(last)
         return Needs(
             gradients=not closed,
+            body=not has_network(last, False),  # which then keeps no parameters of its own
             standardized=not closed and self.standardize,
             side="numbers" if self.descriptor is None else "objects",
             fits=False,

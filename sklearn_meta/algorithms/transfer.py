@@ -450,7 +450,8 @@ def _adapt_one(meta_model, table, settings):
         meta_model = replace(meta_model, sources=wider, stack=None)
     (target,) = Rows.of_tasks(table, meta_model.sources.fitter.classes, {})
     try:
-        model, kept, risk, error, share = _model_of(meta_model, target, *settings)
+        with np.errstate(over="ignore"):  # an infinite risk is one
+            model, kept, risk, error, share = _model_of(meta_model, target, *settings)
     except Exception as error:
         if len(table.y) == 0:
             raise

@@ -163,16 +163,20 @@ class BaseMetaEstimator(
         X, y, ids, side, weight = self._read_rows(X, y, groups, fit_params, reset=reset)
         if ids is None:
             self._warn_of_no_ids()
+        n_rows = n_rows_of(X)
         table = self._as_task_table(X, y, ids, weight, side, reset=reset)
+        table = self._seen_rows(table, keeps_tasks=False)
         report = self._reporter(needs, given)
         if before is None:
             table = self._set_labels(table)
-            step_params = {step: rows_in_order(own, table) for step, own in step_params.items()}
+            step_params = {
+                step: rows_in_order(own, table, n_rows) for step, own in step_params.items()
+            }
             table = self._make_learner(estimator, table, step_params)
         else:
             table = self._transformed(self._labels.check(table))
-        fit_params = rows_in_order(fit_params, table)
-        meta_model = self._learn(self.learner_, iter([table]), before, fit_params, report)
+        fit_params = rows_in_order(fit_params, table, n_rows)
+        meta_model = self._learned_from(table, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
         params = self._adapt_table(table, fit_params)
         self._keep(table, params, self._labels.restored(table), ids)
@@ -251,10 +255,17 @@ class BaseMetaEstimator(
                 n_tasks += block.n_tasks
                 yield self._transformed(self._labels.check(block))
 
-        meta_model = self._learn(self.learner_, tables(), meta_model, fit_params, report)
+        meta_model = self._learned_from(first, tables(), meta_model, fit_params, report)
         self._set_meta_model(meta_model, n_tasks)
         report.end()
         return self
+
+    def _learned_from(self, first, tables, meta_model, fit_params, report):
+        """What :meth:`_learn` makes of tables; errors of a wrapped estimator name the cell."""
+        try:
+            return self._learn(self.learner_, tables, meta_model, fit_params, report)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise addressed(error, first.X, first.where) from error
 
     def _reporter(self, needs, data):
         """What tells the callbacks how learning goes on."""
@@ -355,7 +366,7 @@ class BaseMetaEstimator(
                 codes=table.codes if needs.gradients or needs.body else None,
                 body=needs.body,
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             error = addressed(error, table.X, table.where)
             raise with_hint(error, self._taken_columns(error)) from error
         return replace(self._checked(table, X, table.where), origin=np.arange(len(table.y)))
@@ -469,7 +480,7 @@ class BaseMetaEstimator(
         """Supports as a table of transformed rows, and the id of every row."""
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
-        table = self._as_task_table(X, y, ids, weight, side)
+        table = self._seen_rows(self._as_task_table(X, y, ids, weight, side), keeps_tasks=True)
         if self._needs().side and side is None and not partial:
             table = replace(table, descriptors=self._given_descriptor(descriptor, table))
         return self._transformed(table), ids
@@ -497,6 +508,12 @@ class BaseMetaEstimator(
 
     def _adapt_table(self, table, fit_params):
         """Adapt in blocks of tasks, whose bounds depend on the data only."""
+        try:
+            return self._adapt_blocks(table, fit_params)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise addressed(error, table.X, table.where) from error
+
+    def _adapt_blocks(self, table, fit_params):
         if table.n_tasks <= BLOCK_TASKS or fit_params:
             return self._adapt(self.learner_, self.meta_model_, table, fit_params)
         starts = range(0, table.n_tasks, BLOCK_TASKS)
@@ -589,11 +606,18 @@ class BaseMetaEstimator(
             return self._predict_own(method, X, ids)
         params, index = self._params_of(X, ids, side)
         try:
-            return self._predicts.predict(method, params, X, index)
-        except (TypeError, ValueError) as error:
+            values = self._predicts.predict(method, params, X, index)
+        except (TypeError, ValueError, OverflowError) as error:
             at, _, row = where(getattr(error, "rows", [0])[0]).rpartition(", ")
             error = addressed(error, X, where)
             raise (with_address(error, at) if at else error) from error
+        if method == "predict" and values.dtype.kind == "f" and not np.isfinite(values).all():
+            i = int(np.argmin(np.isfinite(values)))
+            raise ValueError(
+                f"{where(i)}: the prediction is {values[i]}: the row, or what was learned, is out "
+                "of the range of floating-point numbers. Use the units of meta-training."
+            )
+        return values
 
     def _predict_own(self, method, X, ids):
         """Predict rows of tasks that each have their own classes: there is no model of no task."""

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
-from ..learners import has_network
+from ..learners import has_network, last_step, takes_numbers_only
 from ..tasks.ids import as_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.side import stack_descriptors, stack_side, without_missing
@@ -25,11 +25,14 @@ from ..tasks.validation import (
     check_columns,
     check_features,
     check_finite,
+    check_no_text,
     check_target,
+    check_times,
     column_names,
     concat_rows,
     plain,
     split_columns,
+    taken_columns,
     task_label,
     with_address,
     with_hint,
@@ -96,6 +99,29 @@ class ReadingMixin:
                 stacklevel=6,
             )
 
+    def _check_as_fitted(self, taken, reset):
+        """Refuse parameters that make rows mean something else than they did in meta-training."""
+        kind, needs = type(last_step(self._wrapped())), self._needs()
+        how = needs.gradients, needs.body, needs.side, needs.own_classes
+        if reset:
+            self._read_as = taken, kind, how
+            return
+        if self._read_as == (taken, kind, how):
+            return
+        before, was, _ = self._read_as
+        if kind is not was:
+            what = f"the estimator is a {kind.__name__} now, and was a {was.__name__}"
+        elif taken[0] != before[0]:
+            what = f"task_column={self.task_column!r} is not what it was"
+        elif taken[1] != before[1]:
+            what = f"descriptor_columns={self.descriptor_columns!r} is not what it was"
+        else:
+            what = "parameters were changed"
+        raise ValueError(
+            f"{what} when this {type(self).__name__} was fitted. Fit it again, or set the "
+            "parameter back."
+        )
+
     def _read_rows(self, X, y, groups, fit_params, *, reset, min_rows=1, labelled=True):
         """Read a long table, the rows of one task, or rows to predict.
 
@@ -128,6 +154,7 @@ class ReadingMixin:
                     f"groups is named {name!r}, and X has a column of this name: the task id would "
                     f"be used as a feature. Drop the column from X, or pass task_column={name!r}."
                 )
+        self._check_as_fitted(taken_columns(X, **self._columns()), reset)
         X, ids, side = split_columns(X, **self._columns())
         n_rows = n_rows_of(X)
         if ids is None and groups is not None:
@@ -163,8 +190,13 @@ class ReadingMixin:
         if self._takes_raw_rows(X):
             if min_rows and 0 in X.shape:
                 check_features(X, where=where, min_rows=min_rows)  # raises
-            if not allow_nan and not isinstance(self._wrapped(), Pipeline):
-                check_finite(X, where)
+            if takes_numbers_only(self._wrapped()):
+                check_features(X, where=where, allow_nan=allow_nan, min_rows=0)
+                check_no_text(X, where)
+            elif not isinstance(self._wrapped(), Pipeline):
+                check_times(X)
+                if not allow_nan:
+                    check_finite(X, where)
             return X
         return check_features(X, where=where, allow_nan=allow_nan, min_rows=min_rows)
 
@@ -187,9 +219,21 @@ class ReadingMixin:
         names = None if side is None else list(self.descriptor_columns)
         return TaskTable.from_rows(X, y, ids, weight, side, names)
 
+    def _seen_rows(self, table, keeps_tasks):
+        """The table without rows of weight 0, see :meth:`TaskTable.without_weightless`."""
+        seen = table.without_weightless(keeps_tasks)
+        if len(seen.y) < len(table.y) and not keeps_tasks and is_classifier(self):
+            if len(set(seen.y.tolist())) < 2 <= len(set(table.y.tolist())):
+                raise ValueError(
+                    "only one class is left after rows with a sample_weight of zero are dropped; a "
+                    "classifier needs at least two."
+                )
+        return seen
+
     def _take_table(self, table):
         """A table that another object has read, of which this one is a part."""
         validate_data(self, table.X, reset=True, skip_check_array=True)
+        self._check_as_fitted(taken_columns(table.X, **self._columns()), reset=True)
         if self._needs().side:
             self._descriptor_names, self.n_descriptors_in_ = None, 0
         return replace(table, descriptors=None)
@@ -225,6 +269,8 @@ class ReadingMixin:
                     validate_data(self, X, reset=True, skip_check_array=True)
                 names = getattr(self, "feature_names_in_", None)
                 check_columns(X, (names, self.n_features_in_), label)
+                if i == 0:
+                    self._check_as_fitted(taken_columns(X, **columns), reset)
                 X, _, side = split_columns(X, **columns)
                 n_rows = n_rows_of(X)
                 y = task.y
@@ -259,7 +305,7 @@ class ReadingMixin:
         if self._needs().side:
             descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
             table = replace(table, descriptors=descriptors)
-        return table
+        return self._seen_rows(table, keeps_tasks=min_rows == 0)
 
     def _chunk_descriptors(self, tasks, labels, sides, table, reset):
         if sides[0] is None:
@@ -332,6 +378,8 @@ class ReadingMixin:
         return self._checked(table, X, where)
 
     def _checked(self, table, X, where):
+        if getattr(X, "dtype", None) == complex:
+            raise addressed(ValueError("Complex data not supported"), table.X, where)
         if self.learner_.checks_rows:
             try:
                 X = check_features(X, where=where)

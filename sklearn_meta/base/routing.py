@@ -55,13 +55,13 @@ def split_fit_params(meta, estimator, fit_params, groups):
     return by_step, last
 
 
-def rows_in_order(params, table):
-    """Bring fit parameters with one entry per row into the order of the table."""
+def rows_in_order(params, table, n_rows):
+    """Bring fit parameters with one entry for each of the user's rows to the rows of the table."""
     if table.row_numbers is None:
         return params
 
     def in_order(value):
-        is_rows = np.ndim(value) > 0 and len(value) == len(table.y)
+        is_rows = np.ndim(value) > 0 and len(value) == n_rows
         return np.asarray(value)[table.row_numbers] if is_rows else value
 
     return {key: in_order(value) for key, value in params.items()}

@@ -66,7 +66,10 @@ class Sources:
 
     def numbers(self, target):
         """Landmarks of the rows of a target, and its outputs around the level."""
-        return self.landmarks(numeric_columns(target.X)), target.Y - self.level
+        X = numeric_columns(target.X)
+        if len(X) == 0:  # of no rows the columns are not known
+            X = np.empty((0, len(self.landmarks.centre)))
+        return self.landmarks(X), target.Y - self.level
 
     def as_model(self, w):
         """The parameter row of a linear model ``w`` of landmarks."""

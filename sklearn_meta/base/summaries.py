@@ -73,6 +73,7 @@ class SummariesMixin:
         X = np.empty((0, len(features)))
         self.learner_, _ = make_learner(estimator, X, X[:, 0], feature_names=names)
         self._labels, self._descriptor_names, self.n_descriptors_in_ = Numbers(), None, 0
+        self._check_as_fitted(([0] if self.task_column is not None else [], []), reset=True)
         columns = features if self.task_column is None else [id_column, *features]
         self.n_features_in_ = len(columns)
         vars(self).pop("feature_names_in_", None)

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
 from ..kernels.losses import EpsilonInsensitive, Hinge, Logistic, Loss, Multinomial, Squared
 from ..kernels.scaling import Scaling, nonzero_scale
@@ -49,6 +50,7 @@ __all__ = [
     "predict_narrow",
     "predict_places",
     "register_learner",
+    "takes_numbers_only",
     "unrolled",
     "with_columns",
 ]
@@ -147,6 +149,14 @@ def has_network(estimator, gradient):
     return kind in LINEAR or (gradient and kind in LEARNERS)
 
 
+def takes_numbers_only(estimator):
+    """Whether an estimator is known to take no text: one of scikit-learn's, with none inside."""
+    tags, params = get_tags(estimator), estimator.get_params()
+    of_sklearn = type(estimator).__module__.startswith("sklearn.") and not tags.no_validation
+    text = tags.input_tags.string or tags.input_tags.categorical or "categorical_features" in params
+    return of_sklearn and not text and not any("__" in name for name in params)
+
+
 def has_class_outputs(estimator):
     """Whether its own parameters are one output per class, with logistic or multinomial loss."""
     estimator = last_step(estimator)
@@ -228,6 +238,8 @@ def make_learner(
         feature_names = get_feature_names(X)
     if hasattr(X, "toarray"):
         X = X.toarray()
+    if getattr(X, "dtype", None) == complex:
+        raise ValueError("Complex data not supported")
     settings = dict(
         n_features=X.shape[1], steps=steps, name=name, classes=classes, feature_names=feature_names
     )

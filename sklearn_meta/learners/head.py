@@ -12,6 +12,7 @@ to the body; missing values count as the mean.
 """
 
 from functools import cached_property
+from numbers import Number
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -48,8 +49,9 @@ def _body_raw(body, X, classes):
         seen = np.asarray(body.predict_proba(X))
     else:
         seen = label_shares(body, X, classes)
+    known = classes_of(body, classes)
     p = np.zeros((len(seen), len(classes)))
-    p[:, np.searchsorted(classes, classes_of(body, classes))] = seen
+    p[:, np.searchsorted(classes, known)] = seen[:, : len(known)]  # of one class some say two
     p = np.clip(p, MIN_PROBABILITY, None)
     log_p = np.log(p / p.sum(axis=1, keepdims=True))
     return log_p[:, 1:] - log_p[:, :1] if len(classes) == 2 else log_p
@@ -113,6 +115,8 @@ def numeric_columns(X):
     columns = []
     for name in names:
         values = np.asarray(X[name])
+        if values.dtype.kind == "O" and all(isinstance(v, Number) for v in values):
+            values = values.astype(np.float64)
         if values.dtype.kind in "biuf":
             columns.append(values.astype(np.float64))
     return np.stack(columns, axis=1) if columns else np.zeros((len(X), 0))

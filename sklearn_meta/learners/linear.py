@@ -412,7 +412,8 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
             cut = np.maximum(n_rows, self.n_features) * np.finfo(self.dtype).eps
             kept = S > (cut * S.max(axis=1, initial=0.0))[:, None]
             S = np.where(kept, S, 1.0)
-            shrink = np.where(kept, 1.0 / (S + alpha / S), 0.0)
+            with np.errstate(over="ignore"):  # then nothing is left
+                shrink = np.where(kept, 1.0 / (S + alpha / S), 0.0)
             coef = np.einsum("trd,tr->td", Vt, shrink * target)
             intercept = y_mean - np.einsum("td,td->t", coef, x_mean)
             coef, intercept = scaling.unfold(coef, intercept)

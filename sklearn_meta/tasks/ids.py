@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 
 from .libraries import in_memory
+from .rows import unmasked
 
 __all__ = ["IdIndex", "as_ids", "factorize_ids", "has_missing_part", "is_missing", "missing_ids"]
 
@@ -32,7 +33,7 @@ def has_missing_part(value):
 
 def as_ids(values):
     """Bring a column of ids to a 1-D array, typed where it can be, else of Python objects."""
-    values = in_memory(values, "groups")
+    values = unmasked(in_memory(values, "groups"))
     values = _list_of_ids(values) if isinstance(values, (list, tuple)) else np.asarray(values)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -55,6 +56,14 @@ def as_ids(values):
         return values
     out = np.empty(len(values), dtype=object)
     out[:] = values.tolist()
+    try:
+        set(out)
+    except TypeError as error:
+        odd = next((v for v in out if type(v).__hash__ is None), out[0])
+        raise TypeError(
+            f"the task id {odd!r} is a {type(odd).__name__}; ids are strings, numbers, timestamps, "
+            "or tuples of them."
+        ) from error
     partly = [i for i, v in enumerate(out) if has_missing_part(v)]
     if partly:
         some = ", ".join(map(str, partly[:10])) + (", ..." if len(partly) > 10 else "")
@@ -131,16 +140,9 @@ def factorize_ids(ids):
         rank[order] = np.arange(len(order))
         return unique[order], rank[codes]
     number = {}
-    try:
-        codes = np.fromiter(
-            (number.setdefault(v, len(number)) for v in ids), dtype=np.intp, count=len(ids)
-        )
-    except TypeError as error:
-        odd = next((v for v in ids if type(v).__hash__ is None), ids[0])
-        raise TypeError(
-            f"the task id {odd!r} is a {type(odd).__name__}; ids are strings, numbers, timestamps, "
-            "or tuples of them."
-        ) from error
+    codes = np.fromiter(
+        (number.setdefault(v, len(number)) for v in ids), dtype=np.intp, count=len(ids)
+    )
     unique = np.empty(len(number), dtype=object)
     unique[:] = list(number)
     return unique, codes
@@ -189,7 +191,7 @@ class IdIndex:
         for name, cast in (("text", str), ("numbers", float)):
             try:
                 cast_ids = [cast(v) for v in values]
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 continue
             if (self.positions(as_ids(cast_ids)) >= 0).all():
                 return name

@@ -4,9 +4,23 @@ Its helpers for containers are private but documented, stable for years, and use
 libraries; should one move, this file and ``learners/privates.py`` are the only ones to change.
 """
 
+import numpy as np
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils.validation import _get_feature_names as get_feature_names
 from sklearn.utils.validation import _num_features as num_features
 from sklearn.utils.validation import _num_samples as n_rows_of
 
-__all__ = ["get_feature_names", "n_rows_of", "num_features", "safe_indexing"]
+__all__ = ["get_feature_names", "n_rows_of", "num_features", "safe_indexing", "unmasked"]
+
+
+def unmasked(values):
+    """A masked array as a plain one, NaN (None if not numbers) where it is masked; others as is."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    if not np.ma.is_masked(values):
+        return np.asarray(values.data)
+    if values.dtype.kind == "f":
+        return values.filled(np.nan)
+    out = np.array(values.data, dtype=object)
+    out[np.ma.getmaskarray(values)] = None
+    return out

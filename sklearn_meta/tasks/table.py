@@ -6,7 +6,7 @@ task, with offsets; and computes on :class:`PaddedBatch`: tasks of similar size 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -205,9 +205,7 @@ class TaskTable:
     def where(self, i):
         """How messages call row ``i``: the task, and the row as the user counts it."""
         t = int(np.searchsorted(self.offsets, i, side="right")) - 1
-        if self.row_numbers is not None:
-            return f"{self.label(t)}, row {self.row_numbers[i]}"
-        row = f"row {i - self.offsets[t]}"
+        row = f"row {i - self.offsets[t] if self.row_numbers is None else self.row_numbers[i]}"
         return row if self.n_tasks == 1 and self.ids is None else f"{self.label(t)}, {row}"
 
     def task(self, t):
@@ -217,6 +215,42 @@ class TaskTable:
         y = None if self.y is None else self.y[rows]
         X = self.X[rows] if isinstance(self.X, np.ndarray) else safe_indexing(self.X, rows)
         return X, y, weight
+
+    def without_weightless(self, keeps_tasks):
+        """The table without rows of weight 0, and, unless it keeps tasks, those of such rows only.
+
+        Weights are then None where all others are 1.
+        """
+        if self.sample_weight is None:
+            return self
+        weight = self.sample_weight
+        kept = np.flatnonzero(weight > 0)
+        table = self
+        if len(kept) < len(weight):
+            codes = self.codes[kept]
+            sizes = np.bincount(codes, minlength=self.n_tasks)
+            tasks, numbers = np.arange(self.n_tasks), self.row_numbers
+            if numbers is None:
+                numbers = np.arange(len(weight)) - np.repeat(self.offsets[:-1], self.sizes)
+            else:  # tasks stand in the order in which they first appear
+                first = np.full(self.n_tasks, len(weight))
+                np.minimum.at(first, codes, numbers[kept])
+                tasks = np.argsort(first, kind="stable")
+                kept = kept[np.argsort(np.argsort(tasks)[codes], kind="stable")]
+            if not keeps_tasks:
+                tasks = tasks[sizes[tasks] > 0]
+            table = TaskTable(
+                safe_indexing(self.X, kept),
+                self.y[kept],
+                np.concatenate([[0], np.cumsum(sizes[tasks])]),
+                None if self.ids is None else self.ids[tasks],
+                weight[kept],
+                None if self.descriptors is None else self.descriptors[tasks],
+                numbers[kept],
+                None if self.role is None else self.role[kept],
+            )
+        ones = (table.sample_weight == 1).all()
+        return replace(table, sample_weight=None) if ones else table
 
     def block(self, start, stop):
         """The tasks ``start`` to ``stop`` as a table (a view)."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .ids import has_missing_part, is_missing
-from .rows import n_rows_of, safe_indexing
+from .rows import n_rows_of, safe_indexing, unmasked
 from .validation import task_label
 
 __all__ = [
@@ -82,7 +82,9 @@ class Task:
         Task
             Without fixed ``support``.
         """
-        weight = None if self.sample_weight is None else np.asarray(self.sample_weight)[index]
+        weight = (
+            None if self.sample_weight is None else np.asarray(unmasked(self.sample_weight))[index]
+        )
         y = safe_indexing(self.y, index)
         return replace(
             self, X=safe_indexing(self.X, index), y=y, sample_weight=weight, support=None

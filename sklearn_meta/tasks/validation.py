@@ -14,7 +14,7 @@ from sklearn.utils import check_array
 
 from .ids import as_ids, is_missing
 from .libraries import in_memory
-from .rows import get_feature_names, num_features, safe_indexing
+from .rows import get_feature_names, num_features, safe_indexing, unmasked
 
 MAX_COUNT = 1e6  # what the mean of weights that are numbers of rows is at most, and 1 / at least
 TOO_LARGE = "which is too large for float64. Use other units, or drop the row."
@@ -28,11 +28,14 @@ __all__ = [
     "check_features",
     "check_finite",
     "check_known",
+    "check_no_text",
     "check_target",
+    "check_times",
     "column_names",
     "concat_rows",
     "plain",
     "split_columns",
+    "taken_columns",
     "task_label",
     "with_address",
     "with_hint",
@@ -83,10 +86,19 @@ def as_table(X):
             "groups= or task_column=."
         )
     X = in_memory(X, "X")
+    if isinstance(X, np.ma.MaskedArray):
+        numbers = X.dtype.kind in "biu"
+        X = unmasked(X).astype(np.float64) if numbers else unmasked(X)
     if not hasattr(X, "shape"):
         X = np.asarray(X)
         if X.dtype.kind in "US":  # numbers among strings stay numbers
             X = np.asarray(X, dtype=object)
+    names = column_names(X) or []
+    if len(set(names)) < len(names):
+        name = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"X has {names.count(name)} columns named {name!r}. Drop or rename all but one of them."
+        )
     if len(X.shape) != 2:
         raise ValueError(
             f"Expected 2D array, got {len(X.shape)}D array instead. Reshape your data either using "
@@ -140,6 +152,21 @@ def _shortened(names, most=12):
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
+def taken_columns(X, task_column=None, descriptor_columns=None):
+    """Places of the id column and of the descriptor columns: two lists of int."""
+    of_task, side = [], []
+    if task_column is not None:
+        of_task = [_column_position(X, task_column, "task_column")]
+    if descriptor_columns:
+        side = [_column_position(X, c, "descriptor_columns") for c in descriptor_columns]
+        if set(side) & set(of_task):
+            raise ValueError(
+                f"column {task_column!r} is named in both task_column and descriptor_columns; "
+                "it can be only one of them."
+            )
+    return of_task, side
+
+
 def split_columns(X, task_column=None, descriptor_columns=None):
     """Take the id column and the descriptor columns out of a table.
 
@@ -151,20 +178,13 @@ def split_columns(X, task_column=None, descriptor_columns=None):
     """
     if task_column is None and not descriptor_columns:
         return X, None, None
-    taken = []
+    of_task, side = taken_columns(X, task_column, descriptor_columns)
     ids = descriptors = None
-    if task_column is not None:
-        taken.append(_column_position(X, task_column, "task_column"))
-        ids = as_ids(safe_indexing(X, taken[0], axis=1))
-    if descriptor_columns:
-        side = [_column_position(X, c, "descriptor_columns") for c in descriptor_columns]
-        if set(side) & set(taken):
-            raise ValueError(
-                f"column {task_column!r} is named in both task_column and descriptor_columns; "
-                "it can be only one of them."
-            )
+    if of_task:
+        ids = as_ids(safe_indexing(X, of_task[0], axis=1))
+    if side:
         descriptors = safe_indexing(X, side, axis=1)
-        taken += side
+    taken = of_task + side
     kept = [j for j in range(num_features(X)) if j not in taken]
     if not kept:
         raise ValueError("X has no feature columns left besides the task id and the descriptors.")
@@ -211,7 +231,11 @@ def concat_rows(blocks):
         if module is not None and isinstance(blocks[0], module.DataFrame):
             if all(isinstance(b, module.DataFrame) for b in blocks):
                 return module.concat(blocks)
-    return np.concatenate([np.asarray(b) for b in blocks])
+    arrays = [np.asarray(block) for block in blocks]
+    try:
+        return np.concatenate(arrays)
+    except TypeError:  # numbers and times
+        return np.concatenate([array.astype(object) for array in arrays])
 
 
 # -- rows ------------------------------------------------------------------------------------------
@@ -290,8 +314,7 @@ def _check_size(values, name, where):
 
 
 def check_finite(X, where):
-    """Check the columns of a dataframe for times, NaN, infinity and complex numbers."""
-    check_times(X)
+    """Check the columns of a dataframe for NaN, infinity and complex numbers."""
     for j, name in enumerate(column_names(X)):
         column = np.asarray(X[name])
         if column.dtype.kind == "f" and not np.isfinite(column).all():
@@ -301,6 +324,19 @@ def check_finite(X, where):
         if column.dtype.kind == "c":
             raise addressed(ValueError("Complex data not supported"), X, where)
         _check_size(column[:, None], lambda _, j=j: f"column {_column_name(X, j)} of X", where)
+
+
+def check_no_text(X, where):
+    """Refuse numbers that a dataframe holds as text."""
+    for j, name in enumerate(column_names(X)):
+        column = np.asarray(X[name])
+        text = [isinstance(v, str) for v in column] if column.dtype.kind in "OU" else []
+        if any(text):
+            i = text.index(True)
+            raise ValueError(
+                f"{where(i)}: column {_column_name(X, j)} of X holds {_shown(column[i])}, a number "
+                f"as text. Convert the column, as in X.astype(float)."
+            )
 
 
 def check_known(y, classes, where, saying):
@@ -336,8 +372,12 @@ def addressed(error, X, where, numeric=False):
     numeric : bool, default=False
         Whether all cells must be numbers; else only cells that the error quotes are blamed.
     """
+    if isinstance(error, OverflowError):
+        error = ValueError(f"a number is too large for float64. ({error})")
     text, values = str(error), np.asarray(X)
-    if values.ndim != 2:
+    if isinstance(error, np.linalg.LinAlgError):
+        return _of_size(error, X, values, where)
+    if values.ndim != 2 or values.dtype.kind in "biu":
         return error
     for i, j in np.ndindex(*values.shape):
         value = plain(values[i, j])
@@ -364,6 +404,19 @@ def addressed(error, X, where, numeric=False):
             f"task_column={column}. ({text[:200]})"
         )
     return error
+
+
+def _of_size(error, X, values, where):
+    """What a matrix that cannot be solved says of the rows: the largest number is named."""
+    at = "X holds numbers"
+    if values.dtype.kind in "biuf" and values.size:
+        size = np.nan_to_num(np.abs(values.astype(np.float64)))
+        i, j = np.unravel_index(np.argmax(size), size.shape)
+        at = f"{where(i)}: column {_column_name(X, j)} of X holds {values[i, j]:g}"
+    return ValueError(
+        f"{at}, too far from the other rows, or from those of meta-training, to compute with. Use "
+        f"the same units for all rows, or a StandardScaler in a Pipeline. ({error})"
+    )
 
 
 def _shown(value):
@@ -409,7 +462,7 @@ def check_target(y, *, classifier, where):
     where : callable
         ``where(i)`` says in words which row of which task row ``i`` is.
     """
-    values = np.asarray(in_memory(y, "y"))
+    values = np.asarray(unmasked(in_memory(y, "y")))
     if values.ndim == 2 and values.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of "
@@ -440,37 +493,78 @@ def check_target(y, *, classifier, where):
             raise ValueError(
                 f"{where(odd[0])}: Complex data not supported: y is {plain(values[odd[0]])!r}."
             )
-    if not classifier and values.dtype.kind in "mM":
+    if classifier:
+        return _labels(values, where)
+    if values.dtype.kind in "mM":
         example = "y" if values.dtype.kind == "m" else "(y - y.min())"
         raise ValueError(
             f"y holds times ({values.dtype}), and a regressor needs numbers: convert them, as in "
             f"{example} / np.timedelta64(1, 'D')."
         )
-    if not classifier and values.dtype.kind in "OUS":
-        bad = [i for i, v in enumerate(values) if isinstance(v, str) or not _is_number(v)]
+    if values.dtype.kind in "OUS":
+        text = (str, bytes)
+        bad = [i for i, v in enumerate(values) if isinstance(v, text) or not _is_number(v)]
         if bad:
             at = f"{where(bad[0])}: y is {_shown(values[bad[0]])}"
             if isinstance(values[bad[0]], int):
                 raise ValueError(f"{at}, {TOO_LARGE}")
             raise ValueError(f"{at}, and a regressor needs numbers. For labels, wrap a classifier.")
         values = values.astype(np.float64)
-    if not classifier and values.dtype.kind in "bui":
+    if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
-    if values.dtype.kind == "f" and not np.isfinite(np.sum(values, dtype=np.float64)):
-        bad = ~np.isfinite(values)
-        if bad.any():
-            i = int(np.argmax(bad))
-            kind = (
-                "NaN"
-                if np.isnan(values[i])
-                else f"infinity or a value too large for dtype({str(values.dtype)!r})"
-            )
-            raise ValueError(
-                f"{where(i)}: Input y contains {kind}. Drop the rows without a target."
-            )
-    if not classifier:
-        _check_size(values[:, None], lambda j: "y", where)
+    _check_finite_target(values, where)
+    _check_size(values[:, None], lambda j: "y", where)
     return values
+
+
+def _labels(values, where):
+    """Labels as an array of one type, where they are numbers or booleans of one type."""
+    _check_finite_target(values, where)
+    if values.dtype.kind == "S":
+        raise TypeError(
+            f"{where(0)}: y is {plain(values[0])!r}: labels that are bytes are not supported. "
+            "Convert them to text, as in y.astype(str)."
+        )
+    if values.dtype.kind == "O" and len(values):
+        kinds = {type(plain(value)) for value in values}
+        if kinds == {bool}:
+            return values.astype(bool)
+        if kinds <= {int, float}:
+            large = [
+                i for i, v in enumerate(values) if isinstance(v, int) and not -(2**63) <= v < 2**63
+            ]
+            _check_whole(values, large, where)
+            values = values.astype(np.int64 if kinds == {int} else np.float64)
+            _check_finite_target(values, where)
+            return values
+    if values.dtype == np.uint64:
+        _check_whole(values, np.flatnonzero(values >= 2**63), where)
+        return values.astype(np.int64)
+    return values
+
+
+def _check_whole(values, large, where):
+    """Refuse labels that 64 bits do not hold: among others, some would be taken for each other."""
+    if len(large):
+        raise ValueError(
+            f"{where(large[0])}: y is {_shown(plain(values[large[0]]))}, too large for a label "
+            "that is a number. Pass text, as in list(map(str, y))."
+        )
+
+
+def _check_finite_target(values, where):
+    """Refuse targets that are NaN or infinite."""
+    if values.dtype.kind != "f" or np.isfinite(np.sum(values, dtype=np.float64)):
+        return
+    bad = ~np.isfinite(values)
+    if bad.any():
+        i = int(np.argmax(bad))
+        kind = (
+            "NaN"
+            if np.isnan(values[i])
+            else f"infinity or a value too large for dtype({str(values.dtype)!r})"
+        )
+        raise ValueError(f"{where(i)}: Input y contains {kind}. Drop the rows without a target.")
 
 
 def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=False):
@@ -487,8 +581,12 @@ def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=Fal
     """
     if sample_weight is None:
         return None
+    sample_weight = unmasked(sample_weight)
     try:
-        weight = np.asarray(sample_weight, dtype=np.float64)
+        weight = np.asarray(sample_weight)
+        if weight.dtype.kind in "cmM":
+            raise ValueError(f"sample_weight must be numbers, not {weight.dtype}.")
+        weight = weight.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         bad = [i for i, w in enumerate(sample_weight) if isinstance(w, str) or not _is_number(w)]
         at = f"{where(bad[0])}: " if bad else ""
