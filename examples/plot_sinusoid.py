@@ -9,7 +9,7 @@ curves where to start; from there it adapts to a new one by a few gradient steps
 
 Four algorithms are compared: MAML, FOMAML and Reptile learn a start, Meta-SGD also a rate for each
 weight. The published protocol trains for 60,000 iterations. Here it is 2,000, so that the example
-takes about a minute; the numbers are therefore not those of the papers, and an algorithm that is
+takes half a minute; the numbers are therefore not those of the papers, and an algorithm that is
 behind here may only be slower.
 """
 
