@@ -60,7 +60,7 @@ print(f"{len(tasks)} households, {len(table)} purchases, {X.shape[1] - 1} featur
 linear = LogisticRegression(max_iter=1000)
 boosting = HistGradientBoostingClassifier(max_iter=30, random_state=0)
 perceptron = MLPClassifier(hidden_layer_sizes=(20,), random_state=0)
-settings = dict(max_iter=200, random_state=0)
+settings = dict(max_iter=60, random_state=0)
 models = {
     "linear": {
         "Pooled": Pooled(make_pipeline(StandardScaler(), linear)),

@@ -1,7 +1,7 @@
 """
-=======================================
+========================================
 What has it learned? Pictures of a model
-=======================================
+========================================
 
 Three pictures, for those who would rather look than read numbers: what a model makes of each task
 (``ShrinkageDisplay``), what it says of a new task as rows arrive (``IntervalDisplay``), and how

@@ -39,7 +39,7 @@ models = {
         standardize=False,
         random_state=0,
     ),
-    "RidgeHead": RidgeHead(max_iter=1000, random_state=0),
+    "RidgeHead": RidgeHead(max_iter=500, random_state=0),
 }
 
 # %%
