@@ -344,7 +344,7 @@ class ReadingMixin:
         return self._checked(table, X, where)
 
     def _checked(self, table, X, where):
-        if getattr(X, "dtype", None) == complex:
+        if hasattr(X, "dtype") and X.dtype.kind == "c":
             raise addressed(ValueError("Complex data not supported"), table.X, where)
         if self.learner_.checks_rows:
             try:

@@ -238,7 +238,7 @@ def make_learner(
         feature_names = get_feature_names(X)
     if hasattr(X, "toarray"):
         X = X.toarray()
-    if getattr(X, "dtype", None) == complex:
+    if hasattr(X, "dtype") and X.dtype.kind == "c":
         raise ValueError("Complex data not supported")
     settings = dict(
         n_features=X.shape[1], steps=steps, name=name, classes=classes, feature_names=feature_names
