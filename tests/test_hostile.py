@@ -543,11 +543,11 @@ def test_rows_of_weight_0_are_not_there(n):
     assert_array_equal(weighted.predict(X, groups=IDS), without.predict(X, groups=IDS))
     weighted.adapt(X[:8], y[:8], sample_weight=weight[:8])
     assert_array_equal(weighted.predict(X), without.adapt(X[1:7], y[1:7]).predict(X))
-    tasks = [Task(X[IDS == t], y[IDS == t], sample_weight=weight[IDS == t]) for t in range(N_TASKS)]
-    fewer = [Task(t.X[t.sample_weight > 0], t.y[t.sample_weight > 0]) for t in tasks]
-    weighted, without = copy.copy(meta).meta_fit(tasks), copy.copy(meta).meta_fit(fewer)
-    if not isinstance(meta, PrototypeClassifier):  # which predicts of adapted tasks only
-        assert_array_equal(weighted.predict(X), without.predict(X))
+    if n in QUICK:
+        tasks = [Task(X[r], y[r], sample_weight=weight[r]) for r in (IDS == 0, IDS > 0)]
+        fewer = [Task(X[r], y[r]) for r in (kept & (IDS == 0), kept & (IDS > 0))]
+        found, expected = copy.copy(meta).meta_fit(tasks), copy.copy(meta).meta_fit(fewer)
+        assert_array_equal(found.predict(X), expected.predict(X))
 
 
 def test_a_weightless_task_is_not_there():
@@ -575,9 +575,7 @@ def test_the_id_column_is_that_of_fit(n):
 def test_the_estimator_is_that_of_fit(n):
     meta = fitted(n).set_params(estimator=LogisticRegression())
     for call in (lambda: meta.adapt(X, Y), lambda: meta.predict(X)):
-        with pytest.raises(
-            ValueError, match="is a LogisticRegression now, and was a.*Fit it again"
-        ):
+        with pytest.raises(ValueError, match="is a LogisticRegression now.*Fit it again"):
             call()
     assert finite(meta.fit(X, LABELS, groups=IDS).predict(X)) if n in QUICK else True
 
@@ -687,16 +685,16 @@ def test_a_masked_value_is_missing_not_what_lies_under_it():
 @pytest.mark.parametrize("cls", [Pooled, Independent, HierarchicalBayes, MAML])
 def test_many_features_and_many_tasks(cls):
     params = FAST.get(cls, {})
-    wide = RNG.standard_normal((12, 2000))
+    wide = RNG.standard_normal((12, 300))
     meta = make_meta(cls, **params).fit(wide, Y[:12], groups=IDS[:12])
     assert finite(meta.predict(wide, groups=IDS[:12]))
-    rows = RNG.standard_normal((3000, 2))
-    meta = make_meta(cls, **params).fit(rows, rows[:, 0], groups=np.arange(3000))
-    assert finite(meta.predict(rows, groups=np.arange(3000)))
+    rows = RNG.standard_normal((500, 2))
+    meta = make_meta(cls, **params).fit(rows, rows[:, 0], groups=np.arange(500))
+    assert finite(meta.predict(rows, groups=np.arange(500)))
 
 
 def test_a_thousand_classes():
     rows, y = RNG.standard_normal((2000, 2)), np.arange(2000) % 1000
-    for meta in (Pooled(GaussianNB()), Independent(GaussianNB()), METAS[15]):
+    for meta in (Pooled(GaussianNB()), Independent(GaussianNB())):
         meta = copy.copy(meta).fit(rows, y, groups=y % 4)
         assert set(meta.adapt(rows[:9], y[:9]).predict(rows)) <= set(y)

@@ -102,7 +102,7 @@ class ReadingMixin:
     def _check_as_fitted(self, taken, reset):
         """Refuse parameters that make rows mean something else than they did in meta-training."""
         kind, needs = type(last_step(self._wrapped())), self._needs()
-        how = needs.gradients, needs.body, needs.side, needs.own_classes
+        how = needs.gradients, needs.body, needs.side
         if reset:
             self._read_as = taken, kind, how
             return
