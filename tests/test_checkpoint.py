@@ -1,4 +1,4 @@
-"""Long meta-training that is saved as it goes on: it ends with the same bits where it was stopped."""
+"""Long meta-training that is saved as it goes on: the same bits as without a stop."""
 
 import os
 
@@ -32,7 +32,11 @@ def train(make, path, n_iter, stop=None):
         lambda: MAML(max_iter=10, outer_schedule="constant", warm_start=True, random_state=0),
         lambda: MetaSGD(max_iter=10, outer_solver="sgd", warm_start=True, random_state=0),
         lambda: Reptile(
-            MLPRegressor((4,)), max_iter=10, init="random", warm_start=True, random_state=0
+            MLPRegressor(hidden_layer_sizes=(4,)),
+            max_iter=10,
+            init="random",
+            warm_start=True,
+            random_state=0,
         ),
     ],
     ids=["MAML", "MetaSGD", "Reptile"],
