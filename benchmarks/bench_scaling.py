@@ -4,8 +4,8 @@
     python benchmarks/bench_scaling.py HierarchicalBayes  # some of the classes
 
 Every size is measured in a process of its own with one thread. Exponents are the slopes of log cost
-against log size by least squares; memory is what the fit adds to the data. At the end costs at ten
-times the largest size are predicted from the exponents and then measured.
+against log size by least squares; memory is what the fit adds to the data. At the end the time for
+ten times as many tasks is predicted, a constant and a share of each task, and then measured.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import time
 import warnings
 
 import numpy as np
+import scipy.optimize
 from sklearn.linear_model import Ridge
 
 from sklearn_meta import (
@@ -53,9 +54,12 @@ START = {
     "GaussianProcessMeta": (25, 20, 2, 100),
     "MetaRegressor": (25, 20, 2, 100),
     "BatchMetaLearner": (250, 20, 2, 1000),
-    "HierarchicalBayes": (2500, 20, 2, 10_000),
+    "HierarchicalBayes": (25_000, 20, 2, 100_000),
+    "plain likelihood": (25_000, 20, 2, 100_000),
+    "random intercept": (25_000, 20, 2, 100_000),
+    "Pooled": (25_000, 20, 2, 100_000),
 }
-USUAL = (1000, 20, 2, 4000)
+USUAL = (4000, 20, 2, 16_000)
 WITH_SHOTS = ("MAML", "FOMAML", "Reptile")
 CHECKED = ("HierarchicalBayes", "FOMAML", "Reptile")
 
@@ -133,7 +137,8 @@ def check(name):
     n_tasks, n_rows, n_features, most = START.get(name, USUAL)
     sizes, costs = grow(name, (n_tasks, n_rows, n_features, 10), 0, (1, 2, most // n_tasks))
     seconds = [c["seconds"] for c in costs]
-    predicted = seconds[-1] * 10 ** exponent(sizes, seconds)
+    fixed, each = scipy.optimize.nnls(np.column_stack([np.ones(3), sizes]), seconds)[0]
+    predicted = fixed + 10 * most * each
     measured = cost(name, (10 * most, n_rows, n_features, 10))["seconds"]
     ratio = measured / predicted
     print(
