@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-from contextlib import contextmanager
 
 import pytest
 from joblib import parallel_config
@@ -49,7 +48,7 @@ def adapted(model):
 
 def stack(tree, n_jobs):
     members = [("pooled", Pooled(tree)), ("alone", Independent(tree))]
-    return adapted(MetaRegressor(members, cv=2, random_state=0, n_jobs=n_jobs))
+    return adapted(MetaRegressor(members, cv=2, n_shots=(0, 5), random_state=0, n_jobs=n_jobs))
 
 
 def batch(tree, n_jobs):
@@ -68,35 +67,21 @@ def cross_validated(tree, n_jobs):
 PARTS = [stack, batch, transfer, cross_validated]
 
 
-@contextmanager
-def workers():
-    """Two workers, each a process of its own."""
+def test_a_cluster_changes_nothing(tmp_path):
     distributed = pytest.importorskip("distributed", reason="a cluster needs distributed")
+    expected = {part: part(Fragile(), None) for part in PARTS}
     settings = {"n_workers": 2, "threads_per_worker": 1, "silence_logs": logging.CRITICAL}
-    with distributed.LocalCluster(dashboard_address=":0", **settings) as cluster:
-        with distributed.Client(cluster):
-            yield
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with workers():
-        yield
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_a_cluster_changes_nothing(cluster, part):
-    expected = part(Fragile(), None)
-    with parallel_config(backend="dask"):
-        assert_array_equal(part(Fragile(), 2), expected)
-
-
-def test_a_lost_worker_changes_nothing(tmp_path):
-    expected = batch(Fragile(), None)
-    marker = tmp_path / "killed"
-    with workers(), parallel_config(backend="dask"):
-        assert_array_equal(batch(Fragile(str(marker), os.getpid()), 2), expected)
-    assert marker.exists()
+    with (
+        distributed.LocalCluster(dashboard_address=":0", **settings) as cluster,
+        distributed.Client(cluster),
+        parallel_config(backend="dask"),
+    ):
+        for part in PARTS:
+            assert_array_equal(part(Fragile(), 2), expected[part])
+        marker = tmp_path / "killed"
+        fragile = Fragile(str(marker), os.getpid())
+        assert_array_equal(batch(fragile, 2), expected[batch])
+        assert marker.exists()  # a worker was lost
 
 
 def test_a_lost_process_of_this_machine_is_an_error(tmp_path):
