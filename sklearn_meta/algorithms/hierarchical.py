@@ -324,6 +324,7 @@ class HierarchicalBayes(
             else f"{type(last).__name__} has no squared loss, so that what was learned cannot be "
             "added to; meta_fit on all tasks.",
             streams=closed,
+            sums=closed and self.descriptor is None,
             n_epochs=None,
         )
 

@@ -34,6 +34,8 @@ class Needs:
         Why it cannot go on, for an error.
     streams : bool, default=False
         A part of the tasks at a time, where they come from an iterator.
+    sums : bool, default=False
+        Of streamed tasks only sums, so that it does not matter where a part ends.
     own_classes : bool, default=False
         Labels of its own for every task (N-way tasks).
     keeps_rows : bool, default=True
@@ -50,6 +52,7 @@ class Needs:
     goes_on: bool = False
     why_not: str = ""
     streams: bool = False
+    sums: bool = False
     own_classes: bool = False
     keeps_rows: bool = True
     n_epochs: int = 0

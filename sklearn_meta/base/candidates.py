@@ -197,7 +197,7 @@ def learn_from_episodes(sources, sample, share, n_jobs):
     if enough and not sources.closed:
         folds = np.unique(fold[sample.source])
         own = Parallel(n_jobs=n_jobs)(
-            delayed(pooled_models)(sources, np.flatnonzero(fold != f)) for f in folds
+            delayed(pooled_models)(sources, np.flatnonzero(fold != f).tolist()) for f in folds
         )
         pools = dict(zip(folds, own, strict=True))
     args = [

@@ -45,7 +45,8 @@ from .typed import F, available_if, with_callbacks
 
 __all__ = ["BaseMetaEstimator", "transactional"]
 
-STREAM_TASKS = 4096  # tasks that are read at a time from an iterator
+STREAM_TASKS = 4096  # tasks that are read at a time from an iterator,
+STREAM_NUMBERS = 2**21  # and the entries of X (16 MB) where how many tasks changes nothing
 BLOCK_TASKS = 2**14  # tasks that one worker adapts at a time
 TABLES = (
     "Tasks go to meta_fit, as tasks_from_table(X, y, groups=ids) makes them; a long table goes to "
@@ -233,7 +234,9 @@ class BaseMetaEstimator(
         estimator = self._wrapped() if going_on else self._start()
         needs = self._needs()
         streams = needs.streams and isinstance(tasks, Iterator)
-        size = STREAM_TASKS if streams and not isinstance(estimator, Pipeline) else None
+        size = None
+        if streams and not isinstance(estimator, Pipeline):
+            size = STREAM_TASKS, STREAM_NUMBERS if needs.sums else np.inf
         if isinstance(tasks, TaskTable):
             blocks = iter([self._take_table(tasks)])
         else:
@@ -500,7 +503,8 @@ class BaseMetaEstimator(
         """
         check_is_fitted(self)
         estimators = []
-        for table in self._read_tasks(tasks, STREAM_TASKS, reset=False, min_rows=0):
+        size = STREAM_TASKS, STREAM_NUMBERS
+        for table in self._read_tasks(tasks, size, reset=False, min_rows=0):
             table = self._transformed(self._labels.check(table))
             params = self._adapt_table(table, {})
             estimators += self._make_estimators(table, params)

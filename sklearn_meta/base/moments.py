@@ -39,17 +39,18 @@ def gather_moments(tables, prior=None):
     held : Held
         Some tasks and some of their rows.
     """
-    moments, shift, held = (None, None, None)
+    parts, shift, held = [], None, None
     if prior is not None:
-        moments, shift, held = prior.moments, prior.shift, prior.held
+        parts, shift, held = [prior.moments], prior.shift, prior.held
+    n_tasks = sum(part.n_tasks for part in parts)
     for table in tables:
         if shift is None:
             shift = np.append(table.X.mean(axis=0), table.y.mean()).astype(np.float64)
-        n_before = 0 if moments is None else moments.n_tasks
-        more = moments_of(table, shift)
-        moments = more if moments is None else moments.concatenate(more)
+        parts.append(moments_of(table, shift))
         if held is None or len(held.tasks) < MAX_HELD:
-            held = _held_of(table, more, shift, n_before, held)
+            held = _held_of(table, parts[-1], shift, n_tasks, held)
+        n_tasks += table.n_tasks
+    moments = parts[0].concatenate(*parts[1:])
     if moments.n_tasks == 1:
         warn_of_one_task()
     return moments, shift, held

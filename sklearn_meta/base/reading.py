@@ -239,11 +239,11 @@ class ReadingMixin:
         return replace(table, descriptors=None)
 
     def _read_tasks(self, tasks, size, *, reset, min_rows=1):
-        """Read tasks as tables of at most ``size`` tasks each (one table if None)."""
+        """Read tasks as tables of a ``size``, see :func:`chunks` (one table if None)."""
         empty = True
         position = 0
         iterator = as_tasks(tasks)
-        for chunk in [list(iterator)] if size is None else chunks(iterator, size):
+        for chunk in [list(iterator)] if size is None else chunks(iterator, *size):
             if chunk:
                 empty = False
                 yield self._read_chunk(chunk, position, reset and position == 0, min_rows)

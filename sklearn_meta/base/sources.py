@@ -181,7 +181,7 @@ def _fit_chunk(fitter, data):
 
 def pooled_models(sources, kept):
     """A model of the rows of each narrow component, and one of all, of some sources."""
-    fitter, mixture = sources.fitter, sources.mixture
+    fitter, mixture, kept = sources.fitter, sources.mixture, np.asarray(kept)
     component = mixture.member[kept].argmax(axis=1)
 
     def fit(some):

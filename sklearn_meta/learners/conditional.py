@@ -118,7 +118,7 @@ def learn_conditional(
     if tasks_per_batch is None and not model.models:
         draws = (rows(table) for _ in range(n_estimators))
         models = Parallel(n_jobs=n_jobs)(
-            delayed(_fit)(learner, Z, table, index, fit_params) for Z, index in draws
+            delayed(_fit)(learner, table, draw, fit_params) for draw in draws
         )
         return replace(model, models=tuple(models))
     if fit_params:
@@ -144,9 +144,13 @@ def learn_conditional(
     return model
 
 
-def _fit(learner, Z, table, rows, fit_params):
-    """The wrapped estimator fitted on rows ``[x, s]``."""
-    n_rows = len(table.y)
+def _fit(learner, table, draw, fit_params):
+    """The wrapped estimator fitted on rows ``[x, s]``.
+
+    The draw is one argument: joblib's Dask backend would put arrays that are arguments themselves
+    on one worker each, with which they would be lost.
+    """
+    (Z, rows), n_rows = draw, len(table.y)
     params = {
         key: value[rows] if isinstance(value, np.ndarray) and len(value) == n_rows else value
         for key, value in fit_params.items()

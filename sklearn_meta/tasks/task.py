@@ -239,13 +239,14 @@ def fixed_support(task):
     return fixed
 
 
-def chunks(iterator: Iterator, size: int):
-    """Lists of at most ``size`` items."""
-    chunk = []
-    for item in iterator:
-        chunk.append(item)
-        if len(chunk) == size:
+def chunks(tasks: Iterator, most: int, numbers: float):
+    """Lists of at most ``most`` tasks, which end once their X hold so many numbers."""
+    chunk, held = [], 0
+    for task in tasks:
+        chunk.append(task)
+        held += np.prod(getattr(task.X, "shape", None) or n_rows_of(task.X))
+        if len(chunk) == most or held >= numbers:
             yield chunk
-            chunk = []
+            chunk, held = [], 0
     if chunk:
         yield chunk

@@ -1,0 +1,190 @@
+"""What a job will cost: processor time and peak memory against tasks, rows, features and shots.
+
+    python benchmarks/bench_scaling.py                    # tables and checks; some minutes
+    python benchmarks/bench_scaling.py HierarchicalBayes  # some of the classes
+
+Every size is measured in a process of its own with one thread. Exponents are the slopes of log cost
+against log size by least squares; memory is what the fit adds to the data. At the end the time for
+ten times as many tasks is predicted, a constant and a share of each task, and then measured.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import scipy.optimize
+from sklearn.linear_model import Ridge
+
+from sklearn_meta import (
+    FOMAML,
+    MAML,
+    BatchMetaLearner,
+    GaussianProcessMeta,
+    HierarchicalBayes,
+    MetaRegressor,
+    Pooled,
+    Reptile,
+    TransferMetaLearner,
+)
+
+ITERATIONS = 100
+GRADIENT = {"max_iter": ITERATIONS, "inner_lr": 0.1, "inner_steps": 5, "random_state": 0}
+MODELS = {
+    "HierarchicalBayes": HierarchicalBayes,
+    "plain likelihood": lambda: HierarchicalBayes(regularization=None),
+    "random intercept": lambda: HierarchicalBayes(random_effects=["intercept"]),
+    "Pooled": Pooled,
+    "MAML": lambda shots=10: MAML(n_shots=shots, **GRADIENT),
+    "FOMAML": lambda shots=10: FOMAML(n_shots=shots, **GRADIENT),
+    "Reptile": lambda shots=10: Reptile(inner_batch_size=shots, adapt_steps=5, **GRADIENT),
+    "BatchMetaLearner": lambda: BatchMetaLearner(random_state=0),
+    "TransferMetaLearner": lambda: TransferMetaLearner(Ridge(), random_state=0),
+    "GaussianProcessMeta": lambda: GaussianProcessMeta(random_state=0),
+    "MetaRegressor": lambda: MetaRegressor(random_state=0),
+}
+# Tasks, rows of a task and features that one size at a time grows from, and up to how many tasks.
+START = {
+    "TransferMetaLearner": (25, 20, 2, 100),
+    "GaussianProcessMeta": (25, 20, 2, 100),
+    "MetaRegressor": (25, 20, 2, 100),
+    "BatchMetaLearner": (250, 20, 2, 1000),
+    "HierarchicalBayes": (25_000, 20, 2, 100_000),
+    "plain likelihood": (25_000, 20, 2, 100_000),
+    "random intercept": (25_000, 20, 2, 100_000),
+    "Pooled": (25_000, 20, 2, 100_000),
+}
+USUAL = (4000, 20, 2, 16_000)
+WITH_SHOTS = ("MAML", "FOMAML", "Reptile")
+CHECKED = ("HierarchicalBayes", "FOMAML", "Reptile")
+
+
+def make_data(n_tasks, n_rows, n_features):
+    rng = np.random.default_rng(0)
+    ids = np.repeat(np.arange(n_tasks), n_rows)
+    X = rng.standard_normal((n_tasks * n_rows, n_features))
+    w = 1 + rng.standard_normal((n_tasks, n_features + 1))
+    y = w[ids, 0] + np.einsum("nd,nd->n", X, w[ids, 1:]) + rng.standard_normal(len(X))
+    return X, y, ids
+
+
+def peak_memory():
+    """The peak of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def measure(name, n_tasks, n_rows, n_features, shots):
+    """One fit, after a small one that loads what is imported late."""
+    warnings.simplefilter("ignore")
+    make = (lambda: MODELS[name](shots)) if name in WITH_SHOTS else MODELS[name]
+    X, y, ids = make_data(25, n_rows, n_features)
+    make().fit(X, y, groups=ids)
+    X, y, ids = make_data(n_tasks, n_rows, n_features)
+    before, start = peak_memory(), time.process_time()
+    make().fit(X, y, groups=ids)
+    return {"seconds": time.process_time() - start, "bytes": peak_memory() - before}
+
+
+def cost(name, size):
+    """A measurement in a process of its own."""
+    command = [sys.executable, __file__, "--measure", json.dumps([name, *size])]
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = os.environ | dict.fromkeys(names, "1")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{name} failed at {size}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def exponent(sizes, costs):
+    """The slope of log cost against log size."""
+    return np.polyfit(np.log(sizes), np.log(np.maximum(costs, 1e-9)), 1)[0]
+
+
+def grow(name, start, axis, factors):
+    """Costs where one number grows; the sizes and the measurements."""
+    sizes = [[n * f if i == axis else n for i, n in enumerate(start)] for f in factors]
+    return [size[axis] for size in sizes], [cost(name, size) for size in sizes]
+
+
+def row(name):
+    n_tasks, n_rows, n_features, most = START.get(name, USUAL)
+    start, found = (n_tasks, n_rows, n_features, 10), []
+    for axis in range(4):
+        if axis == 3 and name not in WITH_SHOTS:
+            found.append("")
+            continue
+        factors = (1, 2, most // n_tasks) if axis == 0 else (1, 2, 4)
+        base = start if axis < 3 else (n_tasks, 100, n_features, 10)
+        sizes, costs = grow(name, base, axis, factors)
+        if axis == 0:
+            largest = costs[-1]
+        found.append(f"{exponent(sizes, [c['seconds'] for c in costs]):.2f}")
+    size = f"{most} x {n_rows} x {n_features}"
+    seconds, memory = largest["seconds"], largest["bytes"] / 2**20
+    cells = "".join(f"{value:>9}" for value in found)
+    print(f"{name:20} {size:>15} {seconds:8.2f} {memory:8.0f}{cells}", flush=True)
+
+
+def check(name):
+    """Whether the cost at ten times the largest size is as predicted within a factor of 2."""
+    n_tasks, n_rows, n_features, most = START.get(name, USUAL)
+    sizes, costs = grow(name, (n_tasks, n_rows, n_features, 10), 0, (1, 2, most // n_tasks))
+    seconds = [c["seconds"] for c in costs]
+    fixed, each = scipy.optimize.nnls(np.column_stack([np.ones(3), sizes]), seconds)[0]
+    predicted = fixed + 10 * most * each
+    measured = cost(name, (10 * most, n_rows, n_features, 10))["seconds"]
+    ratio = measured / predicted
+    print(
+        f"{name:20} {10 * most:>7,} tasks: predicted {predicted:7.2f} s, measured {measured:7.2f}"
+        f" s, ratio {ratio:.2f} {'' if 0.5 <= ratio <= 2 else 'MORE THAN A FACTOR OF 2'}",
+        flush=True,
+    )
+
+
+def million():
+    found = cost("plain likelihood", (1_000_000, 10, 1, 10))
+    memory = found["bytes"] / 1e6
+    print(
+        f"1,000,000 tasks of 10 rows, plain likelihood: {found['seconds']:.1f} s, {memory:.0f} MB"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; all")
+    parser.add_argument("--no-check", action="store_true", help="the table only")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(*json.loads(args.measure))))
+        return
+    unknown = set(args.models) - set(MODELS)
+    if unknown:
+        parser.error(f"unknown models: {', '.join(sorted(unknown))}")
+    names = args.models or list(MODELS)
+    print(f"Of MAML, FOMAML and Reptile {ITERATIONS} meta-iterations. Exponents of time in:")
+    heads = ("tasks", "rows", "features", "shots")
+    print(f"{'':20} {'size':>15} {'s':>8} {'MB':>8}" + "".join(f"{h:>9}" for h in heads))
+    for name in names:
+        row(name)
+    if args.no_check:
+        return
+    print()
+    for name in names:
+        if name in CHECKED:
+            check(name)
+    if "HierarchicalBayes" in names:
+        million()
+
+
+if __name__ == "__main__":
+    main()
