@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
-from ..learners import has_network, last_step, takes_numbers_only
+from ..learners import has_network, takes_numbers_only
 from ..tasks.ids import as_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.side import stack_descriptors, stack_side, without_missing
@@ -99,18 +99,21 @@ class ReadingMixin:
                 stacklevel=6,
             )
 
-    def _check_as_fitted(self, taken, reset):
-        """Refuse parameters that make rows mean something else than they did in meta-training."""
-        kind, needs = type(last_step(self._wrapped())), self._needs()
+    def _check_as_fitted(self, taken, reset, learns=True):
+        """Refuse parameters that make rows mean something else than they did in meta-training.
+
+        What ``predict`` does is up to what was learned, whatever estimator is set now.
+        """
+        kind, needs = "classifier" if is_classifier(self) else "regressor", self._needs()
         how = needs.gradients, needs.body, needs.side
         if reset:
             self._read_as = taken, kind, how
             return
-        if self._read_as == (taken, kind, how):
+        if self._read_as == (taken, kind, how) or not learns and self._read_as[0] == taken:
             return
         before, was, _ = self._read_as
-        if kind is not was:
-            what = f"the estimator is a {kind.__name__} now, and was a {was.__name__}"
+        if learns and kind != was:
+            what = f"the estimator is a {kind} now, and was a {was}"
         elif taken[0] != before[0]:
             what = f"task_column={self.task_column!r} is not what it was"
         elif taken[1] != before[1]:
@@ -154,7 +157,7 @@ class ReadingMixin:
                     f"groups is named {name!r}, and X has a column of this name: the task id would "
                     f"be used as a feature. Drop the column from X, or pass task_column={name!r}."
                 )
-        self._check_as_fitted(taken_columns(X, **self._columns()), reset)
+        self._check_as_fitted(taken_columns(X, **self._columns()), reset, learns=labelled)
         X, ids, side = split_columns(X, **self._columns())
         n_rows = n_rows_of(X)
         if ids is None and groups is not None:
