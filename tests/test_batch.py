@@ -526,8 +526,9 @@ def test_prior_is_hierarchical_bayes():
     meta = BatchMetaLearner(
         LinearRegression(), conditioning="prior", covariance="full", random_state=0
     ).meta_fit(tasks)
-    expected = HierarchicalBayes().meta_fit(tasks)
-    by_descriptor = HierarchicalBayes(descriptor=SideInformation()).meta_fit(tasks)
+    plain = {"contextual_effects": False}
+    expected = HierarchicalBayes(**plain).meta_fit(tasks)
+    by_descriptor = HierarchicalBayes(descriptor=SideInformation(), **plain).meta_fit(tasks)
     for k in (0, 1, 5):
         X, y, side = tasks[0].X[:k], tasks[0].y[:k], tasks[0].descriptor
         models = [
