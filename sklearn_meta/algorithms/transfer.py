@@ -317,11 +317,6 @@ class TransferMetaLearner(BaseMetaEstimator):
     def _checked(self, table, X, where):
         return replace(table, X=X) if self._shared else super()._checked(table, X, where)
 
-    def _adapt_table(self, table, fit_params):
-        if self._shared:  # NaN there is a column that a task does not have, and no error's cause
-            return self._adapt_blocks(table, fit_params)
-        return super()._adapt_table(table, fit_params)
-
     def _read_tasks(self, tasks, size, *, reset, min_rows=1):
         tasks = list(as_tasks(tasks)) if self._shared else tasks
         if self._shared and tasks:

@@ -375,6 +375,8 @@ def addressed(error, X, where, numeric=False):
     if isinstance(error, OverflowError):
         error = ValueError(f"a number is too large for float64. ({error})")
     text, values = str(error), np.asarray(X)
+    if " of X holds " in text or " of X contains " in text:  # it has an address
+        return error
     if isinstance(error, np.linalg.LinAlgError):
         return _of_size(error, X, values, where)
     if values.ndim != 2 or values.dtype.kind in "biu":
