@@ -1,17 +1,19 @@
 """A picture of a task whose rows arrive one by one."""
 
 import copy
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from ..tasks.rows import n_rows_of, safe_indexing
-from .axes import axes_of
+from .display import Display
 
 __all__ = ["IntervalDisplay"]
 
 
-class IntervalDisplay:
+class IntervalDisplay(Display):
     """Predictions of a task's rows as they arrive, each from the rows before it, with intervals.
 
     Parameters
@@ -47,14 +49,23 @@ class IntervalDisplay:
     (20, 2)
     """
 
-    def __init__(self, *, y, prediction, interval, confidence_level):
+    def __init__(self, *, y, prediction, interval, confidence_level) -> None:
         self.y = y
         self.prediction = prediction
         self.interval = interval
         self.confidence_level = confidence_level
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, confidence_level=0.9, max_rows=50, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        confidence_level: float = 0.9,
+        max_rows: int = 50,
+        ax: Any = None,
+    ) -> Self:
         """Let the rows of a new task arrive one by one.
 
         Parameters
@@ -99,20 +110,8 @@ class IntervalDisplay:
             confidence_level=confidence_level,
         ).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw targets, predictions and intervals.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        IntervalDisplay
-            This object.
-        """
-        ax = axes_of(self, ax)
+    def _draw(self, ax):
+        """Draw targets, predictions and intervals."""
         at, (low, high) = np.arange(len(self.y)), self.interval.T
         inside = (low <= self.y) & (self.y <= high)
         name = f"{100 * self.confidence_level:g} % interval"
@@ -122,5 +121,3 @@ class IntervalDisplay:
         ax.plot(at[~inside], self.y[~inside], "D", color="#D55E00", ms=5, label="target outside")
         ax.set(xlabel="Known rows of the task", ylabel="Target")
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

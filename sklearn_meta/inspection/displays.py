@@ -7,13 +7,13 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..model_selection import cross_validate_tasks
-from .axes import axes_of
+from .display import Display
 from .task_map import TaskMapDisplay
 
 __all__ = ["AdaptationCurveDisplay", "MetaLossDisplay", "TaskMapDisplay", "TransferDisplay"]
 
 
-class AdaptationCurveDisplay:
+class AdaptationCurveDisplay(Display):
     """Error (or score) on new tasks against the number of support rows, with standard errors.
 
     Use :meth:`from_estimator` or :meth:`from_results` to make one.
@@ -126,20 +126,8 @@ class AdaptationCurveDisplay:
         display = cls(n_shots=n_shots, mean=mean, standard_error=error, score_name=score_name)
         return display.plot(ax=ax)
 
-    def plot(self, ax=None) -> Self:
-        """Draw the curves of all estimators in one picture.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        AdaptationCurveDisplay
-            This object.
-        """
-        ax = axes_of(self, ax)
+    def _draw(self, ax):
+        """Draw the curves of all estimators in one picture."""
         ticks = np.unique(np.concatenate(list(self.n_shots.values())))
         self.errorbar_ = {}
         for i, name in enumerate(self.mean):
@@ -151,11 +139,9 @@ class AdaptationCurveDisplay:
         ax.set_xlabel("Known rows of the new task (shots)")
         ax.set_ylabel(self.score_name)
         ax.legend(title="mean ± standard error")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
-class MetaLossDisplay:
+class MetaLossDisplay(Display):
     """Mean query loss over meta-training, its running mean, and the loss of held-out tasks.
 
     Use :meth:`from_estimator` to make one. The loss of a single meta-iteration is that of a few
@@ -227,20 +213,8 @@ class MetaLossDisplay:
         validation = validation if validation is not None and len(validation) else None
         return cls(loss_curve=loss, validation_loss_curve=validation, name=name).plot(ax=ax)
 
-    def plot(self, ax=None) -> Self:
-        """Draw the curves.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        MetaLossDisplay
-            This object.
-        """
-        ax = axes_of(self, ax)
+    def _draw(self, ax):
+        """Draw the curves."""
         loss = np.asarray(self.loss_curve, dtype=float)
         at = np.arange(1, len(loss) + 1)
         label = "query loss" if self.name is None else self.name
@@ -257,11 +231,9 @@ class MetaLossDisplay:
         ax.set_xlabel("Meta-iteration")
         ax.set_ylabel("Query loss after adaptation")
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
-class TransferDisplay:
+class TransferDisplay(Display):
     """Which sources help a target: their expected risk, its standard error, and their weights.
 
     Use :meth:`from_estimator` to make one. The best sources are on top; the darker a bar, the more
@@ -349,20 +321,8 @@ class TransferDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax=None) -> Self:
-        """Draw the bars.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        TransferDisplay
-            This object.
-        """
-        ax = axes_of(self, ax)
+    def _draw(self, ax):
+        """Draw the bars."""
         risk, weight = np.asarray(self.risk, dtype=float), np.asarray(self.weight, dtype=float)
         order = np.argsort(risk, kind="stable")[: int(np.isfinite(risk).sum())]
         place = np.arange(len(order), dtype=float)
@@ -384,8 +344,7 @@ class TransferDisplay:
         ax.invert_yaxis()
         ax.set_xlabel(f"{self.risk_name} on the target, ± standard error")
         ax.set_ylabel("Source (its share in the model)")
-        self.shown_, self.ax_, self.figure_ = order, ax, ax.figure
-        return self
+        self.shown_ = order
 
 
 def _running_mean(values, half):

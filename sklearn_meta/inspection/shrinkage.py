@@ -1,17 +1,20 @@
 """A picture of partial pooling: each task's own estimate, and where the prior pulls it to."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ..tasks.task import as_tasks
-from .axes import axes_of
+from ..tasks.task import Tasks, as_tasks
+from .display import Display
 
 __all__ = ["ShrinkageDisplay"]
 
 
-class ShrinkageDisplay:
+class ShrinkageDisplay(Display):
     r"""Two coefficients of every task: by least squares on its rows alone, and after adaptation.
 
     Arrows lead from the one to the other. The ellipse has half of the prior's mass, the cross is
@@ -52,7 +55,7 @@ class ShrinkageDisplay:
     (['intercept', 'x0'], (30, 2))
     """
 
-    def __init__(self, *, own, adapted, prior_mean, prior_covariance, names):
+    def __init__(self, *, own, adapted, prior_mean, prior_covariance, names) -> None:
         self.own = own
         self.adapted = adapted
         self.prior_mean = prior_mean
@@ -60,7 +63,9 @@ class ShrinkageDisplay:
         self.names = names
 
     @classmethod
-    def from_estimator(cls, estimator, tasks, *, coefs=(0, 1), ax=None):
+    def from_estimator(
+        cls, estimator: Any, tasks: Tasks, *, coefs: Sequence[int | str] = (0, 1), ax: Any = None
+    ) -> Self:
         """Adapt a fitted model to tasks and draw what became of their coefficients.
 
         Parameters
@@ -106,20 +111,8 @@ class ShrinkageDisplay:
             names=[names[i] for i in at],
         ).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw points, arrows and the prior.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        ShrinkageDisplay
-            This object.
-        """
-        ax = axes_of(self, ax)
+    def _draw(self, ax):
+        """Draw points, arrows and the prior."""
         own, adapted = self.own, self.adapted
         arrow = {"arrowstyle": "->", "color": "0.6", "lw": 0.8}
         for start, end in zip(own, adapted, strict=True):
@@ -137,8 +130,6 @@ class ShrinkageDisplay:
         x, y = (n.capitalize() if n == "intercept" else f"Coefficient of {n}" for n in self.names)
         ax.set(xlabel=x, ylabel=y)
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
 def _coefs(linear, intercept):

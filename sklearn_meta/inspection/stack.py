@@ -6,14 +6,14 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..ensemble.compare import compare, comparison
-from .axes import axes_of
+from .display import Display
 
 __all__ = ["ComparisonDisplay", "WeightsDisplay"]
 
 HATCHES = ("", "//", "..")  # beyond ten candidates colours come again
 
 
-class WeightsDisplay:
+class WeightsDisplay(Display):
     """Weights of the candidates of a stack against the number of rows that are known of a task.
 
     Parameters
@@ -69,20 +69,8 @@ class WeightsDisplay:
         weights = {name: column for name, column in pairs if column.any()}
         return cls(n_shots=estimator.shots_, weights=weights).plot(ax=ax)
 
-    def plot(self, ax=None) -> Self:
-        """Draw the weights as areas on top of each other.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        WeightsDisplay
-            This object.
-        """
-        ax = axes_of(self, ax)
+    def _draw(self, ax):
+        """Draw the weights as areas on top of each other."""
         at = np.log1p(self.n_shots)
         if len(at) == 1:
             at, columns = np.array([0.0, 1.0]), [np.repeat(w, 2) for w in self.weights.values()]
@@ -96,11 +84,9 @@ class WeightsDisplay:
         ax.set_xlabel("Known rows of the task")
         handles, labels = ax.get_legend_handles_labels()
         ax.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.02, 1.0))
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
-class ComparisonDisplay:
+class ComparisonDisplay(Display):
     """Loss of every candidate relative to the best one, with standard errors in pairs.
 
     Parameters
@@ -189,20 +175,8 @@ class ComparisonDisplay:
         """
         return cls(results={key: np.asarray(results[key]) for key in results}).plot(ax=ax)
 
-    def plot(self, ax=None) -> Self:
-        """Draw one line for each candidate.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        ComparisonDisplay
-            This object.
-        """
-        ax = axes_of(self, ax)
+    def _draw(self, ax):
+        """Draw one line for each candidate."""
         table = self.results
         shots = np.unique(table["n_shots"])
         best = {k: table["loss"][table["n_shots"] == k].min() for k in shots}
@@ -226,5 +200,3 @@ class ComparisonDisplay:
         ax.set_xticks(np.arange(len(shots)), shots)
         ax.set(xlabel="Known rows of the task", ylabel="Loss relative to the best")
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

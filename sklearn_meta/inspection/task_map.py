@@ -5,7 +5,7 @@ from typing import Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .axes import axes_of
+from .display import Display
 
 __all__ = ["TaskMapDisplay", "map_positions"]
 
@@ -39,7 +39,7 @@ def map_positions(vectors):
     return positions, share
 
 
-class TaskMapDisplay:
+class TaskMapDisplay(Display):
     """Tasks as points, near each other where they are alike, coloured by what you want to see.
 
     Use :meth:`from_estimator` to make one.
@@ -132,20 +132,8 @@ class TaskMapDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax=None) -> Self:
-        """Draw the tasks.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        TaskMapDisplay
-            This object.
-        """
-        ax = axes_of(self, ax)
+    def _draw(self, ax):
+        """Draw the tasks."""
         x, y = np.asarray(self.positions, dtype=float).T
         color = None if self.color is None else np.asarray(self.color)
         if color is None or color.dtype.kind in "biuf":
@@ -161,8 +149,6 @@ class TaskMapDisplay:
             ax.legend(title=self.color_name)
         ax.set_xlabel(self.axis_names[0])
         ax.set_ylabel(self.axis_names[1])
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
 def _vectors_of(estimator):
