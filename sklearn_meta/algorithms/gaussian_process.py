@@ -12,18 +12,15 @@ parameters of k, is learned over tasks from the residuals of mean functions that
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, Literal, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs
-from ..base.calls import BY_NAME, otherwise
-from ..base.intervals import IntervalMixin, warn_of_few_tasks
+from ..base.intervals import DeviationMixin, warn_of_few_tasks
 from ..base.weights import WeightedFitMixin
 from ..kernels.covariance import TaskKernel
 from ..kernels.gaussian_process import posteriors
@@ -202,7 +199,7 @@ class GaussianProcessModel(BodyAndHeadRegressor):
         return mean, std.astype(self.dtype_, copy=False)
 
 
-class GaussianProcessMeta(IntervalMixin, WeightedFitMixin, BaseMetaEstimator):
+class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
     r"""Gaussian process on the residuals of a pooled model, its kernel learned over tasks.
 
     .. math:: y = f(x) + \beta^\top (x - m_t) + g_t(x) + e,
@@ -406,48 +403,10 @@ class GaussianProcessMeta(IntervalMixin, WeightedFitMixin, BaseMetaEstimator):
 
     # -- predictions -------------------------------------------------------------------------------
 
-    @overload
-    def predict(
-        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[False] = False
-    ) -> NDArray[Any]: ...
-
-    @overload
-    def predict(
-        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
-    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
-
-    @otherwise(BY_NAME)
-    def predict(
-        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
-    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
-        """Predict each row by the model of its task.
-
-        Parameters
-        ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
-            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
-            meta-model.
-        return_std : bool, default=False
-            Whether to return the predictive standard deviation, too.
-
-        Returns
-        -------
-        y : ndarray of shape (n_rows,)
-            Means.
-        std : ndarray of shape (n_rows,)
-            Only with ``return_std``: the deviation of a new target, of noise and of what is not
-            known of the function of its task (the mean function, slopes within tasks and the
-            parameters of the kernel are taken as known), in the units of y.
-        """
-        if not return_std:
-            return self._predict("predict", X, groups)
+    def _deviations(self, X, groups):
         mean, variance, _ = self._moments(X, groups)
-        std = self.meta_model_.deviation(variance)
-        dtype = self._predicts.dtype
-        return mean.astype(dtype, copy=False), std.astype(dtype, copy=False)
+        mean = mean.astype(self._predicts.dtype, copy=False)
+        return mean, self.meta_model_.deviation(variance)
 
     def _centres(self, X, groups, level):
         """Intervals of Student's t; the mean function has not seen the tasks that calibrate."""

@@ -12,20 +12,17 @@ x]`` that is added to it, with means of 0.
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, Literal, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.svm import LinearSVC
 
 from ..base import BaseMetaEstimator, Needs
-from ..base.calls import BY_NAME, otherwise
 from ..base.described import DescriptorMixin, describe
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
-from ..base.intervals import IntervalMixin, warn_of_few_tasks
+from ..base.intervals import DeviationMixin, warn_of_few_tasks
 from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
 from ..base.singular import warn_of_singular_fit
 from ..base.summaries import SummariesMixin
@@ -57,7 +54,7 @@ class MetaModel:
 
 
 class HierarchicalBayes(
-    SummariesMixin, IntervalMixin, WeightedFitMixin, DescriptorMixin, BaseMetaEstimator
+    SummariesMixin, DeviationMixin, WeightedFitMixin, DescriptorMixin, BaseMetaEstimator
 ):
     r"""Linear model whose coefficients vary between tasks around a learned prior.
 
@@ -485,46 +482,7 @@ class HierarchicalBayes(
 
     # -- predictions -------------------------------------------------------------------------------
 
-    @overload
-    def predict(
-        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[False] = False
-    ) -> NDArray[Any]: ...
-
-    @overload
-    def predict(
-        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
-    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
-
-    @otherwise(BY_NAME)
-    def predict(
-        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
-    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
-        """Predict each row by the model of its task.
-
-        Parameters
-        ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
-            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
-            meta-model.
-        return_std : bool, default=False
-            Whether to return the predictive standard deviation, too.
-
-        Returns
-        -------
-        y : ndarray of shape (n_rows,)
-            Means.
-        std : ndarray of shape (n_rows,)
-            Only with ``return_std``: the deviation of a new target, of noise and of what is not
-            known of the coefficients of the task and of their prior mean (variances are taken
-            as known), in the units of y.
-        """
-        if not return_std:
-            return self._predict("predict", X, groups)
-        if is_classifier(self):
-            raise TypeError("return_std is for regressors; predict_proba tells what is not known.")
+    def _deviations(self, X, groups):
         X, ids, side, _ = self._read_query(X, groups)
         params, index = self._params_of(X, ids, side)
         mean = self._predicts.predict("predict", params, X, index)
@@ -534,7 +492,7 @@ class HierarchicalBayes(
             prior = self._learned("prior")
             covariance, noise = self._variances(params)
             std = prior.deviation(prior.of_coefs(covariance, X, index), noise[index])
-        return mean, std.astype(mean.dtype, copy=False)
+        return mean, std
 
     def _variances(self, params):
         """Posterior covariances in parameter rows, and the noise where tasks have their own."""

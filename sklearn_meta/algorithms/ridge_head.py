@@ -8,18 +8,15 @@ are fixed it is hierarchical Bayes over features.
 """
 
 from dataclasses import replace
-from typing import Any, Literal, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPRegressor
 
-from ..base.calls import BY_NAME, otherwise
 from ..base.embedding import EmbeddingMetaEstimator, Representation
 from ..base.embedding_docs import documented_embedding
 from ..base.episodes import EpisodeSampler
-from ..base.intervals import IntervalMixin
+from ..base.intervals import DeviationMixin
 from ..base.moments import gather_moments, warn_of_one_task
 from ..base.probe import draw_probe
 from ..kernels.body import Body
@@ -43,7 +40,7 @@ LEVELS = (1, 2, 5, 10, 20)  # shots that the scale of classes is learned for
 
 
 @documented_embedding
-class RidgeHead(IntervalMixin, EmbeddingMetaEstimator):
+class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
     r"""A learned representation whose last layer is solved in closed form for each task.
 
     .. math:: y = w_t^\top [1, \varphi(x)] + e, \quad w_t \sim N(m, S), \quad e \sim N(0, \sigma^2)
@@ -325,48 +322,9 @@ class RidgeHead(IntervalMixin, EmbeddingMetaEstimator):
 
     # -- predictions -------------------------------------------------------------------------------
 
-    @overload
-    def predict(
-        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[False] = False
-    ) -> NDArray[Any]: ...
-
-    @overload
-    def predict(
-        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
-    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
-
-    @otherwise(BY_NAME)
-    def predict(
-        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
-    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
-        """Predict each row by the model of its task.
-
-        Parameters
-        ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
-            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
-            meta-model.
-        return_std : bool, default=False
-            Whether to return the predictive standard deviation, too, of a regressor.
-
-        Returns
-        -------
-        y : ndarray of shape (n_rows,)
-            Means, or labels of a classifier.
-        std : ndarray of shape (n_rows,)
-            Only with ``return_std``: the deviation of a new target, of noise and of what is not
-            known of the last layer of the task, in the units of y.
-        """
-        if not return_std:
-            return self._predict("predict", X, groups)
-        if is_classifier(self):
-            raise TypeError("return_std is for regressors; predict_proba tells what is not known.")
+    def _deviations(self, X, groups):
         mean, of_coefs, _, prior = self._predictive(X, groups)
-        std = self.learner_.units.y_scale * prior.deviation(of_coefs)
-        return mean, std.astype(mean.dtype, copy=False)
+        return mean, self.learner_.units.y_scale * prior.deviation(of_coefs)
 
     def _centres(self, X, groups, level):
         """The fold of a task is left out of the prior of the last layer; the body has seen it."""

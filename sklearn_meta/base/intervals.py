@@ -1,16 +1,17 @@
-"""Prediction intervals, as far as algorithms share them: the question, its check and its answer."""
+"""Deviations and intervals of predictions, as far as algorithms share them: question and answer."""
 
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 
+from .calls import BY_NAME, otherwise
 from .typed import available_if
 
-__all__ = ["IntervalMixin", "warn_of_few_tasks"]
+__all__ = ["DeviationMixin", "IntervalMixin", "warn_of_few_tasks"]
 
 
 class IntervalMixin(ABC):
@@ -53,6 +54,57 @@ class IntervalMixin(ABC):
             )
         mean, half, dtype = self._centres(X, groups, confidence_level)
         return np.stack([mean - half, mean + half], axis=1).astype(dtype, copy=False)
+
+
+class DeviationMixin(IntervalMixin):
+    """``predict`` that tells standard deviations, too."""
+
+    @abstractmethod
+    def _deviations(self, X, groups):
+        """Means and standard deviations of new targets, of a regressor."""
+
+    @overload
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[False] = False
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: Literal[True]
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @otherwise(BY_NAME)
+    def predict(
+        self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
+    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+        """Predict each row by the model of its task.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_columns)
+            The rows.
+        groups : array-like of shape (n_rows,), default=None
+            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
+            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
+            meta-model.
+        return_std : bool, default=False
+            Whether to return the predictive standard deviation, too, of a regressor.
+
+        Returns
+        -------
+        y : ndarray of shape (n_rows,)
+            Means, or labels of a classifier.
+        std : ndarray of shape (n_rows,)
+            Only with ``return_std``: the deviation of a new target, of noise and of what is not
+            known of the task, in the units of y. What was learned over tasks is taken as known, but
+            for the prior mean of coefficients.
+        """
+        if not return_std:
+            return self._predict("predict", X, groups)
+        if is_classifier(self):
+            raise TypeError("return_std is for regressors; predict_proba tells what is not known.")
+        mean, std = self._deviations(X, groups)
+        return mean, std.astype(mean.dtype, copy=False)
 
 
 def warn_of_few_tasks(n_tasks, level):
