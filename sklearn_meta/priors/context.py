@@ -124,7 +124,7 @@ def context_of(moments):
     return Context(mean, Q, rho, _unknown(rho[:, None], n).mean(axis=1))
 
 
-def posterior_in_context(model, context, moments, pull=0.0, precision=1.0):
+def posterior_in_context(model, context, moments, pull=0.0, precision=None):
     """The posterior of the coefficients of every task, what a row to predict says included.
 
     Parameters
@@ -136,7 +136,7 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=1.0):
         In standardised units, not augmented.
     pull : ndarray of shape (n_tasks,), default=0.0
         The share of the prior mean that is pooled least squares, see :mod:`.pull`.
-    precision : ndarray of shape (n_tasks,), default=1.0
+    precision : ndarray of shape (n_tasks,), default=None
         Of rows, relative to that of the noise of the model.
 
     Returns
@@ -154,7 +154,7 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=1.0):
     prior[0] += gamma @ c
     if model.pooled is not None:
         prior += pull * (model.pooled - prior)
-    weighted = Moments(precision * moments.M, moments.S)
+    weighted = moments if precision is None else Moments(precision * moments.M, moments.S)
     mean, own, share = condition(model, factor, prior, weighted)
     z = moments.M[0, :-1] / np.where(n > 0, n, 1.0)
     z[0] = 1.0

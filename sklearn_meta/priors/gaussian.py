@@ -198,14 +198,15 @@ class GaussianPrior:
         """Means, covariances, variances of the noise and their degrees of freedom."""
         if self.noise is not None:
             return self.noise.posterior(self, model, moments)
-        noise = replace(self, model=model).common_noise()
-        return *self.posterior_of(model, moments), *(np.full(moments.n_tasks, v) for v in noise)
+        noise = (np.full(moments.n_tasks, v) for v in (model.sigma2, self.n_left))
+        return *self.posterior_of(model, moments), *noise
 
-    def common_noise(self):
-        """Variance of the noise of all tasks, and its degrees of freedom."""
-        return self.model.sigma2, self.moments.M[0, 0].sum() - self.moments.n_tasks
+    @property
+    def n_left(self):
+        """Degrees of freedom of noise that tasks have in common: rows beyond one of each."""
+        return self.moments.M[0, 0].sum() - self.moments.n_tasks
 
-    def posterior_of(self, model, moments, pull=None, precision=1.0):
+    def posterior_of(self, model, moments, pull=None, precision=None):
         """Means and covariances of a model of these units, given moments in these units.
 
         ``pull`` takes the place of that of the prior, in every task; ``precision`` is that of its
@@ -219,8 +220,9 @@ class GaussianPrior:
         if model.pooled is not None:
             s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
             means = model.B @ s + pull * ((model.pooled - model.B) @ s)
-        weighted = Moments(precision * moments.M, moments.S)
-        return posterior(model, weighted, intercept=self.intercept, means=means)
+        if precision is not None:
+            moments = Moments(precision * moments.M, moments.S)
+        return posterior(model, moments, intercept=self.intercept, means=means)
 
     def of_coefs(self, covariance, X, index):
         """What the coefficients of their tasks add to the variance of predictions, standardised.

@@ -116,7 +116,7 @@ def half_widths(prior, of_coefs, n_rows, level, noise=None):
     -------
     ndarray of shape (n,)
     """
-    sigma2, n_left = prior.common_noise() if prior.noise is None else noise.T
+    sigma2, n_left = (prior.model.sigma2, prior.n_left) if prior.noise is None else noise.T
     freedom = degrees_of_freedom(prior, of_coefs, sigma2, n_left)
     quantile = quantiles(calibrate(prior), level, n_rows, freedom)
     return quantile * np.sqrt(of_coefs + sigma2)
