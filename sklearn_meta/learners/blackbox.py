@@ -81,9 +81,7 @@ def ask(model, method, X, classes):
         return values.ravel().astype(classes.dtype, copy=False)
     seen = classes_of(model, classes)
     if len(seen) == 1 and (method == "predict_proba" or len(classes) > 1):
-        values = np.ones(
-            (len(values), 1), dtype=values.dtype
-        )  # some have a second column, for no class
+        values = np.ones((len(values), 1), dtype=values.dtype)  # some have a column for no class
     if len(seen) == len(classes):
         return values
     if values.ndim == 1:  # two classes of more: one score

@@ -379,7 +379,8 @@ def addressed(error, X, where, numeric=False):
         return error
     if isinstance(error, np.linalg.LinAlgError):
         return _of_size(error, X, values, where)
-    if values.ndim != 2 or values.dtype.kind in "biu":
+    finite = values.dtype.kind in "biu" or values.dtype.kind == "f" and np.isfinite(values).all()
+    if values.ndim != 2 or finite:  # no cell is to blame
         return error
     for i, j in np.ndindex(*values.shape):
         value = plain(values[i, j])
