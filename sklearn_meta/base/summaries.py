@@ -1,5 +1,7 @@
 """Fits from sums per task, which any engine adds up where the rows are."""
 
+from typing import Any, Self
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 
@@ -16,7 +18,7 @@ class SummariesMixin:
     """``meta_fit_summaries``, of an algorithm whose ``_learn_sums`` needs moments only."""
 
     @transactional
-    def meta_fit_summaries(self, table, *, target="y"):
+    def meta_fit_summaries(self, table: Any, *, target: str = "y") -> Self:
         """Learn the meta-model from sums per task, without the rows.
 
         The result is that of :meth:`meta_fit` on the rows, but for what single rows are needed for:

@@ -11,7 +11,11 @@ The sums are of the columns as they are. Squares of a column whose mean is more 
 times its standard deviation lose the digits that matter: subtract a constant from it first.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..kernels.mixed_model import Moments
 from .ids import as_ids, factorize_ids
@@ -33,7 +37,7 @@ COUNT = "n"
 ROUNDING = 1e-9  # by how much sums of squares may be too small for their sums
 
 
-def summary_terms(features, target="y"):
+def summary_terms(features: Iterable[str], target: str = "y") -> dict[str, tuple[str, ...]]:
     """What is summed in every task: the columns of a table of summaries.
 
     Parameters
@@ -73,7 +77,15 @@ def summary_terms(features, target="y"):
     return terms
 
 
-def task_summaries(X, y, *, groups=None, task_column=None, target="y", sample_weight=None):
+def task_summaries(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    task_column: str | int | None = None,
+    target: str = "y",
+    sample_weight: ArrayLike | None = None,
+) -> Any:
     """Sum the rows of every task of a long table.
 
     Tables of parts of the rows add up: group them by the id and sum.

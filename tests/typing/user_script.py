@@ -13,17 +13,21 @@ from sklearn_meta import (
     GaussianProcessMeta,
     HierarchicalBayes,
     Independent,
+    IntervalDisplay,
     MetaClassifier,
     MetaRegressor,
     Pooled,
     PrototypeClassifier,
     RidgeHead,
+    ShrinkageDisplay,
     TableEncoder,
     Task,
     TransferMetaLearner,
     compare,
     cross_validate_tasks,
     few_shot_scorer,
+    summary_terms,
+    task_summaries,
     tasks_from_table,
 )
 from sklearn_meta.datasets import make_linear_tasks, make_sinusoid_tasks
@@ -67,6 +71,11 @@ models = MAML(max_iter=10, n_shots=(1, 10), random_state=0).meta_fit(tasks).adap
 predictions = [one.predict(X) for one in models]
 BatchMetaLearner(n_estimators=2).meta_fit(tasks).nearest_tasks(X[:3], y[:3], n_neighbors=2)
 
+# -- sums per task --
+
+assert_type(summary_terms(["price", "size"], "sales"), dict[str, tuple[str, ...]])
+HierarchicalBayes().meta_fit_summaries(task_summaries(X, y, groups=ids)).adapt(X[:3], y[:3])
+
 # -- evaluation --
 
 scorer = few_shot_scorer("r2", n_shots=5)
@@ -74,6 +83,8 @@ assert_type(scorer, Callable[..., float])
 results = cross_validate_tasks({"a": Pooled(), "b": Independent()}, tasks, n_shots=(0, 5), cv=3)
 assert_type(results, dict[str, NDArray[Any]])
 AdaptationCurveDisplay.from_results(results).plot()
+ShrinkageDisplay.from_estimator(HierarchicalBayes().meta_fit(tasks), tasks, coefs=(0, "x1")).plot()
+IntervalDisplay.from_estimator(HierarchicalBayes().meta_fit(tasks), X[:5], y[:5]).plot()
 compare(tasks, [("pooled", Pooled()), ("transfer", TransferMetaLearner())])
 
 # -- the rest --
