@@ -76,8 +76,6 @@ def _held_of(table, moments, shift, n_before, held):
     tasks, rows, weight = new.tasks, new.rows, new.weight
     for i, t in enumerate(tasks):
         X, y, own = table.task(t)
-        if own is not None:  # a row that weighs nothing is not there
-            X, y, own = X[own > 0], y[own > 0], own[own > 0]
         order = rng.permutation(np.lexsort((y, *X.T)))[:MAX_HELD_ROWS]
         rows[i, : len(order), 1:-1] = X[order]
         rows[i, : len(order), -1] = y[order]
