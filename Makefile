@@ -43,7 +43,7 @@ test: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto $(ARGS)
 
 # What needs other libraries, and is skipped where they are missing.
-test-extras: install-test install-third_party install-onnx install-lint install-notebooks
+test-extras: install-test install-learners install-onnx install-lint install-notebooks
 	$(ONE_THREAD) $(PY) -m pytest -n auto tests/test_third_party.py tests/test_onnx.py tests/typing \
 	    tests/test_notebooks.py $(ARGS)
 

@@ -4,6 +4,7 @@ python doc/notebooks.py             all of them
 python doc/notebooks.py line meta   some
 """
 
+import os
 import shutil
 import sys
 import tempfile
@@ -22,9 +23,10 @@ def execute(path, folder):
     copied = shutil.copy(path, folder)
     python_to_jupyter_cli([str(copied)])
     notebook = nbformat.read(Path(copied).with_suffix(".ipynb"), as_version=4)
-    nbclient.NotebookClient(
+    client = nbclient.NotebookClient(
         notebook, timeout=1200, resources={"metadata": {"path": str(folder)}}
-    ).execute()
+    )
+    client.execute(env={k: v for k, v in os.environ.items() if k != "MPLBACKEND"})  # draw inline
     return notebook
 
 

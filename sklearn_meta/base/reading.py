@@ -387,7 +387,7 @@ class ReadingMixin:
             try:
                 X = check_features(X, where=where)
             except ValueError as error:  # in the columns before the transformers, if it is there
-                raise addressed(error, table.X, where) from error
+                raise addressed(error, table.X, where, transformed=True) from error
         return replace(table, X=X)
 
 

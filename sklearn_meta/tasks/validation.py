@@ -359,7 +359,7 @@ def _column_name(X, j):
     return repr(names[j]) if names is not None else str(j)
 
 
-def addressed(error, X, where, numeric=False):
+def addressed(error, X, where, numeric=False, transformed=False):
     """An error about a table, with the cell that it is about, where that can be found.
 
     Parameters
@@ -371,11 +371,15 @@ def addressed(error, X, where, numeric=False):
         ``where(i)`` says in words which row of which task row ``i`` is.
     numeric : bool, default=False
         Whether all cells must be numbers; else only cells that the error quotes are blamed.
+    transformed : bool, default=False
+        Whether the error is about what transformers made of X: a cell of X is a better address
+        than the one it has.
     """
     if isinstance(error, OverflowError):
         error = ValueError(f"a number is too large for float64. ({error})")
     text, values = str(error), np.asarray(X)
-    if " of X holds " in text or " of X contains " in text:  # it has an address
+    has_address = " of X holds " in text or " of X contains " in text
+    if has_address and not transformed:
         return error
     if isinstance(error, np.linalg.LinAlgError):
         return _of_size(error, X, values, where)
