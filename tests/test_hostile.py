@@ -17,11 +17,13 @@ import pytest
 from algorithms import CLASSES, GRADIENT, make_meta
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import is_classifier
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import GaussianNB, MultinomialNB
+from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neural_network import MLPRegressor
-from sklearn.svm import SVR
+from sklearn.svm import SVC, SVR, NuSVR
+from sklearn.utils.estimator_checks import check_estimator
 
 from sklearn_meta import (
     MAML,
@@ -619,13 +621,26 @@ def test_gradients_need_two_classes():
         MAML(HistGradientBoostingClassifier(max_iter=2)).fit(X[:1], ["a"], groups=[0])
 
 
-def test_descriptors_are_signed():
-    with pytest.raises(ValueError, match="MultinomialNB takes no negative numbers.*use Pooled"):
-        BatchMetaLearner(MultinomialNB()).fit(X, LABELS, groups=IDS)
-    assert_array_equal(
-        Pooled(MultinomialNB()).fit(X, LABELS, groups=IDS).predict(X),
-        MultinomialNB().fit(X, LABELS).predict(X),
-    )
+@pytest.mark.parametrize("estimator", [MultinomialNB(), ComplementNB()])
+def test_descriptors_are_not_negative_where_the_learner_takes_none(estimator):
+    counts = np.random.default_rng(0).poisson(1 + (LABELS[:, None] % 3 == [0, 1, 2]) * 4)
+    meta = BatchMetaLearner(estimator, random_state=0).fit(counts, LABELS, groups=IDS)
+    assert meta.adapt(counts[:5], LABELS[:5]).score(counts, LABELS) > 0.6
+    assert_allclose(meta.predict_proba(counts).sum(axis=1), 1)
+
+
+@pytest.mark.filterwarnings("ignore:fit was given no task ids")
+@pytest.mark.parametrize(
+    "estimator", [MultinomialNB(), ComplementNB(), QuadraticDiscriminantAnalysis(), SVC(), NuSVR()]
+)
+def test_check_estimator_of_learners_that_mind_further_columns(estimator):
+    check_estimator(BatchMetaLearner(estimator))
+
+
+def test_matrices_without_full_rank_are_no_matter_of_size():
+    X_ = np.c_[X, X[:, 0]]
+    with pytest.raises(ValueError, match="^The covariance matrix of class 0 is not full rank"):
+        Pooled(QuadraticDiscriminantAnalysis()).fit(X_, LABELS, groups=IDS)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
