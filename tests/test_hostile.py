@@ -713,3 +713,27 @@ def test_a_thousand_classes():
     for meta in (Pooled(GaussianNB()), Independent(GaussianNB())):
         meta = copy.copy(meta).fit(rows, y, groups=y % 4)
         assert set(meta.adapt(rows[:9], y[:9]).predict(rows)) <= set(y)
+
+
+@pytest.mark.parametrize("cls", [Pooled, Independent, BatchMetaLearner])
+def test_fifty_thousand_features(cls):
+    rng = np.random.default_rng(0)
+    wide, ids = rng.standard_normal((24, 50_000)), np.repeat(np.arange(6), 4)
+    y = 5 * wide[:, 0] + ids
+    meta = make_meta(cls).fit(wide, y, groups=ids)
+    assert finite(meta.adapt(wide[:3], y[:3]).predict(wide))
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_no_room(cls, monkeypatch):
+    def no_room(*args):
+        raise MemoryError("Unable to allocate 224. GiB")
+
+    meta = make_meta(cls)
+    y = LABELS if is_classifier(meta) else Y
+    meta.fit(X, y, groups=IDS)
+    before = meta.predict(X)
+    monkeypatch.setattr(cls, "_learn", no_room)
+    with pytest.raises(MemoryError, match=f"{cls.__name__} has no room for 4 tasks and 3 features"):
+        meta.fit(X, y, groups=IDS)
+    assert_array_equal(meta.predict(X), before)
