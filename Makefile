@@ -72,7 +72,7 @@ dist-check: install-dist
 
 doc: install-doc
 	rm -rf doc/generated
-	$(ONE_THREAD) $(PY) -m sphinx -q -W --keep-going -b html doc doc/_build/html $(ARGS)
+	$(ONE_THREAD) $(PY) -m sphinx -q -W --keep-going -j 2 -b html doc doc/_build/html $(ARGS)
 	@echo "The documentation is in doc/_build/html/index.html"
 
 # The gallery as its download links give it, in a kernel. `make doc` runs the same code.
