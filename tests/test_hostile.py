@@ -9,6 +9,7 @@ import copy
 import datetime
 import decimal
 import fractions
+import os
 from functools import cache
 
 import numpy as np
@@ -438,6 +439,7 @@ quiet = pytest.mark.filterwarnings(
     "ignore:.*tasks are too few",
 )
 QUICK = (0, 1)
+EACH = int(os.environ.get("EACH", "12"))
 each_meta = pytest.mark.parametrize(
     "n", range(len(METAS)), ids=[f"{n}-{type(meta).__name__}" for n, meta in enumerate(METAS)]
 )
@@ -447,12 +449,12 @@ def answers(n, kind, part, change, turn=0, all_tasks=True):
     """Call methods on copies: the answer of each, None where it refused.
 
     Input that is not refused is dear to fit. It is read by one piece of code for all classes, so
-    two classes fit all kinds, and the others one in twelve, each others.
+    two classes fit all kinds, and the others one in twelve, each others; with ``EACH=1`` all do.
     """
     meta, _ = known(n)
     found = {}
     for method in calls(meta, part, change, all_tasks):
-        if method not in ("adapt", "predict") and turn % 12 and n not in QUICK:
+        if method not in ("adapt", "predict") and turn % EACH and n not in QUICK:
             continue
         own = copy.copy(METAS[n] if method in ("fit", "meta_fit") else meta)
         before = dict(vars(own))
