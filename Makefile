@@ -48,7 +48,7 @@ test-extras: install-test install-third-party install-onnx install-lint install-
 	    tests/test_notebooks.py $(ARGS)
 
 doctest: install-test
-	$(ONE_THREAD) $(PY) -m pytest --doctest-modules --doctest-glob='*.md' --doctest-glob='*.rst' \
+	$(ONE_THREAD) $(PY) -m pytest -n auto --doctest-modules --doctest-glob='*.md' --doctest-glob='*.rst' \
 	    --ignore-glob='doc/*.py' sklearn_meta README.md doc $(ARGS)
 
 lint: install-lint
