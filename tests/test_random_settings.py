@@ -86,6 +86,10 @@ def test_predictions_are_finite(cls, seed):
             meta.adapt(X[rows], table.y[rows])
             for method in ("predict", "predict_proba"):
                 if hasattr(meta, method):
-                    values = getattr(meta, method)(X)
+                    try:
+                        values = getattr(meta, method)(X)
+                    except ValueError as error:  # exp(1000), where a rate of 1000 led there
+                        assert "out of the range of floating-point" in str(error)
+                        continue
                     assert values.dtype.kind != "f" or np.isfinite(values).all(), meta
             n_adaptations += 1
