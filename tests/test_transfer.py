@@ -198,17 +198,6 @@ def test_a_refit_is_the_fit_on_the_concatenation():
     assert_allclose(model.estimator_.intercept_, expected.intercept_)
 
 
-def test_max_sources_are_the_nearest():
-    sources, (target, *_) = sources_and_targets(40, 1)
-    model = TransferMetaLearner(max_sources=5).meta_fit(sources)
-    model.adapt(target.X[:10], target.y[:10])
-    looked_at = np.isfinite(model.source_scores_)
-    assert looked_at.sum() == 5 and not model.source_weights_[~looked_at].any()
-    every = TransferMetaLearner(max_sources=40).meta_fit(sources)
-    every.adapt(target.X[:10], target.y[:10])
-    assert np.nanmin(model.source_scores_) <= np.quantile(every.source_scores_, 0.1)
-
-
 def test_weights_of_learners_that_have_none():
     sources, (target, *_) = sources_and_targets(3, 1)
     model = TransferMetaLearner(

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from ..base import BaseMetaEstimator
-from ..base.candidates import candidates, learn_sources, nearest, risks
+from ..base.candidates import candidates, judged, learn_sources, risks
 from ..base.labels import SharedClasses
 from ..base.sources import reasons, task_ids
 from ..learners import BlackBoxLearner, chunk_bounds, classes_of
@@ -120,9 +120,6 @@ class TransferMetaLearner(BaseMetaEstimator):
     temperature : "auto" or float, default="auto"
         Of ``selection="weighted"``, in the units of the risk. "auto" makes weights proportional to
         the likelihood of the support.
-    max_sources : int, default=100
-        Most sources that are looked at for one target; linear landmarks of all sources choose them
-        before anything is refitted.
     columns : {"same", "shared"}, default="same"
         With "shared" tasks are dataframes that may differ in their columns. They meet on shared
         names: a target column that a source lacks counts as its mean over the support. A source
@@ -144,7 +141,7 @@ class TransferMetaLearner(BaseMetaEstimator):
     source_scores_ : ndarray of shape (n_sources,)
         Expected risk of each source on the current target, squared error or log-loss: of its own
         model, which has not seen the target. Without support rows it is the risk on the other
-        sources. NaN where it was screened out.
+        sources. NaN where it was refused.
     source_score_errors_ : ndarray of shape (n_sources,)
         Their standard errors.
     source_weights_ : ndarray of shape (n_sources,)
@@ -210,7 +207,6 @@ class TransferMetaLearner(BaseMetaEstimator):
         "selection": [StrOptions({"best", "weighted", "stack"})],
         "source_weight": [Interval(Real, 0, None, closed="neither")],
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "max_sources": [Interval(Integral, 1, None, closed="left")],
         "columns": [StrOptions({"same", "shared"})],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
@@ -223,7 +219,6 @@ class TransferMetaLearner(BaseMetaEstimator):
         selection="stack",
         source_weight=1.0,
         temperature="auto",
-        max_sources=100,
         columns="same",
         task_column=None,
         handle_unknown="prior",
@@ -234,7 +229,6 @@ class TransferMetaLearner(BaseMetaEstimator):
         self.selection = selection
         self.source_weight = source_weight
         self.temperature = temperature
-        self.max_sources = max_sources
         self.columns = columns
         self.task_column = task_column
         self.handle_unknown = handle_unknown
@@ -325,7 +319,7 @@ class TransferMetaLearner(BaseMetaEstimator):
     # -- adapting ----------------------------------------------------------------------------------
 
     def _adapt(self, learner, meta_model, table, fit_params):
-        settings = self.selection, self.source_weight, self.temperature, self.max_sources
+        settings = self.selection, self.source_weight, self.temperature
         parts = Parallel(n_jobs=self.n_jobs)(
             delayed(_adapt_chunk)(meta_model, table.block(lo, hi), settings)
             for lo, hi in chunk_bounds(table.n_tasks)
@@ -384,15 +378,14 @@ def _adapt_one(meta_model, table, settings):
     (target,) = Rows.of_tasks(table, {})
     try:
         with np.errstate(over="ignore"):  # an infinite risk is one
-            model, kept, risk, error, share = _model_of(sources, target, *settings)
+            risk, error = judged(sources, target)
+            model, share = _model_of(sources, target, risk, *settings)
     except Exception as error:
         if len(table.y) == 0:
             raise
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
-    full = np.full((3, len(meta_model)), np.nan)
-    full[2] = 0.0
-    seen = np.flatnonzero([id_ not in sources.refused for id_ in meta_model.ids])
-    full[:, seen[kept]] = risk, error, share[:-2]
+    full = np.full((3, len(meta_model)), [[np.nan], [np.nan], [0.0]])
+    full[:, [id_ not in sources.refused for id_ in meta_model.ids]] = risk, error, share[:-2]
     return Adapted(model, view, *full, float(share[-2]), float(share[-1]), sources.refused)
 
 
@@ -419,41 +412,29 @@ def _seen_by(meta_model, table):
     return view, replace(sources, stack=meta_model.stack)
 
 
-def _model_of(sources, target, selection, share, temperature, max_sources):
-    """A model; which sources were looked at, their risks and standard errors; all shares."""
-    fitter, n = sources.fitter, len(target)
-    kept = nearest(sources, target, max_sources)
-    raw = fitter.raw(sources.rows[kept], target.X)
-    risk, error = sources.risk[kept], sources.risk_error[kept]
-    if n:
-        risk, error = risks(sources.loss(raw, fitter.outputs(target.y)), target.weight)
-    stack = sources.stack  # episodes say nothing of many more rows; posteriors learn by themselves
-    if stack is None or selection != "stack" or not (sources.closed or n <= 2 * stack.n_rows[-1]):
-        model, weight = _chosen(sources, target, kept, risk, selection, share, temperature)
-        return model, kept, risk, error, weight
-    v = stack.weights(n)
-    rows, mix, offset, best = candidates(sources, target, kept, raw, share)
-    weight = np.concatenate([v[-2] * (kept == best), [v[:-2].sum(), v[-1]]])
-    return fitter.blend(rows, v @ mix, v @ offset), kept, risk, error, weight
-
-
-def _chosen(sources, target, kept, risk, selection, source_weight, temperature):
-    """The candidate of least risk, or all weighted by ``exp(-risk / temperature)``."""
-    fitter, n, n_kept = sources.fitter, len(target), len(kept)
+def _model_of(sources, target, risk, selection, source_weight, temperature):
+    """A model, and the shares of the sources, of the pools, and of the target alone."""
+    fitter, stack, n = sources.fitter, sources.stack, len(target)
+    # episodes say nothing of many more rows than they had; posteriors learn by themselves
+    if selection == "stack" and stack and (sources.closed or n <= 2 * stack.n_rows[-1]):
+        v = stack.weights(n)
+        rows, mix, offset, best = candidates(sources, target, risk, source_weight)
+        share = np.append(v[-2] * np.eye(len(risk))[best], [v[:-2].sum(), v[-1]])
+        return fitter.blend(rows, v @ mix, v @ offset), share
     own, Y = fitter.refit(None, target, 1.0), fitter.outputs(target.y)
     if n:
         raw = [fitter.raw(sources.pools, target.X), fitter.left_out(target)[None]]
         others, _ = risks(sources.loss(np.concatenate(raw), Y), target.weight)
-    else:  # what a source is worth to the other sources; the target alone is worth nothing
+    else:  # what a pool is worth to the sources; the target alone is worth nothing
         others = np.append(sources.risk[len(sources) :], np.inf)
     risk = np.append(risk, others)
     if temperature == "auto":  # weights proportional to likelihoods
         temperature = sources.unit / max(target.weight.sum(), 1.0)
     share = softmax(-risk / temperature)
     if selection == "best":
-        share = (np.arange(len(risk)) == np.argmin(risk)).astype(float)
-    rows = np.concatenate([sources.rows[kept], sources.pools, own[None]])
-    for a in np.flatnonzero(share[:n_kept] >= MIN_SHARE) if n else ():
-        rows[a] = fitter.refit(sources.data[kept[a]], target, source_weight)
-    weight = np.append(share[:n_kept], [share[n_kept:-1].sum(), share[-1]])
-    return fitter.blend(rows, share, np.zeros(Y.shape[1])), weight
+        share = np.eye(len(risk))[np.argmin(risk)]
+    rows = np.concatenate([sources.rows, sources.pools, own[None]])
+    for a in np.flatnonzero(share[: len(sources)] >= MIN_SHARE) if n else ():
+        rows[a] = fitter.refit(sources.data[a], target, source_weight)
+    model = fitter.blend(rows, share, np.zeros(Y.shape[1]))
+    return model, np.append(share[: len(sources)], [share[len(sources) : -1].sum(), share[-1]])

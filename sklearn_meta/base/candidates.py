@@ -11,13 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.linalg import block_diag
 
 from ..kernels.stacking import learn_stack
 from ..learners import chunk_bounds
 from ..learners.refit import Rows
 from .sources import fit_sources, pooled_models
 
-__all__ = ["candidates", "learn_sources", "nearest", "risks"]
+__all__ = ["candidates", "judged", "learn_sources", "risks"]
 
 MIN_FITTED = 3  # rows; with fewer nothing is refitted but least squares
 N_FOLDS = 5
@@ -40,17 +41,15 @@ def risks(value, weight):
     return mean, np.sqrt(spread / (value.shape[1] - 1))
 
 
-def nearest(sources, target, most):
-    """Places of the sources to look at: those whose linear models do best on the target."""
-    if len(sources) <= most:
-        return np.arange(len(sources))
-    Z, Y, weight = sources.numbers(target)
-    misfit = np.einsum("n,ano->a", weight, (Y - Z @ sources.coefs) ** 2)
-    misfit = misfit if len(target) else sources.risk[: len(sources)]
-    return np.sort(np.argsort(misfit, kind="stable")[:most])
+def judged(sources, target):
+    """Risks of all sources on a target, and standard errors; without rows, on other sources."""
+    if len(target) == 0:
+        return sources.risk[: len(sources)], sources.risk_error[: len(sources)]
+    raw = sources.fitter.raw(sources.rows, target.X)
+    return risks(sources.loss(raw, sources.fitter.outputs(target.y)), target.weight)
 
 
-def candidates(sources, target, kept, raw, share, *, source=None, pools=None):
+def candidates(sources, target, risk, share, *, source=None, pools=None):
     """All candidates of the stack for one target: mixtures of models, with an offset.
 
     The last is the target alone, that before it the refit on a source.
@@ -60,10 +59,8 @@ def candidates(sources, target, kept, raw, share, *, source=None, pools=None):
     sources : Sources
     target : Rows
         Its support.
-    kept : ndarray of shape (n_kept,)
-        Places of the sources that are looked at.
-    raw : ndarray of shape (n_kept, n_rows, n_outputs)
-        What these say of the support.
+    risk : ndarray of shape (n_sources,)
+        Of the sources on it.
     share : float
         Weight of a source row in a refit.
     source : int, default=None
@@ -92,15 +89,16 @@ def candidates(sources, target, kept, raw, share, *, source=None, pools=None):
         f = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
         b = loss.offset(f, Y, target.weight)
         mix, offset = np.tile(mix, (2, 1)), np.concatenate([0 * b, b])
-    value = loss(raw, Y) @ target.weight / sources.unit
-    best = kept[np.argmax(np.log(np.maximum(sources.mixture.narrow[kept], 1e-6)) - value)]
+    nats = target.weight.sum() / sources.unit * np.minimum(risk, 1e300)
+    likelihood = np.log(sources.mixture.narrow + 1e-6) - nats
+    if source is not None:
+        likelihood[source] = -np.inf
+    best = int(np.argmax(likelihood))
     own = [sources.rows[best], fitter.constant(target)]
     if len(target) >= (1 if fitter.exact else MIN_FITTED):
         own = [fitter.refit(data, target, share) for data in (sources.data[best], None)]
-    n_candidates, n_models = mix.shape
-    mix = np.pad(mix, ((0, 2), (0, 2)))
-    mix[n_candidates:, n_models:] = np.eye(2)
-    return np.stack([*models, *own]), mix, np.pad(offset, ((0, 2), (0, 0))), int(best)
+    mix, offset = block_diag(mix, np.eye(2)), np.pad(offset, ((0, 2), (0, 0)))
+    return np.stack([*models, *own]), mix, offset, best
 
 
 # -- episodes --------------------------------------------------------------------------------------
@@ -130,17 +128,19 @@ def learn_sources(fitter, table, extra, n_jobs, refused, share=None):
     targets = [sources.data[a][rng.permutation(len(sources.data[a]))[:n_rows]] for a in order]
     every, owner = Rows.concatenate(targets), np.repeat(order, list(map(len, targets)))
     raw = fitter.raw(np.concatenate([sources.rows, sources.pools]), every.X)
-    seen = np.arange(len(raw))[:, None] == owner  # a source says little of its own rows
+    loss = sources.loss(raw, fitter.outputs(every.y))
+    seen = np.arange(len(loss))[:, None] == owner  # a source says little of its own rows
     weight = np.where(seen, 1e-6, importance[owner]) * every.weight
-    risk, error = risks(sources.loss(raw, fitter.outputs(every.y)), weight)
+    risk, error = risks(loss, weight)
     sources = replace(sources, risk=risk, risk_error=error)
     if share is None:
         return sources
-    raw = np.split(raw[: len(sources)], np.cumsum(list(map(len, targets)))[:-1], axis=1)
+    bounds = np.cumsum(list(map(len, targets)))[:-1]
+    loss = np.split(loss[: len(sources)], bounds, axis=1)
     episodes = {}
     if len(sources) >= MIN_SOURCES:
         pools = _pools_without(sources, order, n_jobs)
-        args = list(zip(order, targets, raw, pools, strict=True))
+        args = list(zip(order, targets, loss, pools, strict=True))
         parts = Parallel(n_jobs=None if sources.closed else n_jobs)(
             delayed(_play_chunk)(sources, args[lo:hi], share) for lo, hi in chunk_bounds(len(args))
         )
@@ -174,12 +174,10 @@ def _play_chunk(sources, args, share):
     ]
 
 
-def _play(sources, n, a, rows, raw, pools, share):
+def _play(sources, n, a, rows, loss, pools, share):
     """One episode: source a is the target of the others, and shows n rows."""
-    fitter, kept = sources.fitter, np.delete(np.arange(len(sources)), a)
-    support, query = rows[:n], rows[n : n + MAX_QUERY]
-    models, mix, offset, _ = candidates(
-        sources, support, kept, raw[kept, :n], share, source=a, pools=pools
-    )
+    fitter, support, query = sources.fitter, rows[:n], rows[n : n + MAX_QUERY]
+    risk = risks(loss[:, :n], support.weight)[0] if n else np.zeros(len(loss))
+    models, mix, offset, _ = candidates(sources, support, risk, share, source=a, pools=pools)
     F = np.tensordot(mix, fitter.raw(models, query.X), axes=1) + offset[:, None]
     return F, fitter.outputs(query.y), query.weight, sources.mixture.narrow[a] + MIN_IMPORTANCE

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from joblib import Parallel, delayed
 
-from ..kernels.evidence import Landmarks, Moments, posterior
+from ..kernels.evidence import Landmarks, Moments
 from ..kernels.stacking import RawLoss, Stack
 from ..learners import chunk_bounds, numeric_columns
 from ..learners.refit import Rows
@@ -39,8 +39,6 @@ class Sources:
     closed : bool
         Whether targets adapt by the posterior of the mixture.
     mixture : Mixture
-    coefs : ndarray of shape (n_sources, rank, n_outputs)
-        Linear models of the sources around the level: posterior means.
     loss : RawLoss
     classes : ndarray or None
         Those of the sources.
@@ -62,7 +60,6 @@ class Sources:
     level: np.ndarray
     closed: bool
     mixture: object
-    coefs: np.ndarray
     loss: RawLoss
     classes: np.ndarray
     pools: np.ndarray = None
@@ -145,10 +142,9 @@ def fit_sources(fitter, table, extra, n_jobs, refused):
     offsets = np.cumsum([0, *map(len, data)])
     moments = Moments.of(landmarks(X), Y - level, offsets, weight)
     mixture = learn_mixture(moments, intercept)
-    coefs = posterior(moments, mixture.means[0], mixture.P_broad)[0]
     link = "identity" if fitter.classes is None else "softmax"
     loss = RawLoss("log" if getattr(fitter.learner, "link", None) == "log" else link)
-    fits = np.stack(rows), landmarks, level, closed, mixture, coefs, loss, fitter.classes
+    fits = np.stack(rows), landmarks, level, closed, mixture, loss, fitter.classes
     sources = Sources(fitter, data, ids, refused, *fits)
     return replace(sources, pools=pooled_models(sources, np.arange(len(data))))
 
