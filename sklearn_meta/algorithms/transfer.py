@@ -39,17 +39,12 @@ MIN_SHARE = 0.05  # of a source that is worth a refit ("weighted")
 class Adapted:
     """The parameter row of a target: its model, how that sees rows, and where it comes from.
 
-    See the attributes of TransferMetaLearner.
+    The report has attributes of TransferMetaLearner.
     """
 
     model: object
     view: View
-    risk: np.ndarray
-    risk_error: np.ndarray
-    weight: np.ndarray
-    pooled_weight: float
-    target_weight: float
-    refused: dict
+    report: dict
 
 
 class AdaptedLearner(BlackBoxLearner):
@@ -105,8 +100,8 @@ class TransferMetaLearner(BaseMetaEstimator):
     Parameters
     ----------
     estimator : estimator, default=None
-        Any scikit-learn regressor or classifier, a Pipeline included (its transformers are fitted
-        on the pooled meta-train rows). None: ``Ridge()``.
+        Any regressor or classifier, a Pipeline included (its transformers are fitted on the pooled
+        meta-train rows). None: ``Ridge()``.
     selection : {"stack", "weighted", "best"}, default="stack"
         ``"best"`` takes the candidate of least expected risk; ``"weighted"`` weighs candidates by
         ``exp(-risk / temperature)``; chosen sources are refitted on their rows and those of the
@@ -338,16 +333,9 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     def _set_report(self, params):
         """Show what the current task has from which source."""
-        report, ids = params[0, 0], self.meta_model_.ids
-        self.source_ids_ = np.empty(len(ids), dtype=object)
-        self.source_ids_[:] = ids
-        self.source_scores_ = report.risk
-        self.source_score_errors_ = report.risk_error
-        self.source_weights_ = report.weight
-        self.pooled_weight_ = report.pooled_weight
-        self.target_weight_ = report.target_weight
-        self.refused_sources_ = report.refused
-        self.best_source_ = ids[int(np.nanargmin(report.risk))]
+        self.source_ids_ = np.empty(len(self.meta_model_), dtype=object)
+        self.source_ids_[:] = self.meta_model_.ids
+        vars(self).update(params[0, 0].report)
 
     def _adapt_to(self, rows, ids):
         super()._adapt_to(rows, ids)
@@ -386,7 +374,16 @@ def _adapt_one(meta_model, table, settings):
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
     full = np.full((3, len(meta_model)), [[np.nan], [np.nan], [0.0]])
     full[:, [id_ not in sources.refused for id_ in meta_model.ids]] = risk, error, share[:-2]
-    return Adapted(model, view, *full, float(share[-2]), float(share[-1]), sources.refused)
+    report = {
+        "source_scores_": full[0],
+        "source_score_errors_": full[1],
+        "source_weights_": full[2],
+        "pooled_weight_": float(share[-2]),
+        "target_weight_": float(share[-1]),
+        "best_source_": meta_model.ids[int(np.nanargmin(full[0]))],
+        "refused_sources_": sources.refused,
+    }
+    return Adapted(model, view, report)
 
 
 def _seen_by(meta_model, table):

@@ -78,22 +78,20 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
     best : int
         Place of the source of the refit.
     """
-    fitter, loss = sources.fitter, sources.loss
-    Y = fitter.outputs(target.y)
-    pools = sources.pools if pools is None else pools
+    fitter, pools = sources.fitter, sources.pools if pools is None else pools
     w, p = sources.mixture.adapt(*sources.numbers(target), source)
-    if sources.closed:
-        models, mix, offset = [sources.as_model(w), pools[-1]], np.eye(2), np.zeros((2, 1))
-    else:
+    if not sources.closed:
         models, mix = list(pools), np.stack([p, np.eye(len(p))[-1]])
         f = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
-        b = loss.offset(f, Y, target.weight)
+        b = sources.loss.offset(f, fitter.outputs(target.y), target.weight)
         mix, offset = np.tile(mix, (2, 1)), np.concatenate([0 * b, b])
+    else:
+        models, mix, offset = [sources.as_model(w), pools[-1]], np.eye(2), np.zeros((2, 1))
     nats = target.weight.sum() / sources.unit * np.minimum(risk, 1e300)
-    likelihood = np.log(sources.mixture.narrow + 1e-6) - nats
+    nats = nats - np.log(sources.mixture.narrow + 1e-6)
     if source is not None:
-        likelihood[source] = -np.inf
-    best = int(np.argmax(likelihood))
+        nats[source] = np.inf
+    best = int(np.argmin(nats))
     own = [sources.rows[best], fitter.constant(target)]
     if len(target) >= (1 if fitter.exact else MIN_FITTED):
         own = [fitter.refit(data, target, share) for data in (sources.data[best], None)]
@@ -109,8 +107,13 @@ def learn_sources(fitter, table, extra, n_jobs, refused, share=None):
 
     Parameters
     ----------
-    fitter, table, extra, n_jobs, refused
-        See :func:`.sources.fit_sources`.
+    fitter : Fitter
+    table : TaskTable
+    extra : dict
+        Arguments of ``fit`` with one entry per row of the table.
+    n_jobs : int or None
+    refused : dict
+        Id of a source that is to be left out -> why.
     share : float, default=None
         Weight of a source row in a refit; None to learn no stack.
 

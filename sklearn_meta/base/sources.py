@@ -10,6 +10,7 @@ from ..kernels.stacking import RawLoss, Stack
 from ..learners import chunk_bounds, numeric_columns
 from ..learners.refit import Rows
 from ..priors.mixture import learn_mixture
+from ..tasks.columns import View
 from ..tasks.validation import plain, task_label
 
 __all__ = ["Sources", "fit_sources", "pooled_models", "reasons", "task_ids"]
@@ -105,36 +106,22 @@ def task_ids(table):
 
 
 def fit_sources(fitter, table, extra, n_jobs, refused):
-    """Fit all sources.
-
-    Parameters
-    ----------
-    fitter : Fitter
-    table : TaskTable
-    extra : dict
-        Arguments of ``fit`` with one entry per row of the table.
-    n_jobs : int or None
-    refused : dict
-        Id of a source that is to be left out -> why.
-
-    Returns
-    -------
-    Sources
-    """
-    data = dict(zip(task_ids(table), Rows.of_tasks(table, extra), strict=True))
-    ids = [id_ for id_ in data if id_ not in refused]
+    """Fit all sources, without a stack; see :func:`.candidates.learn_sources`."""
+    data, ids = Rows.of_tasks(table, extra), task_ids(table)
+    kept = [t for t, id_ in enumerate(ids) if id_ not in refused]
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_chunk)(fitter, [data[id_] for id_ in ids[lo:hi]])
-        for lo, hi in chunk_bounds(len(ids))
+        delayed(_fit_chunk)(fitter, [data[t] for t in kept[lo:hi]])
+        for lo, hi in chunk_bounds(len(kept))
     )
-    rows = dict(zip(ids, (row for part in parts for row in part), strict=True))
-    refused = refused | {id_: row for id_, row in rows.items() if isinstance(row, str)}
-    ids = [id_ for id_ in ids if id_ not in refused]
-    if not ids:
+    rows = dict(zip(kept, (row for part in parts for row in part), strict=True))
+    refused = refused | {ids[t]: row for t, row in rows.items() if isinstance(row, str)}
+    kept = [t for t in kept if not isinstance(rows[t], str)]
+    if not kept:
         raise ValueError(f"no source could be fitted. {reasons(refused)}")
-    data, rows = ([part[id_] for id_ in ids] for part in (data, rows))
+    data, rows, ids = ([part[t] for t in kept] for part in (data, rows, ids))
     every = Rows.concatenate(data)
     X, Y, weight = numeric_columns(every.X), fitter.outputs(every.y), every.weight
+    X = View.of_all(X).rows(X)
     closed = fitter.exact and X.shape[1] < MAX_RANK_CLOSED
     intercept = not closed or bool(fitter.learner.estimator.fit_intercept)
     landmarks = Landmarks.of(X, weight, intercept, MAX_RANK_CLOSED if closed else MAX_RANK)

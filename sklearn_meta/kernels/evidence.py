@@ -49,7 +49,6 @@ class Landmarks:
     @classmethod
     def of(cls, X, weight, intercept=True, max_rank=100):
         """The landmarks of rows, along at most ``max_rank`` directions of most variance."""
-        X = np.where(np.isnan(X), _mean_where_known(X), X)
         # Units first: columns like years would be nothing beside those like money.
         units = Scaling.of(X, weight=weight, centred=intercept)
         U = units.features(X)
@@ -69,11 +68,6 @@ class Landmarks:
         coef = w[..., int(self.intercept) :] @ self.whiten.T
         level = w[..., 0] if self.intercept else np.zeros(w.shape[:-1])
         return coef, level - coef @ self.centre
-
-
-def _mean_where_known(X):
-    known = ~np.isnan(X)
-    return np.where(known, X, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
 
 
 @dataclass(frozen=True, eq=False)

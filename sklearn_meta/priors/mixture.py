@@ -135,22 +135,7 @@ def learn_mixture(moments, intercept=True):
 
 
 def fit_mixture(moments, member, intercept=True, max_iter=MAX_ITER):
-    """Fit by EM from a start.
-
-    Parameters
-    ----------
-    moments : Moments
-        Of targets around their mean.
-    member : ndarray of shape (n_sources, K + 1)
-        Where EM starts.
-    intercept : bool, default=True
-        Whether the first landmark is 1.
-    max_iter : int
-
-    Returns
-    -------
-    Mixture
-    """
+    """Fit by EM, see :func:`learn_mixture`, from ``member`` of shape (n_sources, K + 1)."""
     n_sources, d, o = moments.C.shape
     N = moments.n_values[:, None]
     s, score = moments.yy.sum() / N.sum() or 1.0, -np.inf
