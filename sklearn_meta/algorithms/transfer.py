@@ -48,23 +48,7 @@ class Adapted:
 
 
 class AdaptedLearner(BlackBoxLearner):
-    """Predicts by the fitted estimators that parameter rows hold.
-
-    Parameters
-    ----------
-    learner : TaskwiseLearner
-        What fitted them.
-    """
-
-    def __init__(self, learner) -> None:
-        super().__init__(
-            learner.estimator,
-            n_features=learner.n_features,
-            steps=learner.steps,
-            name=learner.name,
-            classes=learner.classes,
-            feature_names=learner.feature_names,
-        )
+    """Predicts by the fitted estimators that parameter rows hold."""
 
     def make_estimator(self, row):
         names, view, model = self.feature_names, row[0].view, copy.copy(row[0].model)
@@ -283,7 +267,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         return table if self._shared else seen
 
     def _predictor(self, learner, meta_model):
-        return AdaptedLearner(learner)
+        return AdaptedLearner.like(learner)
 
     def _set_labels(self, table):
         table = super()._set_labels(table)

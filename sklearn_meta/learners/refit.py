@@ -96,12 +96,7 @@ class Fitter:
         """The fitter of tasks with further classes, whose models are estimators."""
         prior = np.full(len(classes), MIN_PROBABILITY)
         prior[np.searchsorted(classes, self.classes)] = np.maximum(self.prior, MIN_PROBABILITY)
-        learner = BlackBoxLearner(
-            self.learner.estimator,
-            n_features=self.learner.n_features,
-            classes=classes,
-            feature_names=self.learner.feature_names,
-        )
+        learner = BlackBoxLearner.like(self.learner, classes=classes)
         return Fitter(learner, prior, self.seed, self.params)
 
     def outputs(self, y):

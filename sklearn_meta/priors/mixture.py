@@ -68,11 +68,6 @@ class Mixture:
         """Probability that each source is of a narrow component."""
         return 1 - self.member[:, -1]
 
-    @property
-    def criterion(self):
-        """The score less what each mean costs by the Bayesian information criterion."""
-        return self.score - 0.5 * self.means.size * np.log(len(self.member))
-
     def adapt(self, Z, Y, weight, source=None):
         """Posterior of a target, mixed over the components by their evidence.
 
@@ -108,7 +103,7 @@ def _under_each(moments, means, P, P_broad):
 
 
 def learn_mixture(moments, intercept=True):
-    """The mixture of least criterion among the starts.
+    """The mixture of one narrow component, or of two where the criterion asks for them.
 
     Parameters
     ----------
@@ -130,7 +125,8 @@ def learn_mixture(moments, intercept=True):
     if 2 <= np.sum(side) <= n_sources - 2:
         start = np.column_stack([side, ~side, np.zeros(n_sources)]).astype(float)
         two = fit_mixture(moments, start, intercept)
-        found = max(found, two, key=lambda mixture: mixture.criterion)
+        cost = 0.5 * found.means.size * np.log(n_sources)  # of one mean more
+        found = two if two.score - found.score > cost else found
     return found
 
 
