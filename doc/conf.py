@@ -48,6 +48,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("sklearn_meta",),
     "abort_on_example_error": True,
+    "parallel": 2,
     "download_all_examples": False,
     "show_signature": False,
 }

@@ -72,9 +72,9 @@ print(f"{'batch mode':<15}{at[0]:9.3f}{at[1] - at[0]:8.3f}")
 family = make_linear_tasks(
     n_tasks=300, n_rows=30, n_features=1, mean=[3, 2], covariance=np.diag([1, 4]), random_state=0
 )
-boosting = HistGradientBoostingRegressor(max_iter=100, random_state=0)
+boosting = HistGradientBoostingRegressor(max_iter=50, random_state=0)
 lines = BatchMetaLearner(
-    boosting, descriptor=RidgeDescriptor(), n_estimators=5, random_state=0
+    boosting, descriptor=RidgeDescriptor(), n_estimators=3, random_state=0
 ).meta_fit(family[:200])
 
 importance = descriptor_importance(lines, family[200:], n_shots=10)
@@ -124,7 +124,7 @@ def load_cities():
 cities, kind = load_cities()
 models = {
     "pooled boosting": Pooled(boosting),
-    "batch mode": BatchMetaLearner(boosting, n_estimators=5, random_state=0),
+    "batch mode": BatchMetaLearner(boosting, n_estimators=3, random_state=0),
 }
 results = cross_validate_tasks(
     models, cities, n_shots=(0, 1, 2, 5, 10), scoring="neg_root_mean_squared_error", cv=3

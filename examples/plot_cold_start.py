@@ -20,7 +20,7 @@ from sklearn_meta import BatchMetaLearner, Pooled, Task, TaskMapDisplay
 # %%
 # The shops
 # ---------
-# 300 shops, 30 days each. What a day sells depends on the discount and on the weather. How much a
+# 250 shops, 30 days each. What a day sells depends on the discount and on the weather. How much a
 # shop sells, and how strongly it answers to a discount, depends on its size (which is not known of
 # every fifth shop) and on the kind of its street; and every shop has something of its own besides.
 
@@ -38,7 +38,7 @@ def open_shop(id_):
     return Task(X, y, id=f"shop {id_}", descriptor={"size": known, "street": str(street)})
 
 
-shops = [open_shop(t) for t in range(300)]
+shops = [open_shop(t) for t in range(250)]
 old, new = shops[:200], shops[200:]
 
 # %%
@@ -48,11 +48,11 @@ old, new = shops[:200], shops[200:]
 # statistics of the known rows. ``conditioning="prior"`` lets it say where the coefficients of a
 # linear model start, from where they adapt. Categories and missing values need no preparation.
 
-boosting = HistGradientBoostingRegressor(max_iter=100, random_state=0)
+boosting = HistGradientBoostingRegressor(max_iter=50, random_state=0)
 models = {
     "pooled boosting": Pooled(boosting),
-    "batch, no side information": BatchMetaLearner(boosting, n_estimators=5, random_state=0),
-    "batch": BatchMetaLearner(boosting, n_estimators=5, random_state=0),
+    "batch, no side information": BatchMetaLearner(boosting, n_estimators=3, random_state=0),
+    "batch": BatchMetaLearner(boosting, n_estimators=3, random_state=0),
     "prior, no side information": BatchMetaLearner(
         LinearRegression(), conditioning="prior", random_state=0
     ),
@@ -123,7 +123,7 @@ left.axhline(1.5, color="#767676", lw=1)
 left.text(0, 1.52, "noise", color="#767676", va="bottom")
 left.set_xticks(range(len(n_shots)), [str(k) for k in n_shots])
 left.set(
-    xlabel="Known days of the new shop", ylabel="RMSE", title="100 new shops", ylim=(1.3, None)
+    xlabel="Known days of the new shop", ylabel="RMSE", title="50 new shops", ylim=(1.3, None)
 )
 left.legend()
 TaskMapDisplay.from_estimator(

@@ -29,7 +29,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
-from sklearn.svm import SVC, LinearSVC, LinearSVR
+from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import get_tags
 
@@ -234,6 +234,7 @@ WRAPPED = {
         DecisionTreeClassifier(),
         HistGradientBoostingRegressor(max_iter=5),
         NEIGHBORS,
+        SVR(),  # distances suffer from columns that leave the range of training
     ],
     TransferMetaLearner: [
         None,

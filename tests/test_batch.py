@@ -304,7 +304,7 @@ def test_further_rows_of_known_tasks_leave_the_others_out_of_fold():
     residual = np.bincount(ids[later], y[later] - tree.predict(X[later]), minlength=60)
     expected = (before + residual) / (12 + 4 * (np.arange(60) < 7) + k)
     model = meta.meta_model_.model
-    offset = (model.s_mean + model.s_scale * meta._memory.params)[:, 1]
+    offset = (model.center + model.scale * meta._memory.params)[:, 1]
     assert_allclose(offset, expected)
 
 

@@ -9,6 +9,7 @@ import copy
 import datetime
 import decimal
 import fractions
+import os
 from functools import cache
 
 import numpy as np
@@ -17,11 +18,13 @@ import pytest
 from algorithms import CLASSES, GRADIENT, make_meta
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import is_classifier
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import GaussianNB, MultinomialNB
+from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neural_network import MLPRegressor
-from sklearn.svm import SVR
+from sklearn.svm import SVC, SVR, NuSVR
+from sklearn.utils.estimator_checks import check_estimator
 
 from sklearn_meta import (
     MAML,
@@ -436,6 +439,7 @@ quiet = pytest.mark.filterwarnings(
     "ignore:.*tasks are too few",
 )
 QUICK = (0, 1)
+EACH = int(os.environ.get("EACH", "12"))
 each_meta = pytest.mark.parametrize(
     "n", range(len(METAS)), ids=[f"{n}-{type(meta).__name__}" for n, meta in enumerate(METAS)]
 )
@@ -445,12 +449,12 @@ def answers(n, kind, part, change, turn=0, all_tasks=True):
     """Call methods on copies: the answer of each, None where it refused.
 
     Input that is not refused is dear to fit. It is read by one piece of code for all classes, so
-    two classes fit all kinds, and the others one in twelve, each others.
+    two classes fit all kinds, and the others one in twelve, each others; with ``EACH=1`` all do.
     """
     meta, _ = known(n)
     found = {}
     for method in calls(meta, part, change, all_tasks):
-        if method not in ("adapt", "predict") and turn % 12 and n not in QUICK:
+        if method not in ("adapt", "predict") and turn % EACH and n not in QUICK:
             continue
         own = copy.copy(METAS[n] if method in ("fit", "meta_fit") else meta)
         before = dict(vars(own))
@@ -619,13 +623,26 @@ def test_gradients_need_two_classes():
         MAML(HistGradientBoostingClassifier(max_iter=2)).fit(X[:1], ["a"], groups=[0])
 
 
-def test_descriptors_are_signed():
-    with pytest.raises(ValueError, match="MultinomialNB takes no negative numbers.*use Pooled"):
-        BatchMetaLearner(MultinomialNB()).fit(X, LABELS, groups=IDS)
-    assert_array_equal(
-        Pooled(MultinomialNB()).fit(X, LABELS, groups=IDS).predict(X),
-        MultinomialNB().fit(X, LABELS).predict(X),
-    )
+@pytest.mark.parametrize("estimator", [MultinomialNB(), ComplementNB()])
+def test_descriptors_are_not_negative_where_the_learner_takes_none(estimator):
+    counts = np.random.default_rng(0).poisson(1 + (LABELS[:, None] % 3 == [0, 1, 2]) * 4)
+    meta = BatchMetaLearner(estimator, random_state=0).fit(counts, LABELS, groups=IDS)
+    assert meta.adapt(counts[:5], LABELS[:5]).score(counts, LABELS) > 0.6
+    assert_allclose(meta.predict_proba(counts).sum(axis=1), 1)
+
+
+@pytest.mark.filterwarnings("ignore:fit was given no task ids")
+@pytest.mark.parametrize(
+    "estimator", [MultinomialNB(), ComplementNB(), QuadraticDiscriminantAnalysis(), SVC(), NuSVR()]
+)
+def test_check_estimator_of_learners_that_mind_further_columns(estimator):
+    check_estimator(BatchMetaLearner(estimator))
+
+
+def test_matrices_without_full_rank_are_no_matter_of_size():
+    X_ = np.c_[X, X[:, 0]]
+    with pytest.raises(ValueError, match="^The covariance matrix of class 0 is not full rank"):
+        Pooled(QuadraticDiscriminantAnalysis()).fit(X_, LABELS, groups=IDS)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -698,3 +715,27 @@ def test_a_thousand_classes():
     for meta in (Pooled(GaussianNB()), Independent(GaussianNB())):
         meta = copy.copy(meta).fit(rows, y, groups=y % 4)
         assert set(meta.adapt(rows[:9], y[:9]).predict(rows)) <= set(y)
+
+
+@pytest.mark.parametrize("cls", [Pooled, Independent, BatchMetaLearner])
+def test_fifty_thousand_features(cls):
+    rng = np.random.default_rng(0)
+    wide, ids = rng.standard_normal((24, 50_000)), np.repeat(np.arange(6), 4)
+    y = 5 * wide[:, 0] + ids
+    meta = make_meta(cls).fit(wide, y, groups=ids)
+    assert finite(meta.adapt(wide[:3], y[:3]).predict(wide))
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_no_room(cls, monkeypatch):
+    def no_room(*args):
+        raise MemoryError("Unable to allocate 224. GiB")
+
+    meta = make_meta(cls)
+    y = LABELS if is_classifier(meta) else Y
+    meta.fit(X, y, groups=IDS)
+    before = meta.predict(X)
+    monkeypatch.setattr(cls, "_learn", no_room)
+    with pytest.raises(MemoryError, match=f"{cls.__name__} has no room for 4 tasks and 3 features"):
+        meta.fit(X, y, groups=IDS)
+    assert_array_equal(meta.predict(X), before)

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 
 from sklearn_meta import (
@@ -17,6 +18,7 @@ from sklearn_meta import (
     Independent,
     Pooled,
     TransferMetaLearner,
+    few_shot_scorer,
 )
 from sklearn_meta.learners.encoded import fitted
 
@@ -188,3 +190,21 @@ def test_a_table_vectorizer(cls):
     predicted = meta.fit(X, table.y).predict(X)
     assert np.mean((predicted - table.y) ** 2) < table.y.var()
     assert np.isfinite(meta.adapt(X[:5].assign(store="new"), table.y[:5]).predict(X)).all()
+
+
+@pytest.mark.parametrize("by", ["score", "shots"])
+def test_a_search_of_optuna(by):
+    optuna = pytest.importorskip("optuna_integration", reason="needs the library")
+    from optuna.distributions import FloatDistribution
+
+    table = make_table()
+    search = optuna.OptunaSearchCV(
+        BatchMetaLearner(Ridge(), task_column="store", n_estimators=2, random_state=0),
+        {"estimator__alpha": FloatDistribution(1e-3, 10, log=True)},
+        n_trials=3,
+        cv=GroupKFold(3),
+        scoring=few_shot_scorer("r2", n_shots=3, random_state=0) if by == "shots" else None,
+        random_state=0,
+    ).fit(table.frame(), table.y, groups=table.ids)
+    assert np.isfinite(search.best_score_)
+    assert search.predict(table.frame()).shape == table.y.shape

@@ -32,7 +32,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_union
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import BaseMetaEstimator, Needs
@@ -288,11 +288,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         if self.conditioning == "prior":
             check_prior_of(last)
             return
-        if get_tags(last).input_tags.positive_only:
-            raise ValueError(
-                f"{type(last).__name__} takes no negative numbers, and descriptors, which are "
-                "further columns, have them. Wrap another estimator, or use Pooled or Independent."
-            )
         if self.tasks_per_batch is not None and not hasattr(last, "partial_fit"):
             raise ValueError(
                 f"tasks_per_batch={self.tasks_per_batch} trains batch after batch, and "
@@ -413,7 +408,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         if self.conditioning == "prior":
             return learner
         model = meta_model.model
-        return ConditionedLearner.around(learner, model.raw, model.models, meta_model.names)
+        return ConditionedLearner.around(learner, model.raw, model.models, model.names)
 
     # -- tasks as vectors --------------------------------------------------------------------------
 

@@ -54,8 +54,8 @@ class ScikitLearnKernel:
     kernel: Kernel
 
     def prior(self):
-        """Mean and precision of theta: weak, around what the kernel was given with."""
-        return self.kernel.theta, np.eye(self.kernel.n_dims) / PRIOR_SD**2
+        """Mean of theta, what the kernel was given with, and the product with a weak precision."""
+        return self.kernel.theta, lambda u: u / PRIOR_SD**2
 
     def bounds(self):
         """Bounds of theta."""

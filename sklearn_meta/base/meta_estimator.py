@@ -267,6 +267,12 @@ class BaseMetaEstimator(
         """What :meth:`_learn` makes of tables; errors of a wrapped estimator name the cell."""
         try:
             return self._learn(self.learner_, tables, meta_model, fit_params, report)
+        except MemoryError as error:
+            raise MemoryError(
+                f"{type(self).__name__} has no room for {first.n_tasks} tasks and "
+                f"{self.n_features_in_} features ({error}). Pass fewer tasks, or begin a Pipeline "
+                "inside with what leaves fewer features, such as TruncatedSVD."
+            ) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise addressed(error, first.X, first.where) from error
 

@@ -45,21 +45,27 @@ class TaskKernel:
         return 3 * self.n_features + 2
 
     def prior(self):
-        """Mean, shape (n_params,), and precision, shape (n_params, n_params), of theta."""
+        """Mean of theta, shape (n_params,), and the function from u to precision times u.
+
+        The covariance of n logarithms of one kind is ``s² I + L² 11'``, and by Sherman and Morrison
+        ``(s² I + L² 11')^{-1} u = (u - L² 1'u / (s² + n L²) 1) / s²``.
+        """
         d = self.n_features
         log_share = -np.log(10.0)  # of the variance, for each of the three parts
         slopes = np.full(d, log_share - np.log(max(d, 1)))
         lengths = np.full(d, np.log(np.sqrt(2.0 * max(d, 1))))  # a typical distance of two rows
         mean = np.concatenate([[log_share], slopes, [log_share], lengths, np.zeros(d)])
-        precision = np.zeros((self.n_params, self.n_params))
-        for lo, hi in ((0, 1), (1, d + 1), (d + 1, d + 2), (d + 2, 2 * d + 2)):
-            if hi > lo:
-                covariance = np.full((hi - lo, hi - lo), LEVEL_SD**2)
-                covariance += np.eye(hi - lo) * (SCATTER_SD**2 if hi - lo > 1 else 0.0)
-                precision[lo:hi, lo:hi] = np.linalg.inv(covariance)
-        tilt = np.arange(2 * d + 2, self.n_params)
-        precision[tilt, tilt] = d / TILT_SD**2
-        return mean, precision
+        s2, level2 = SCATTER_SD**2, LEVEL_SD**2
+
+        def weighed(u):
+            out = u / level2
+            for own in (slice(1, d + 1), slice(d + 2, 2 * d + 2)):
+                if d > 1:
+                    out[own] = (u[own] - level2 * u[own].sum() / (s2 + d * level2)) / s2
+            out[2 * d + 2 :] = u[2 * d + 2 :] * d / TILT_SD**2
+            return out
+
+        return mean, weighed
 
     def bounds(self):
         """Bounds of theta."""

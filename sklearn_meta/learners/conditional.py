@@ -3,6 +3,9 @@
 Every draw of episodes deals each row to one query and gives it the vector of a support that does
 not hold it (``tasks/supports.py``). One learner is trained on each draw; the predictions of all are
 averaged (``learners/conditioned.py``).
+
+A learner sees of s what it was trained on: the entries that tell the supports of training apart, in
+units of their spread, and numbers of rows beyond those of training as the nearest of these.
 """
 
 import copy
@@ -11,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
+from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from ..kernels.scaling import nonzero_scale
@@ -30,21 +34,53 @@ class Conditional:
 
     Parameters
     ----------
-    s_mean, s_scale : ndarray of shape (n_descriptors,)
-        They see ``(s - s_mean) / s_scale``.
+    columns : ndarray of shape (n_seen,)
+        The entries of s that they see.
+    names : list of str
+        Of these.
+    center, scale, low, high : ndarray of shape (n_seen,)
+        They see ``(s - center) / scale``, and no less than ``low``, no more than ``high``.
     models : tuple of estimators
         L, one for each draw of episodes.
     raw : bool
         Whether they see dataframes as the user gave them.
     """
 
-    s_mean: np.ndarray
-    s_scale: np.ndarray
+    columns: np.ndarray
+    names: list
+    center: np.ndarray
+    scale: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     models: tuple = ()
     raw: bool = False
 
     def standardized(self, S):
-        return (S - self.s_mean) / self.s_scale
+        """What the learners see of vectors of shape (n_tasks, n_descriptors)."""
+        return np.clip((S[:, self.columns] - self.center) / self.scale, self.low, self.high)
+
+
+def _unlearned(estimator, S, n_rows, names, n_tasks, raw):
+    """How learners will see vectors, from those of a first draw and their numbers of rows.
+
+    A learner that goes on learning (``partial_fit``) sees all entries: what does not differ yet may
+    do so later. To one that takes no negative numbers they are shares of their range.
+    """
+    center = np.average(S, axis=0, weights=n_rows)
+    std = np.sqrt(np.average((S - center) ** 2, axis=0, weights=n_rows))
+    scale = nonzero_scale(std, center)
+    seen = np.full(S.shape[1], hasattr(estimator, "partial_fit"))
+    columns = np.flatnonzero(seen | (scale == std) & (n_tasks > 1))
+    low, high = S.min(axis=0), S.max(axis=0)
+    if get_tags(estimator).input_tags.positive_only:
+        center, scale = low, nonzero_scale(high - low, low)
+    else:
+        counts = np.array([name.endswith("log_n_rows") for name in names], dtype=bool)
+        low, high = np.where(counts, low, -np.inf), np.where(counts, high, np.inf)
+    center, scale, low, high = (a[columns] for a in (center, scale, low, high))
+    names = [names[j] for j in columns]
+    limits = (low - center) / scale, (high - center) / scale
+    return Conditional(columns, names, center, scale, *limits, raw=raw)
 
 
 def learn_conditional(
@@ -102,18 +138,15 @@ def learn_conditional(
 
     if model is None:
         episodes, S = draw(table)
-        n_rows = np.diff(episodes.query_offsets)
-        s_mean = np.average(S, axis=0, weights=n_rows)
-        s_scale = np.sqrt(np.average((S - s_mean) ** 2, axis=0, weights=n_rows))
-        raw = column_names(table.X) is not None
-        model = Conditional(s_mean, nonzero_scale(s_scale, s_mean), raw=raw)
+        n_rows, raw = np.diff(episodes.query_offsets), column_names(table.X) is not None
+        model = _unlearned(learner.estimator, S, n_rows, names, table.n_tasks, raw)
 
     def rows(block):
         """Rows ``[x, s]`` of one draw of episodes, and which row of the block each is."""
         episodes, S = draw(block)
         S = np.repeat(model.standardized(S), np.diff(episodes.query_offsets), axis=0)
         X = safe_indexing(block.X, episodes.query)
-        return with_columns(X, S, names), episodes.query
+        return with_columns(X, S, model.names), episodes.query
 
     if tasks_per_batch is None and not model.models:
         draws = (rows(table) for _ in range(n_estimators))

@@ -75,10 +75,8 @@ def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-4, callba
     -------
     ProcessPrior
     """
-    mean, precision = kernel.prior()
+    mean, weighed = kernel.prior()
     psi0 = np.append(mean, NOISE[0])
-    P = np.zeros((len(psi0), len(psi0)))
-    P[:-1, :-1], P[-1, -1] = precision, NOISE[1] ** -2
     bounds = np.stack([psi0 - BOUND, psi0 + BOUND], axis=1)
     lower, upper = kernel.bounds().T
     bounds[:-1] = np.clip(bounds[:-1], lower[:, None], upper[:, None])
@@ -88,8 +86,9 @@ def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-4, callba
 
     def loss(psi):
         value, gradient, _ = log_likelihood(kernel, psi, batches, variance)
-        pull = P @ (psi - psi0)
-        return (0.5 * (psi - psi0) @ pull - value) / n_rows, (pull - gradient) / n_rows
+        u = psi - psi0
+        pull = np.append(weighed(u[:-1]), u[-1] / NOISE[1] ** 2)
+        return (0.5 * u @ pull - value) / n_rows, (pull - gradient) / n_rows
 
     def prior(psi, **learned):
         value, _, beta = log_likelihood(kernel, psi, batches, variance)

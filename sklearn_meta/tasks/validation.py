@@ -419,6 +419,8 @@ def _of_size(error, X, values, where):
     if values.dtype.kind in "biuf" and values.size:
         size = np.nan_to_num(np.abs(values.astype(np.float64)))
         i, j = np.unravel_index(np.argmax(size), size.shape)
+        if size[i, j] * np.sqrt(np.finfo(np.float64).eps) < 1:  # products with 1 keep their digits
+            return ValueError(str(error))
         at = f"{where(i)}: column {_column_name(X, j)} of X holds {values[i, j]:g}"
     return ValueError(
         f"{at}, too far from the other rows, or from those of meta-training, to compute with. Use "
