@@ -143,4 +143,4 @@ def test_what_has_no_graph_says_so():
         skl2onnx.to_onnx(encoder, table.X[:1])
     models = [SVC().fit(table.X, table.y > c) for c in (2, 3)]
     with pytest.raises(NotImplementedError, match="SVC has no probabilities"):
-        run(blend(models, np.array([0.5, 0.5]), np.zeros(2), np.array([False, True])), table.X)
+        run(blend(models, np.array([0.5, 0.5]), np.array([False, True])), table.X)

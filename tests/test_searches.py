@@ -237,7 +237,7 @@ def test_search_over_transfer(tasks):
     tasks = [Task(task.X[["a", "b"]], task.y, id=task.id) for task in tasks]
     params = [
         {"selection": ["stack", "best"], "estimator__fit_intercept": [True]},
-        {"source_weight": ["auto", 1.0], "estimator__fit_intercept": [False]},
+        {"source_weight": [0.1, 1.0], "estimator__fit_intercept": [False]},
     ]
     search = GridSearchCV(
         TransferMetaLearner(Ridge()), params, scoring=SCORER, cv=KFold(2), error_score="raise"

@@ -20,102 +20,35 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from ..base import BaseMetaEstimator
-from ..base.candidates import (
-    candidates,
-    draw_sample,
-    learn_from_episodes,
-    mutual_risks,
-    nearest,
-    risks,
-)
+from ..base.candidates import candidates, judged, learn_sources, risks
 from ..base.labels import SharedClasses
-from ..base.sources import fit_sources
+from ..base.sources import reasons, task_ids
 from ..learners import BlackBoxLearner, chunk_bounds, classes_of
 from ..learners.privates import Interval, StrOptions
 from ..learners.refit import Fitter, Rows
-from ..tasks.columns import (
-    View,
-    aligned,
-    check_gaps,
-    present,
-    shared_names,
-    sources_that_meet,
-    without,
-)
+from ..tasks.columns import View, aligned, check_gaps, present, shared_names, without_company
 from ..tasks.task import as_tasks
-from ..tasks.validation import addressed, as_table, check_features, plain, task_label, with_address
+from ..tasks.validation import addressed, as_table, check_features, task_label, with_address
 
 __all__ = ["TransferMetaLearner"]
 
-SHARES = (1.0, 0.1)  # of a source row in a refit, where it is chosen
 MIN_SHARE = 0.05  # of a source that is worth a refit ("weighted")
-MAX_REFITS = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Transfer:
-    """The meta-model.
-
-    Parameters
-    ----------
-    sources : Sources
-    risk, risk_error : ndarray of shape (n_sources + K + 1,)
-        Of the models of the sources, and of the pooled models, on other sources.
-    stack : Stack or None
-    refused : dict
-        Id of a source that was left out -> why.
-    frame : TaskTable or None
-        The rows of the sources with NaN where a column is absent (``columns="shared"``).
-    """
-
-    sources: object
-    risk: np.ndarray
-    risk_error: np.ndarray
-    stack: object
-    refused: dict
-    frame: object = None
-
-    def stacks(self, n_rows):
-        """Whether episodes say how to stack after so many rows; posteriors learn by themselves."""
-        known = self.stack is not None
-        return known and (self.sources.closed or n_rows <= 2 * self.stack.n_rows[-1])
 
 
 @dataclass(frozen=True, eq=False)
 class Adapted:
     """The parameter row of a target: its model, how that sees rows, and where it comes from.
 
-    See the attributes of TransferMetaLearner.
+    The report has attributes of TransferMetaLearner.
     """
 
     model: object
     view: View
-    risk: np.ndarray
-    risk_error: np.ndarray
-    weight: np.ndarray
-    pooled_weight: float
-    target_weight: float
-    refused: dict
+    report: dict
 
 
 class AdaptedLearner(BlackBoxLearner):
-    """Predicts by the fitted estimators that parameter rows hold.
-
-    Parameters
-    ----------
-    learner : TaskwiseLearner
-        What fitted them.
-    """
-
-    def __init__(self, learner) -> None:
-        super().__init__(
-            learner.estimator,
-            n_features=learner.n_features,
-            steps=learner.steps,
-            name=learner.name,
-            classes=learner.classes,
-            feature_names=learner.feature_names,
-        )
+    """Predicts by the fitted estimators that parameter rows hold."""
 
     def make_estimator(self, row):
         names, view, model = self.feature_names, row[0].view, copy.copy(row[0].model)
@@ -151,8 +84,8 @@ class TransferMetaLearner(BaseMetaEstimator):
     Parameters
     ----------
     estimator : estimator, default=None
-        Any scikit-learn regressor or classifier, a Pipeline included (its transformers are fitted
-        on the pooled meta-train rows). None: ``Ridge()``.
+        Any regressor or classifier, a Pipeline included (its transformers are fitted on the pooled
+        meta-train rows). None: ``Ridge()``.
     selection : {"stack", "weighted", "best"}, default="stack"
         ``"best"`` takes the candidate of least expected risk; ``"weighted"`` weighs candidates by
         ``exp(-risk / temperature)``; chosen sources are refitted on their rows and those of the
@@ -160,16 +93,12 @@ class TransferMetaLearner(BaseMetaEstimator):
         episodes in which each source is the target of the others. Where these say nothing (fewer
         than four sources, or far more rows than a source has) there is the posterior of a linear
         model with squared loss, and else ``"weighted"``.
-    source_weight : "auto" or float, default="auto"
-        Weight of a source row, beside 1 for a target row, in a refit on both. "auto": 1 in the
-        stack, else 1 or 0.1, by cross-validation on the target. Estimators without
+    source_weight : float, default=1.0
+        Weight of a source row, beside 1 for a target row, in a refit on both. Estimators without
         ``sample_weight`` are fitted on rows drawn with these probabilities.
     temperature : "auto" or float, default="auto"
         Of ``selection="weighted"``, in the units of the risk. "auto" makes weights proportional to
         the likelihood of the support.
-    max_sources : int, default=100
-        Most sources that are looked at for one target; linear landmarks of all sources choose them
-        before anything is refitted.
     columns : {"same", "shared"}, default="same"
         With "shared" tasks are dataframes that may differ in their columns. They meet on shared
         names: a target column that a source lacks counts as its mean over the support. A source
@@ -191,7 +120,7 @@ class TransferMetaLearner(BaseMetaEstimator):
     source_scores_ : ndarray of shape (n_sources,)
         Expected risk of each source on the current target, squared error or log-loss: of its own
         model, which has not seen the target. Without support rows it is the risk on the other
-        sources. NaN where it was screened out.
+        sources. NaN where it was refused.
     source_score_errors_ : ndarray of shape (n_sources,)
         Their standard errors.
     source_weights_ : ndarray of shape (n_sources,)
@@ -255,9 +184,8 @@ class TransferMetaLearner(BaseMetaEstimator):
     _parameter_constraints: dict = {
         **BaseMetaEstimator._parameter_constraints,
         "selection": [StrOptions({"best", "weighted", "stack"})],
-        "source_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "source_weight": [Interval(Real, 0, None, closed="neither")],
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "max_sources": [Interval(Integral, 1, None, closed="left")],
         "columns": [StrOptions({"same", "shared"})],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
@@ -268,9 +196,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         estimator=None,
         *,
         selection="stack",
-        source_weight="auto",
+        source_weight=1.0,
         temperature="auto",
-        max_sources=100,
         columns="same",
         task_column=None,
         handle_unknown="prior",
@@ -281,7 +208,6 @@ class TransferMetaLearner(BaseMetaEstimator):
         self.selection = selection
         self.source_weight = source_weight
         self.temperature = temperature
-        self.max_sources = max_sources
         self.columns = columns
         self.task_column = task_column
         self.handle_unknown = handle_unknown
@@ -341,7 +267,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         return table if self._shared else seen
 
     def _predictor(self, learner, meta_model):
-        return AdaptedLearner(learner)
+        return AdaptedLearner.like(learner)
 
     def _set_labels(self, table):
         table = super()._set_labels(table)
@@ -354,29 +280,25 @@ class TransferMetaLearner(BaseMetaEstimator):
     def _learn(self, learner, tables, meta_model, fit_params, report):
         table, frame, refused = next(tables), None, {}
         if self._shared:
-            frame, refused = _those_that_meet(table)
-            table, _ = View.of_all(frame.X).tasks(frame)
+            frame, ids, why = table, task_ids(table), "it shares no column with any other source"
+            refused = {ids[t]: why for t in without_company(frame)}
+            table = View.of_all(frame.X).table(frame)
         seed = int(check_random_state(self.random_state).randint(2**31))
         by_row = {k: v for k, v in fit_params.items() if np.ndim(v) and len(v) == len(table.y)}
         whole = {k: v for k, v in fit_params.items() if k not in by_row}
         fitter = Fitter(learner, learner.prior(table), seed, whole)
-        sources = fit_sources(fitter, table, by_row, self.n_jobs)
-        sample = draw_sample(sources, np.random.default_rng(seed))
-        stack = None
-        if self.selection == "stack":
-            stack = learn_from_episodes(sources, sample, self._shares[0], self.n_jobs)
-        refused = refused | sources.refused
-        return Transfer(sources, *mutual_risks(sources, sample), stack, refused, frame)
-
-    @property
-    def _shares(self):
-        """Weights of a source row that are tried in a refit."""
-        return SHARES if self.source_weight == "auto" else (float(self.source_weight),)
+        share = self.source_weight if self.selection == "stack" else None
+        sources = learn_sources(fitter, table, by_row, self.n_jobs, refused, share)
+        if sources.refused:
+            message = f"{len(sources.refused)} of {table.n_tasks} sources are left out."
+            message = f"{message} {reasons(sources.refused)}"
+            warnings.warn(message, UserWarning, stacklevel=2)
+        return replace(sources, frame=frame)
 
     # -- adapting ----------------------------------------------------------------------------------
 
     def _adapt(self, learner, meta_model, table, fit_params):
-        settings = self.selection, self._shares, self.temperature, self.max_sources
+        settings = self.selection, self.source_weight, self.temperature
         parts = Parallel(n_jobs=self.n_jobs)(
             delayed(_adapt_chunk)(meta_model, table.block(lo, hi), settings)
             for lo, hi in chunk_bounds(table.n_tasks)
@@ -395,22 +317,15 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     def _set_report(self, params):
         """Show what the current task has from which source."""
-        report, ids = params[0, 0], self.meta_model_.sources.ids
-        self.source_ids_ = np.empty(len(ids), dtype=object)
-        self.source_ids_[:] = ids
-        self.source_scores_ = report.risk
-        self.source_score_errors_ = report.risk_error
-        self.source_weights_ = report.weight
-        self.pooled_weight_ = report.pooled_weight
-        self.target_weight_ = report.target_weight
-        self.refused_sources_ = {**self.meta_model_.refused, **report.refused}
-        self.best_source_ = ids[int(np.nanargmin(report.risk))]
+        self.source_ids_ = np.empty(len(self.meta_model_), dtype=object)
+        self.source_ids_[:] = self.meta_model_.ids
+        vars(self).update(params[0, 0].report)
 
     def _adapt_to(self, rows, ids):
         super()._adapt_to(rows, ids)
         if is_classifier(self):
             rows = [r for r in (self._current, self._memory.params) if r is not None]
-            known = self.meta_model_.sources.fitter.classes
+            known = self.meta_model_.classes
             seen = [classes_of(adapted.model, known) for r in rows for adapted in r[:, 0]]
             classes = np.unique(np.concatenate([known, *seen]))
             if len(classes) != len(self.classes_):
@@ -419,123 +334,88 @@ class TransferMetaLearner(BaseMetaEstimator):
         return self
 
 
-def _those_that_meet(table):
-    """The table of the sources that share columns with others, and why the others are refused."""
-    meeting, alone = sources_that_meet(table)
-    ids = [t if table.ids is None or table.ids[t] is None else plain(table.ids[t]) for t in alone]
-    if ids:
-        names = ", ".join(task_label(id_, 0) for id_ in ids[:5])
-        warnings.warn(
-            f"{len(ids)} of {table.n_tasks} sources are left out: {names} share no column with "
-            "any other source.",
-            UserWarning,
-            stacklevel=2,
-        )
-    return meeting, dict.fromkeys(ids, "it shares no column with any other source")
-
-
 def _adapt_chunk(meta_model, table, settings):
     return [_adapt_one(meta_model, table.block(t, t + 1), settings) for t in range(table.n_tasks)]
 
 
 def _adapt_one(meta_model, table, settings):
     """The model of one task, and where it comes from."""
-    view, refused, ids = None, {}, meta_model.sources.ids
+    view, sources = None, meta_model
     if meta_model.frame is not None:
-        view, meta_model, refused = _seen_by(meta_model, table)
-        table, _ = view.tasks(table)
-    classes, y = meta_model.sources.fitter.classes, table.task(0)[1]
-    if classes is not None and not np.isin(y, classes).all():  # of these the stack knows nothing
-        wider = meta_model.sources.with_classes(np.union1d(classes, y))
-        meta_model = replace(meta_model, sources=wider, stack=None)
-    (target,) = Rows.of_tasks(table, meta_model.sources.fitter.classes, {})
+        view, sources = _seen_by(meta_model, table)
+        table = view.table(table)
+    classes, y = sources.classes, table.task(0)[1]
+    if classes is not None and not np.isin(y, classes).all():
+        sources = sources.with_classes(np.union1d(classes, y))
+    (target,) = Rows.of_tasks(table, {})
     try:
         with np.errstate(over="ignore"):  # an infinite risk is one
-            model, kept, risk, error, share = _model_of(meta_model, target, *settings)
+            risk, error = judged(sources, target)
+            model, share = _model_of(sources, target, risk, *settings)
     except Exception as error:
         if len(table.y) == 0:
             raise
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
-    full = np.full((3, len(ids)), np.nan)
-    full[2] = 0.0
-    seen = np.flatnonzero([id_ not in refused for id_ in ids])
-    full[:, seen[kept]] = risk, error, share[:-2]
-    return Adapted(model, view, *full, float(share[-2]), float(share[-1]), refused)
+    full = np.full((3, len(meta_model)), [[np.nan], [np.nan], [0.0]])
+    full[:, [id_ not in sources.refused for id_ in meta_model.ids]] = risk, error, share[:-2]
+    report = {
+        "source_scores_": full[0],
+        "source_score_errors_": full[1],
+        "source_weights_": full[2],
+        "pooled_weight_": float(share[-2]),
+        "target_weight_": float(share[-1]),
+        "best_source_": meta_model.ids[int(np.nanargmin(full[0]))],
+        "refused_sources_": sources.refused,
+    }
+    return Adapted(model, view, report)
 
 
 def _seen_by(meta_model, table):
-    """The columns that a target has, the meta-model for these, and who has none of them."""
+    """The columns that a target has, and the meta-model for these."""
     frame = meta_model.frame
     if len(table.y) == 0:
-        return View.of_all(frame.X), meta_model, {}
+        return View.of_all(frame.X), meta_model
     check_gaps(table)
     view = View.of(table.X, np.flatnonzero(present(table.X)))  # imputed from the side of the target
     if len(view.kept) == frame.X.shape[1] and not np.isnan(frame.X).any():
-        return view, meta_model, {}
-    seen, blind = view.tasks(frame)
-    sources = meta_model.sources
-    refused = {sources.ids[t]: "it shares no column with the target" for t in blind}
+        return view, meta_model
+    ids, blind = task_ids(frame), view.blind(frame)
     if len(blind) == frame.n_tasks:
         raise ValueError(f"{table.label(0)}: X shares no column with any source.")
-    fitter = sources.fitter
-    learner = copy.copy(fitter.learner)
+    refused = {ids[t]: "it shares no column with the target" for t in blind} | meta_model.refused
+    learner = copy.copy(meta_model.fitter.learner)
     learner.n_features = len(view.kept)
     if learner.feature_names is not None:
         learner.feature_names = learner.feature_names[view.kept]
-    fitter = Fitter(learner, fitter.prior, fitter.seed, fitter.params)
-    sources = fit_sources(fitter, without(seen, blind), {}, None)
-    sample = draw_sample(sources, np.random.default_rng(fitter.seed))
-    risk, error = mutual_risks(sources, sample)
-    seen = replace(meta_model, sources=sources, risk=risk, risk_error=error, frame=None)
-    return view, seen, refused | sources.refused
+    fitter = copy.copy(meta_model.fitter)
+    fitter.learner = learner
+    sources = learn_sources(fitter, view.table(frame), {}, None, refused)
+    return view, replace(sources, stack=meta_model.stack)
 
 
-def _model_of(meta_model, target, selection, shares, temperature, max_sources):
-    """A model; which sources were looked at, their risks and standard errors; all shares."""
-    sources, risk, error = meta_model.sources, meta_model.risk, meta_model.risk_error
-    kept = nearest(sources, target, risk[: len(sources)], max_sources)
-    raw = sources.fitter.raw(sources.rows[kept], target.X)
-    if len(target):
-        risk, error = risks(raw, target, sources.loss)
-    else:
-        risk, error = risk[kept], error[kept]
-    if selection == "stack" and meta_model.stacks(len(target)):
-        v = meta_model.stack.weights(len(target))
-        found = candidates(sources, target, kept, raw, shares[0], v)
-        model = sources.fitter.blend(found.rows, v @ found.mix, v @ found.offset)
-        share = np.concatenate([v[-2] * (kept == found.best), [v[:-2].sum(), v[-1]]])
-    else:
-        model, share = _chosen(meta_model, target, kept, risk, selection, shares, temperature)
-    return model, kept, risk, error, share
-
-
-def _chosen(meta_model, target, kept, risk, selection, shares, temperature):
-    """The candidate of least risk, or all weighted by ``exp(-risk / temperature)``."""
-    sources, n = meta_model.sources, len(target)
-    fitter, loss = sources.fitter, sources.loss
-    p = sources.mixture.adapt(*sources.numbers(target), target.weight)[1]
-    some = np.unique([p.argmax(), len(p) - 1])
-    pools = sources.pools[some]
+def _model_of(sources, target, risk, selection, source_weight, temperature):
+    """A model, and the shares of the sources, of the pools, and of the target alone."""
+    fitter, stack, n = sources.fitter, sources.stack, len(target)
+    # episodes say nothing of many more rows than they had; posteriors learn by themselves
+    if selection == "stack" and stack and (sources.closed or n <= 2 * stack.n_rows[-1]):
+        v = stack.weights(n)
+        rows, mix, offset, best = candidates(sources, target, risk, source_weight)
+        share = np.append(v[-2] * np.eye(len(risk))[best], [v[:-2].sum(), v[-1]])
+        return fitter.blend(rows, v @ mix, v @ offset), share
+    own, Y = fitter.refit(None, target, 1.0), fitter.outputs(target.y)
     if n:
-        own, left_out = fitter.refit(None, target, 1.0)
-        others = np.concatenate([fitter.raw(pools, target.X), left_out[None]])
-        all_risks = np.append(risk, risks(others, target, loss)[0])
-    else:  # what a source is worth to the other sources; the target alone is worth nothing
-        own = fitter.constant(target)
-        all_risks = np.concatenate([risk, meta_model.risk[len(sources) :][some], [np.inf]])
+        raw = [fitter.raw(sources.pools, target.X), fitter.left_out(target)[None]]
+        others, _ = risks(sources.loss(np.concatenate(raw), Y), target.weight)
+    else:  # what a pool is worth to the sources; the target alone is worth nothing
+        others = np.append(sources.risk[len(sources) :], np.inf)
+    risk = np.append(risk, others)
+    if temperature == "auto":  # weights proportional to likelihoods
+        temperature = sources.unit / max(target.weight.sum(), 1.0)
+    share = softmax(-risk / temperature)
     if selection == "best":
-        share = (np.arange(len(all_risks)) == np.argmin(all_risks)).astype(float)
-    else:
-        if temperature == "auto":  # weights proportional to likelihoods
-            temperature = (2 if loss.squared else 1) * loss.noise / max(target.weight.sum(), 1.0)
-        share = softmax(-all_risks / temperature)
-    rows = np.concatenate([sources.rows[kept], pools, own[None]])
-    worth = [a for a in np.argsort(-share[: len(kept)], kind="stable") if share[a] >= MIN_SHARE]
-    for a in worth[:MAX_REFITS] if n else ():
-        refits = [fitter.refit(sources.data[kept[a]], target, s) for s in shares]
-        refit_risk, _ = risks(np.stack([raw for _, raw in refits]), target, loss)
-        best = int(np.argmin(refit_risk))
-        if len(shares) == 1 or refit_risk[best] < risk[a]:
-            rows[a] = refits[best][0]
-    model = fitter.blend(rows, share, np.zeros(target.Y.shape[1]))
-    return model, np.append(share[: len(kept)], [share[len(kept) : -1].sum(), share[-1]])
+        share = np.eye(len(risk))[np.argmin(risk)]
+    rows = np.concatenate([sources.rows, sources.pools, own[None]])
+    for a in np.flatnonzero(share[: len(sources)] >= MIN_SHARE) if n else ():
+        rows[a] = fitter.refit(sources.data[a], target, source_weight)
+    model = fitter.blend(rows, share, np.zeros(Y.shape[1]))
+    return model, np.append(share[: len(sources)], [share[len(sources) : -1].sum(), share[-1]])

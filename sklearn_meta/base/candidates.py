@@ -1,38 +1,26 @@
 """Candidates for a target, and their stack.
 
-* With a linear learner of squared loss: the posterior under the mixture of priors, as it is and
-  with a prior three times as strong (what suits all rows of sources may be too weak for a few).
+* With a linear learner of squared loss: the posterior under the mixture of priors.
 * With other learners: the pooled models of the components, mixed by the evidence of linear
   landmarks; and this, and the model pooled over all sources, with a shrunken offset.
 * The model pooled over all sources. Episodes tell whether components are worth their rows.
 * A refit on the best source and the target; the target alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.linalg import block_diag
 
-from ..kernels.stacking import Episode, learn_stack, offsets
+from ..kernels.stacking import learn_stack
 from ..learners import chunk_bounds
 from ..learners.refit import Rows
-from .sources import pooled_models
+from .sources import fit_sources, pooled_models
 
-__all__ = [
-    "Candidates",
-    "Sample",
-    "candidates",
-    "draw_sample",
-    "learn_from_episodes",
-    "mutual_risks",
-    "nearest",
-    "risks",
-]
+__all__ = ["candidates", "judged", "learn_sources", "risks"]
 
-STRENGTHS = (1.0, 3.0)  # of the prior
-KAPPA = 3.0  # strength of an offset, in rows
 MIN_FITTED = 3  # rows; with fewer nothing is refitted but least squares
-MIN_WEIGHT = 1e-3  # of a candidate that is worth a fit
 N_FOLDS = 5
 N_ROWS = (0, 1, 2, 5, 10, 20)  # of an episode
 MAX_EPISODES = {True: 60, False: 20}  # for each number of rows, linear learner or not
@@ -40,16 +28,48 @@ MAX_REPEATS = 6  # of a source, in closed form
 MIN_QUERY = 3
 MAX_QUERY = 40
 MIN_SOURCES = 4
+MIN_IMPORTANCE = 1e-3  # of a source that agrees with no other
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Candidates for one target: mixtures of models, with an offset.
+def risks(value, weight):
+    """Weighted mean of the losses of each row of ``value``, and its standard error."""
+    total = weight.sum(axis=-1)
+    mean = np.sum(weight * value, axis=1) / total
+    if value.shape[1] < 2:
+        return mean, np.full(len(mean), np.nan)
+    spread = np.sum(weight * (value - mean[:, None]) ** 2, axis=1) / total
+    return mean, np.sqrt(spread / (value.shape[1] - 1))
+
+
+def judged(sources, target):
+    """Risks of all sources on a target, and standard errors; without rows, on other sources."""
+    if len(target) == 0:
+        return sources.risk[: len(sources)], sources.risk_error[: len(sources)]
+    raw = sources.fitter.raw(sources.rows, target.X)
+    return risks(sources.loss(raw, sources.fitter.outputs(target.y)), target.weight)
+
+
+def candidates(sources, target, risk, share, *, source=None, pools=None):
+    """All candidates of the stack for one target: mixtures of models, with an offset.
 
     The last is the target alone, that before it the refit on a source.
 
     Parameters
     ----------
+    sources : Sources
+    target : Rows
+        Its support.
+    risk : ndarray of shape (n_sources,)
+        Of the sources on it.
+    share : float
+        Weight of a source row in a refit.
+    source : int, default=None
+        The source that is the target of an episode.
+    pools : ndarray, default=None
+        Pooled models that have not seen it.
+
+    Returns
+    -------
     rows : ndarray of shape (n_models, n_params)
         The models.
     mix : ndarray of shape (n_candidates, n_models)
@@ -58,160 +78,94 @@ class Candidates:
     best : int
         Place of the source of the refit.
     """
-
-    rows: np.ndarray
-    mix: np.ndarray
-    offset: np.ndarray
-    best: int
-
-    def raw(self, fitter, X):
-        """What the candidates say of rows."""
-        return np.tensordot(self.mix, fitter.raw(self.rows, X), axes=1) + self.offset[:, None]
-
-
-def risks(raw, target, loss):
-    """Mean loss of models on a target, as users know it, and its standard error."""
-    value, total = loss.risk(raw, target.Y), target.weight.sum()
-    mean = value @ target.weight / total
-    if len(target) < 2:
-        return mean, np.full(len(raw), np.nan)
-    spread = ((value - mean[:, None]) ** 2) @ target.weight / total
-    return mean, np.sqrt(spread / (len(target) - 1))
-
-
-def nearest(sources, target, risk, most):
-    """Places of the sources to look at: those whose linear models do best on the target."""
-    if len(sources) <= most:
-        return np.arange(len(sources))
-    misfit = sources.misfit(target) if len(target) else risk
-    return np.sort(np.argsort(misfit, kind="stable")[:most])
-
-
-def candidates(sources, target, kept, raw, share, v=None, *, source=None, pools=None):
-    """All candidates of the stack for one target.
-
-    Parameters
-    ----------
-    sources : Sources
-    target : Rows
-        Its support.
-    kept : ndarray of shape (n_kept,)
-        Places of the sources that are looked at.
-    raw : ndarray of shape (n_kept, n_rows, n_outputs)
-        What these say of the support.
-    share : float
-        Weight of a source row in a refit.
-    v : ndarray of shape (n_candidates,), default=None
-        Weights in the stack: where they are small nothing is fitted.
-    source : int, default=None
-        The source that is the target of an episode.
-    pools : ndarray, default=None
-        Pooled models that have not seen it.
-
-    Returns
-    -------
-    Candidates
-    """
-    fitter, loss, Y = sources.fitter, sources.loss, target.Y
-    pools = sources.pools if pools is None else pools
-    rows = (*sources.numbers(target), target.weight)
-    if sources.closed:
-        found = [sources.mixture.adapt(*rows, source, strength)[0] for strength in STRENGTHS]
-        models = [*map(sources.as_model, found), pools[-1]]
-        mix, offset = np.eye(len(models)), np.zeros((len(models), Y.shape[1]))
-    else:
-        p = sources.mixture.adapt(*rows, source)[1]
+    fitter, pools = sources.fitter, sources.pools if pools is None else pools
+    w, p = sources.mixture.adapt(*sources.numbers(target), source)
+    if not sources.closed:
         models, mix = list(pools), np.stack([p, np.eye(len(p))[-1]])
         f = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
-        b = offsets(f, Y, target.weight, KAPPA, loss)
-        mix, offset = np.repeat(mix, 2, axis=0), np.stack([0 * b, b], axis=1).reshape(4, -1)
-    value = loss.value(raw, Y) @ target.weight
-    best = kept[np.argmax(np.log(np.maximum(sources.mixture.narrow[kept], 1e-6)) - value)]
-    models += [sources.rows[best], fitter.constant(target)]
+        b = sources.loss.offset(f, fitter.outputs(target.y), target.weight)
+        mix, offset = np.tile(mix, (2, 1)), np.concatenate([0 * b, b])
+    else:
+        models, mix, offset = [sources.as_model(w), pools[-1]], np.eye(2), np.zeros((2, 1))
+    nats = target.weight.sum() / sources.unit * np.minimum(risk, 1e300)
+    nats = nats - np.log(sources.mixture.narrow + 1e-6)
+    if source is not None:
+        nats[source] = np.inf
+    best = int(np.argmin(nats))
+    own = [sources.rows[best], fitter.constant(target)]
     if len(target) >= (1 if fitter.exact else MIN_FITTED):
-        for place, data in ((-2, sources.data[best]), (-1, None)):
-            if v is None or v[place] > MIN_WEIGHT:
-                models[place] = fitter.refit(data, target, share, left_out=False)[0]
-    n_candidates, n_models = mix.shape
-    mix = np.pad(mix, ((0, 2), (0, 2)))
-    mix[n_candidates:, n_models:] = np.eye(2)
-    return Candidates(np.stack(models), mix, np.pad(offset, ((0, 2), (0, 0))), int(best))
+        own = [fitter.refit(data, target, share) for data in (sources.data[best], None)]
+    mix, offset = block_diag(mix, np.eye(2)), np.pad(offset, ((0, 2), (0, 0)))
+    return np.stack([*models, *own]), mix, offset, best
 
 
 # -- episodes --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Rows of some sources, each in turn a target, and what all sources say of them.
+def learn_sources(fitter, table, extra, n_jobs, refused, share=None):
+    """Fit all sources, and let each be the target of the others.
 
     Parameters
     ----------
-    source : ndarray of shape (n_targets,)
-    rows : list of Rows
-        The first of them are the support, the last judge.
-    raw : list of ndarray of shape (n_sources, n_rows, n_outputs)
+    fitter : Fitter
+    table : TaskTable
+    extra : dict
+        Arguments of ``fit`` with one entry per row of the table.
+    n_jobs : int or None
+    refused : dict
+        Id of a source that is to be left out -> why.
+    share : float, default=None
+        Weight of a source row in a refit; None to learn no stack.
+
+    Returns
+    -------
+    Sources
     """
-
-    source: np.ndarray
-    rows: list
-    raw: list
-
-
-def draw_sample(sources, rng):
-    """The rows of every episode."""
-    most = MAX_EPISODES[sources.fitter.linear]
+    sources = fit_sources(fitter, table, extra, n_jobs, refused)
+    rng = np.random.default_rng(fitter.seed)
+    most, importance = MAX_EPISODES[fitter.linear], sources.mixture.narrow + MIN_IMPORTANCE
     order = rng.permutation(len(sources))[:most]
     if sources.closed:
         order = np.tile(order, min(MAX_REPEATS, max(1, most // len(order))))
     n_rows = N_ROWS[-1] + MAX_QUERY
-    rows = [sources.data[a][rng.permutation(len(sources.data[a]))[:n_rows]] for a in order]
-    raw = sources.fitter.raw(sources.rows, Rows.concatenate(rows).X)
-    bounds = np.cumsum([len(part) for part in rows])[:-1]
-    return Sample(order, rows, np.split(raw, bounds, axis=1))
-
-
-def mutual_risks(sources, sample):
-    """Risk of sources, and of pools, on sources that agree with others; and standard errors."""
-    source, first = np.unique(sample.source, return_index=True)
-    table = []
-    for i in first:
-        of_pools = sources.fitter.raw(sources.pools, sample.rows[i].X)
-        raw = np.concatenate([sample.raw[i], of_pools])
-        table.append(risks(raw, sample.rows[i], sources.loss)[0])
-    table = np.stack(table, axis=1)
-    weight = np.tile(sources.mixture.narrow[source] + 1e-6, (len(table), 1))
-    if len(sources) > 1:
-        weight[source, np.arange(len(source))] = 0.0
-    weight = np.where(weight.any(axis=1, keepdims=True), weight, 1.0)
-    mean = np.average(table, axis=1, weights=weight)
-    spread = np.average((table - mean[:, None]) ** 2, axis=1, weights=weight)
-    return mean, np.sqrt(spread / max(len(first) - 1, 1))
-
-
-def learn_from_episodes(sources, sample, share, n_jobs):
-    """The stack that is best for sources that are targets of the others."""
-    enough, pools, fold = len(sources) >= MIN_SOURCES, {}, np.empty(len(sources), dtype=np.intp)
-    order = np.argsort(sources.mixture.member.argmax(axis=1), kind="stable")
-    fold[order] = np.arange(len(order)) % N_FOLDS
-    if enough and not sources.closed:
-        folds = np.unique(fold[sample.source])
-        own = Parallel(n_jobs=n_jobs)(
-            delayed(pooled_models)(sources, np.flatnonzero(fold != f).tolist()) for f in folds
-        )
-        pools = dict(zip(folds, own, strict=True))
-    args = [
-        (a, rows, raw, pools.get(fold[a]))
-        for a, rows, raw in zip(sample.source, sample.rows, sample.raw, strict=True)
-    ]
-    parts = Parallel(n_jobs=None if sources.closed else n_jobs)(
-        delayed(_play_chunk)(sources, args[lo:hi], share)
-        for lo, hi in (chunk_bounds(len(args)) if enough else ())
-    )
+    targets = [sources.data[a][rng.permutation(len(sources.data[a]))[:n_rows]] for a in order]
+    every, owner = Rows.concatenate(targets), np.repeat(order, list(map(len, targets)))
+    raw = fitter.raw(np.concatenate([sources.rows, sources.pools]), every.X)
+    loss = sources.loss(raw, fitter.outputs(every.y))
+    seen = np.arange(len(loss))[:, None] == owner  # a source says little of its own rows
+    weight = np.where(seen, 1e-6, importance[owner]) * every.weight
+    risk, error = risks(loss, weight)
+    sources = replace(sources, risk=risk, risk_error=error)
+    if share is None:
+        return sources
+    bounds = np.cumsum(list(map(len, targets)))[:-1]
+    loss = np.split(loss[: len(sources)], bounds, axis=1)
     episodes = {}
-    for n, episode in (played for part in parts for played in part):
-        episodes.setdefault(n, []).append(episode)
-    return learn_stack(episodes, sources.loss, np.eye(5 if sources.closed else 6)[0])
+    if len(sources) >= MIN_SOURCES:
+        pools = _pools_without(sources, order, n_jobs)
+        args = list(zip(order, targets, loss, pools, strict=True))
+        parts = Parallel(n_jobs=None if sources.closed else n_jobs)(
+            delayed(_play_chunk)(sources, args[lo:hi], share) for lo, hi in chunk_bounds(len(args))
+        )
+        for n, episode in (played for part in parts for played in part):
+            episodes.setdefault(n, []).append(episode)
+    return replace(
+        sources, stack=learn_stack(episodes, sources.loss, np.eye(4 if sources.closed else 6)[0])
+    )
+
+
+def _pools_without(sources, order, n_jobs):
+    """For each of some sources the pooled models of folds without it; None in closed form."""
+    if sources.closed:
+        return [None] * len(order)
+    fold = np.empty(len(sources), dtype=np.intp)
+    alike = np.argsort(sources.mixture.member.argmax(axis=1), kind="stable")
+    fold[alike] = np.arange(len(alike)) % N_FOLDS
+    folds, of = np.unique(fold[order], return_inverse=True)
+    own = Parallel(n_jobs=n_jobs)(
+        delayed(pooled_models)(sources, np.flatnonzero(fold != f)) for f in folds
+    )
+    return [own[f] for f in of]
 
 
 def _play_chunk(sources, args, share):
@@ -223,10 +177,10 @@ def _play_chunk(sources, args, share):
     ]
 
 
-def _play(sources, n, a, rows, raw, pools, share):
+def _play(sources, n, a, rows, loss, pools, share):
     """One episode: source a is the target of the others, and shows n rows."""
-    kept = np.delete(np.arange(len(sources)), a)
-    support, query = rows[np.arange(n)], rows[np.arange(n, min(n + MAX_QUERY, len(rows)))]
-    found = candidates(sources, support, kept, raw[kept, :n], share, source=a, pools=pools)
-    weight = query.weight * (sources.mixture.narrow[a] + 1e-3) / query.weight.sum()
-    return Episode(found.raw(sources.fitter, query.X), query.Y, weight)
+    fitter, support, query = sources.fitter, rows[:n], rows[n : n + MAX_QUERY]
+    risk = risks(loss[:, :n], support.weight)[0] if n else np.zeros(len(loss))
+    models, mix, offset, _ = candidates(sources, support, risk, share, source=a, pools=pools)
+    F = np.tensordot(mix, fitter.raw(models, query.X), axes=1) + offset[:, None]
+    return F, fitter.outputs(query.y), query.weight, sources.mixture.narrow[a] + MIN_IMPORTANCE

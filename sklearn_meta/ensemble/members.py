@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..learners import classes_of
-from ..learners.pool import pool
+from ..learners.blend import blend
 from ..learners.sharing import sharing
 from ..tasks.table import TaskTable
 
@@ -98,7 +98,7 @@ class Stack:
         parts, (weights,) = self.parts(row[None])
         used = np.flatnonzero(weights)
         models = [self.members[c].model._predicts.make_estimator(parts[c][0]) for c in used]
-        return self.learner.wrap(pool(models, weights[used], self.classes))
+        return self.learner.wrap(blend(models, weights[used], self.classes, pooled=True))
 
 
 def _of_one_type(part):

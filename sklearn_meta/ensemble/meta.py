@@ -22,6 +22,7 @@ from sklearn.utils import check_random_state
 from ..base import BaseMetaEstimator, Needs
 from ..base.intervals import IntervalMixin
 from ..kernels.pooling import bagged_weights
+from ..kernels.stacking import between
 from ..learners.privates import Composition, Interval
 from ..learners.sharing import sharing
 from ..priors.intervals import Calibration, calibration_of
@@ -84,14 +85,12 @@ class MetaModel:
 
     def weights_at(self, n_rows):
         """Weights after numbers of rows: shape (n, n_members)."""
-        return np.stack([self._between(column, n_rows) for column in self.weights.T], axis=1)
+        return np.stack([between(column, self.shots, n_rows) for column in self.weights.T], axis=1)
 
     def half_widths(self, n_rows, level):
         """Half the widths of intervals after numbers of rows: shape (n,)."""
-        return self._between(self.scale, n_rows) * self.calibration.quantile(level, n_rows)
-
-    def _between(self, values, n_rows):
-        return np.interp(np.log1p(n_rows), np.log1p(self.shots), values)
+        scale = between(self.scale, self.shots, n_rows)
+        return scale * self.calibration.quantile(level, n_rows)
 
 
 class _MetaStack(Composition, BaseMetaEstimator):

@@ -16,11 +16,10 @@ from ..ensemble.encoding import TableEncoder
 from ..kernels.covariance import TaskKernel
 from ..learners.blackbox import LIKELY, classes_of
 from ..learners.blend import MIN_PROBABILITY as BLENDED
-from ..learners.blend import BlendClassifier, BlendRegressor
+from ..learners.blend import BlendClassifier, BlendRegressor, PoolClassifier
 from ..learners.conditioned import ConditionedClassifier, ConditionedRegressor
 from ..learners.encoded import EncodedClassifier
 from ..learners.head import MIN_PROBABILITY, BodyAndHeadClassifier, BodyAndHeadRegressor
-from ..learners.pool import PoolClassifier
 
 __all__ = ["register_onnx"]
 

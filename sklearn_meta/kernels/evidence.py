@@ -7,9 +7,8 @@ m,
     posterior mean  m + (G + P)^-1 c,
     q = r'r - c' (G + P)^-1 c,    r = y - Z m.
 
-Its noise is its own, ``1 / sigma² ~ Gamma(nu / 2, rate=nu s / 2)``: tasks may be noisier than
-others and yet agree. Integrated out, what remains of n rows is Student's t (nu large: one noise for
-all),
+Its noise is its own, ``1 / sigma² ~ Gamma(nu / 2, rate=nu s / 2)`` with nu = 4: tasks may be
+noisier than others and yet agree. Integrated out, what remains of n rows is Student's t,
 
     log p(y) = log Gamma((n + nu) / 2) - log Gamma(nu / 2) - (n / 2) log(nu s)
         - ((n + nu) / 2) log(1 + q / (nu s)) - log det(I + G P^-1) / 2 + constant.
@@ -25,8 +24,9 @@ from scipy.special import gammaln
 
 from .scaling import Scaling
 
-__all__ = ["Landmarks", "Moments", "log_det", "posterior", "student"]
+__all__ = ["NU", "Landmarks", "Moments", "log_det", "posterior", "student"]
 
+NU = 4.0
 TOLERANCE = 1e-10  # of a variance, where that of the widest direction is 1
 
 
@@ -49,7 +49,6 @@ class Landmarks:
     @classmethod
     def of(cls, X, weight, intercept=True, max_rank=100):
         """The landmarks of rows, along at most ``max_rank`` directions of most variance."""
-        X = np.where(np.isnan(X), _mean_where_known(X), X)
         # Units first: columns like years would be nothing beside those like money.
         units = Scaling.of(X, weight=weight, centred=intercept)
         U = units.features(X)
@@ -69,11 +68,6 @@ class Landmarks:
         coef = w[..., int(self.intercept) :] @ self.whiten.T
         level = w[..., 0] if self.intercept else np.zeros(w.shape[:-1])
         return coef, level - coef @ self.centre
-
-
-def _mean_where_known(X):
-    known = ~np.isnan(X)
-    return np.where(known, X, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +105,7 @@ class Moments:
         return self.n * self.C.shape[-1]
 
 
-def posterior(moments, m, P, V=None):
+def posterior(moments, m, P):
     """Posterior of tasks under ``N(m, sigma² P^-1)``.
 
     Parameters
@@ -119,8 +113,6 @@ def posterior(moments, m, P, V=None):
     moments : Moments
     m : ndarray of shape (..., rank, n_outputs)
     P : ndarray of shape (rank, rank)
-    V : ndarray of shape (n_tasks, rank, rank), default=None
-        ``(G + P)^-1``, if it is known.
 
     Returns
     -------
@@ -128,9 +120,8 @@ def posterior(moments, m, P, V=None):
         Posterior means.
     q : ndarray of shape (n_tasks,)
     """
-    V = np.linalg.inv(moments.G + P) if V is None else V
     c = moments.C - moments.G @ m
-    step = V @ c
+    step = np.linalg.solve(moments.G + P, c)
     q = moments.yy - np.sum(m * (moments.C + c), axis=(-2, -1)) - np.sum(c * step, axis=(-2, -1))
     return m + step, np.maximum(q, 0.0)
 
@@ -141,8 +132,7 @@ def log_det(moments, P):
     return moments.C.shape[-1] * (both - np.linalg.slogdet(P)[1])
 
 
-def student(q, log_det, n, s, nu):
+def student(q, log_det, n, s):
     """Log-evidence of n values, up to a constant."""
-    prior = nu * s
-    tail = (n + nu) * np.log1p(q / prior) + n * np.log(prior) + log_det
-    return gammaln((n + nu) / 2) - gammaln(nu / 2) - 0.5 * tail
+    tail = (n + NU) * np.log1p(q / (NU * s)) + n * np.log(NU * s) + log_det
+    return gammaln((n + NU) / 2) - gammaln(NU / 2) - 0.5 * tail

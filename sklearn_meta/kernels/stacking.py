@@ -1,85 +1,82 @@
-r"""A stack of candidates whose weights depend on the number of support rows.
+r"""Losses of raw predictions, their shrunken offsets, and a stack that depends on the rows seen.
 
-After n rows the prediction is ``sum_c v_c(n) f_c(x)``, ``v >= 0``, ``sum v = 1`` (Wolpert 1992).
-Errors on a few rows say little of the weights, so they are learned from episodes: a source is the
-target, it shows n rows, and the rest judge. Over the episodes with n rows they minimise
+Raw predictions ``f`` have the mean ``mu = g^-1(f)``. On a target with n rows the offset b moves
+their mean to that of the target, shrunken as by kappa rows,
 
-    sum_e loss(sum_c v_c f_ec) + strength * least_loss * |v - v0|² / 2,
+    mean(g^-1(f + b)) = (sum_i y_i + kappa mean(mu)) / (n + kappa),
 
-``least_loss`` the mean loss of the best candidate and v0 all weight on it; on the first candidate,
-if that is worse by less than a standard error. Between such n they are linear in ``log(1 + n)``.
+and of classes it minimises ``sum_i loss(f_i + b, y_i) + kappa / 4 |b|² / 2`` (1 / 4 is the
+curvature of the log-loss of even odds), by steps of its quadratic bound (Böhning 1992).
 
-Raw predictions are shifted by the offset b of least ``sum_i loss(f_i + b, y_i) + kappa / 2 |b|²``.
+After n rows a stack predicts ``sum_c v_c(n) f_c(x)``, ``v >= 0``, ``sum v = 1`` (Wolpert 1992),
+with the weights of a pool (:mod:`.pooling`) for some n, linear in ``log(1 + n)`` between these.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.special import logsumexp, softmax
 
-from . import losses
+from .pooling import LogPool, SquaredPool, bagged_weights
 
-__all__ = ["Episode", "RawLoss", "Stack", "learn_stack", "offsets"]
+__all__ = ["RawLoss", "Stack", "between", "learn_stack"]
 
-STRENGTH = 3.0  # episodes that v0 counts for
+KAPPA = 3.0
 MIN_EPISODES = 4
+MAX_LOG = 100.0  # of a mean
 MAX_ITER = 40  # of an offset
+MIN_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
 class RawLoss:
-    """A loss of raw predictions, in units in which it is a negative log-likelihood.
+    """A loss of raw predictions, as users know it.
 
     Parameters
     ----------
-    loss : Loss
-        Squared, Multinomial or Poisson.
-    noise : float
-        Of the squared loss: the variance.
+    link : {"identity", "log", "softmax"}
+        Squared error, Poisson deviance (half of it, up to a constant), or log-loss.
     """
 
-    loss: object
-    noise: float = 1.0
+    link: str
 
-    @property
-    def squared(self):
-        return isinstance(self.loss, losses.Squared)
+    def mean(self, raw):
+        """What is predicted."""
+        if self.link == "softmax":
+            return softmax(raw, axis=-1)
+        return np.exp(np.minimum(raw, MAX_LOG)) if self.link == "log" else raw
 
-    @property
-    def curvature(self):
-        """Of a typical row."""
-        return 0.25 if isinstance(self.loss, losses.Multinomial) else 1.0
+    def __call__(self, raw, Y):
+        """Of every row."""
+        if self.link == "identity":
+            return np.sum((raw - Y) ** 2, axis=-1)
+        total = logsumexp(raw, axis=-1) if self.link == "softmax" else self.mean(raw).sum(axis=-1)
+        return total - np.sum(Y * raw, axis=-1)
 
-    def value(self, raw, Y):
-        """Negative log-likelihood of every row."""
-        return self.loss.value(raw, Y) / self.noise
+    def offset(self, raw, Y, weight):
+        """Offsets (n_models, n_outputs) of raw predictions (n_models, n_rows, n_outputs)."""
+        n, b = weight.sum(), np.zeros((len(raw), raw.shape[-1]))
+        if self.link == "softmax":
+            for _ in range(MAX_ITER):
+                wrong = self.mean(raw + b[:, None]) - Y
+                slope = np.einsum("n,mno->mo", weight, wrong) + KAPPA / 4 * b
+                step = slope / (n / 2 + KAPPA / 4)
+                b = b - step
+                if np.abs(step).max() < 1e-4:
+                    break
+            return b
+        mean = np.einsum("n,mno->mo", weight, self.mean(raw)) / max(n, 1e-300)
+        shrunken = (weight @ Y + KAPPA * mean) / (n + KAPPA)
+        if self.link == "identity":
+            return shrunken - mean
+        return np.log(np.maximum(shrunken, 1e-100)) - np.log(np.maximum(mean, 1e-100))
 
-    def risk(self, raw, Y):
-        """Loss of every row as users know it: a squared error, or a log-loss."""
-        return (2 if self.squared else 1) * self.loss.value(raw, Y)
-
-    def bound(self, raw, Y):
-        """Not less than the curvature, for each output."""
-        if isinstance(self.loss, losses.Multinomial):
-            return np.full_like(raw, 0.5)
-        return self.loss.hessian_product(raw, Y, np.ones_like(raw))
-
-
-@dataclass(frozen=True, eq=False)
-class Episode:
-    """What candidates said of the rows that judge.
-
-    Parameters
-    ----------
-    F : ndarray of shape (n_candidates, n_rows, n_outputs)
-    Y : ndarray of shape (n_rows, n_outputs)
-    weight : ndarray of shape (n_rows,)
-        Their sum is the weight of the episode.
-    """
-
-    F: np.ndarray
-    Y: np.ndarray
-    weight: np.ndarray
+    def pool(self, F, Y, tasks, weight):
+        """The loss of pools of candidates ``F`` of shape (n_candidates, n_rows, n_outputs)."""
+        if self.link == "softmax":
+            right = np.sum(self.mean(F) * Y, axis=-1)
+            return LogPool.of(np.maximum(right.T, MIN_PROBABILITY), tasks, weight)
+        return SquaredPool.of(self.mean(F)[..., 0].T, Y[:, 0], tasks, weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +94,12 @@ class Stack:
 
     def weights(self, n_rows):
         """Weights after a number of rows."""
-        at, n = np.log1p(self.n_rows), np.log1p(n_rows)
-        return np.array([np.interp(n, at, column) for column in self.v.T])
+        return np.array([between(column, self.n_rows, n_rows) for column in self.v.T])
+
+
+def between(values, at, n_rows):
+    """Values that are known ``at`` some numbers of rows, after others."""
+    return np.interp(np.log1p(n_rows), np.log1p(at), values)
 
 
 def learn_stack(episodes, loss, start):
@@ -106,80 +107,24 @@ def learn_stack(episodes, loss, start):
 
     Parameters
     ----------
-    episodes : dict of int to list of Episode
-        By the number of support rows.
+    episodes : dict of int to list of (F, Y, weight, importance)
+        By the number of support rows: what the candidates said of the rows that judge, of shape
+        (n_candidates, n_rows, n_outputs), these, their weights, and that of the episode.
     loss : RawLoss
     start : ndarray of shape (n_candidates,)
-        The weights where there are no episodes.
+        The weights where there are few episodes.
 
     Returns
     -------
     Stack
     """
-    v = {n: _best(own, loss) for n, own in sorted(episodes.items()) if len(own) >= MIN_EPISODES}
+    v = {}
+    for n, own in sorted(episodes.items()):
+        if len(own) >= MIN_EPISODES:
+            F, Y, weight, importance = zip(*own, strict=True)
+            task = np.repeat(np.arange(len(own)), [len(w) for w in weight])
+            F, Y, weight = np.concatenate(F, axis=1), np.concatenate(Y), np.concatenate(weight)
+            pool, rng = loss.pool(F, Y, task, weight), np.random.default_rng(0)
+            v[n] = bagged_weights(pool, rng, np.array(importance))
     v = v or {0: start}
     return Stack(np.array(list(v)), np.stack(list(v.values())))
-
-
-def _best(episodes, loss):
-    F = np.concatenate([e.F for e in episodes], axis=1)
-    Y = np.concatenate([e.Y for e in episodes])
-    weight = np.concatenate([e.weight for e in episodes])
-    weight = weight * len(episodes) / weight.sum()
-    bounds = np.cumsum([0] + [len(e.Y) for e in episodes[:-1]])
-    single = np.add.reduceat(loss.loss.value(F, Y) * weight, bounds, axis=1)
-    best = int(np.argmin(single.sum(axis=1)))
-    gain = single[0] - single[best]
-    sure = gain.mean() > gain.std() / np.sqrt(len(gain))
-    v0 = np.eye(len(F))[best if sure else 0]
-    scale = max(single[best].sum(), 1e-300)
-    R = F - Y
-    M = np.einsum("cno,n,eno->ce", R, weight, R) if loss.squared else None
-
-    def objective(v):
-        away = STRENGTH * scale / len(episodes) * (v - v0)
-        if loss.squared:
-            value, slope = 0.5 * v @ M @ v, M @ v
-        else:
-            raw = np.tensordot(v, F, axes=1)
-            value = weight @ loss.loss.value(raw, Y)
-            slope = np.tensordot(F, weight[:, None] * loss.loss.gradient(raw, Y), axes=2)
-        return (value + 0.5 * (v - v0) @ away) / scale, (slope + away) / scale
-
-    found = minimize(
-        objective,
-        0.9 * v0 + 0.1 / len(v0),
-        jac=True,
-        method="SLSQP",
-        bounds=[(0, 1)] * len(v0),
-        constraints={"type": "eq", "fun": lambda v: v.sum() - 1, "jac": np.ones_like},
-    )
-    v = np.clip(found.x, 0, None)
-    return v / v.sum() if np.isfinite(v).all() and v.sum() > 0 else v0
-
-
-def offsets(f, Y, weight, kappa, loss):
-    """Shrunken offsets of raw predictions, by steps of a quadratic bound of the loss.
-
-    Parameters
-    ----------
-    f : ndarray of shape (n_models, n_rows, n_outputs)
-    Y : ndarray of shape (n_rows, n_outputs)
-    weight : ndarray of shape (n_rows,)
-    kappa : float
-        In rows.
-    loss : RawLoss
-
-    Returns
-    -------
-    ndarray of shape (n_models, n_outputs)
-    """
-    b, prior = np.zeros((len(f), Y.shape[1])), kappa * loss.curvature
-    for _ in range(1 if loss.squared else MAX_ITER):
-        raw = f + b[:, None]
-        gradient = np.einsum("n,mno->mo", weight, loss.loss.gradient(raw, Y)) + prior * b
-        step = gradient / (np.einsum("n,mno->mo", weight, loss.bound(raw, Y)) + prior)
-        b = b - (step if loss.squared else np.clip(step, -1.0, 1.0))
-        if np.abs(step).max() < 1e-6:
-            break
-    return b

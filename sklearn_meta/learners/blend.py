@@ -1,7 +1,8 @@
-"""Weighted blends of fitted estimators of any kind, in the space of raw predictions.
+"""Weighted blends of fitted estimators of any kind as one fitted estimator.
 
-Raw predictions ``f`` are targets of a regressor and, of a classifier, logarithms of probabilities,
-or decision values where it has no probabilities. A blend is ``sum_m v_m f_m(x) + b``.
+A blend is ``sum_m v_m f_m(x) + b`` of raw predictions: targets of a regressor and, of a classifier,
+logarithms of probabilities, or decision values where it has no probabilities. A linear pool of
+classifiers is ``sum_m v_m p_m(x)``.
 """
 
 import numpy as np
@@ -9,9 +10,16 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from ..versions import Versioned
-from .blackbox import classes_of, label_shares, numbers
+from .blackbox import ask, classes_of, label_shares, numbers
 
-__all__ = ["MIN_PROBABILITY", "BlendClassifier", "BlendRegressor", "blend", "raw_scores"]
+__all__ = [
+    "MIN_PROBABILITY",
+    "BlendClassifier",
+    "BlendRegressor",
+    "PoolClassifier",
+    "blend",
+    "raw_scores",
+]
 
 MIN_PROBABILITY = 1e-4
 
@@ -48,22 +56,25 @@ def raw_scores(model, X, classes):
     return raw
 
 
-def blend(models, weights, offset, classes):
+def blend(models, weights, classes, offset=0.0, pooled=False):
     """The blend of fitted estimators as one fitted estimator.
 
     Parameters
     ----------
     models : list of estimator
     weights : ndarray of shape (n_models,)
-    offset : ndarray of shape (n_outputs,)
     classes : ndarray or None
+    offset : ndarray of shape (n_outputs,), default=0.0
+    pooled : bool, default=False
+        Whether probabilities are averaged.
     """
-    used = [m for m, w in enumerate(weights) if w > 0]
+    used = np.flatnonzero(weights)
     if len(used) == 1 and not np.any(offset):
         return models[used[0]]
-    kind = BlendRegressor if classes is None else BlendClassifier
-    estimator = kind([models[m] for m in used], np.asarray(weights)[used] / np.sum(weights))
-    estimator.offset_ = np.array(offset, dtype=np.float64)
+    kind = PoolClassifier if pooled else BlendClassifier
+    kind = BlendRegressor if classes is None else kind
+    estimator = kind([models[m] for m in used], weights[used] / np.sum(weights))
+    estimator.offset_ = np.atleast_1d(offset).astype(np.float64)
     if classes is not None:
         estimator.classes_ = classes
     return estimator
@@ -137,3 +148,24 @@ class BlendClassifier(ClassifierMixin, _Blend):
     def predict(self, X):
         """Predict labels."""
         return self.classes_[self._raw(X).argmax(axis=1)]
+
+
+class PoolClassifier(ClassifierMixin, _Blend):
+    """``p(y | x) = sum_m v_m p_m(y | x)``, see :mod:`sklearn_meta.learners.blend`.
+
+    Parameters
+    ----------
+    models : list of estimator
+        Fitted classifiers.
+    weights : ndarray of shape (n_models,)
+        Their weights.
+    """
+
+    def predict_proba(self, X):
+        """Predict class probabilities."""
+        p = [ask(model, "predict_proba", X, self.classes_) for model in self.models]
+        return np.tensordot(self.weights, np.stack(p), axes=1)
+
+    def predict(self, X):
+        """Predict labels."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
-from ..kernels.scaling import Scaling
 from ..tasks.rows import n_rows_of, safe_indexing
 from ..tasks.table import TaskTable
 from ..tasks.validation import concat_rows
@@ -19,7 +18,7 @@ from .linear import LinearLearner
 
 __all__ = ["Fitter", "Rows", "deal_folds"]
 
-N_FOLDS = 3
+N_FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +30,6 @@ class Rows:
     X : array or dataframe of shape (n_rows, n_features)
     y : ndarray of shape (n_rows,)
     weight : ndarray of shape (n_rows,)
-    Y : ndarray of shape (n_rows, n_outputs)
-        Targets as the loss sees them: numbers, or one-hot labels.
-    weighted : bool
-        Whether the user gave weights.
     extra : dict of ndarray
         Further arguments of ``fit`` with one entry per row.
     """
@@ -42,46 +37,32 @@ class Rows:
     X: object
     y: np.ndarray
     weight: np.ndarray
-    Y: np.ndarray
-    weighted: bool = False
     extra: dict = field(default_factory=dict)
 
     @classmethod
     def concatenate(cls, parts):
         """The rows of several tasks."""
-        names = ("y", "weight", "Y")
-        y, weight, Y = (np.concatenate([getattr(p, name) for p in parts]) for name in names)
+        y, weight = (np.concatenate([getattr(p, name) for p in parts]) for name in ("y", "weight"))
         keys = set.intersection(*(set(p.extra) for p in parts))
         extra = {key: np.concatenate([p.extra[key] for p in parts]) for key in sorted(keys)}
-        X = concat_rows([p.X for p in parts])
-        return cls(X, y, weight, Y, any(p.weighted for p in parts), extra)
+        return cls(concat_rows([p.X for p in parts]), y, weight, extra)
 
     @classmethod
-    def of_tasks(cls, table, classes, fit_params):
-        """The rows of every task, without those of weight 0."""
-        n_rows = len(table.y)
-        extra = {k: np.asarray(v) for k, v in fit_params.items() if np.ndim(v) and len(v) == n_rows}
-        if classes is None:
-            Y = np.asarray(table.y, dtype=np.float64)[:, None]
-        else:
-            Y = (np.asarray(table.y)[:, None] == classes).astype(np.float64)
-        tasks = []
-        for t in range(table.n_tasks):
-            X, y, weight = table.task(t)
-            own = slice(table.offsets[t], table.offsets[t + 1])
-            ones = np.ones(len(y)) if weight is None else weight
-            some = {key: value[own] for key, value in extra.items()}
-            rows = cls(X, y, ones, Y[own], weight is not None, some)
-            tasks.append(rows if ones.all() else rows[np.flatnonzero(ones > 0)])
-        return tasks
+    def of_tasks(cls, table, extra):
+        """The rows of every task."""
+        weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
+        X = table.X  # in one order of memory: sums do not depend on which worker adds
+        X = np.ascontiguousarray(X) if isinstance(X, np.ndarray) else X
+        every = cls(X, np.asarray(table.y), weight, extra)
+        bounds = table.offsets.tolist()
+        return [every[lo:hi] for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
 
     def __len__(self):
         return len(self.y)
 
     def __getitem__(self, index):
         extra = {key: value[index] for key, value in self.extra.items()}
-        parts = (part[index] for part in (self.y, self.weight, self.Y))
-        return Rows(safe_indexing(self.X, index), *parts, self.weighted, extra)
+        return Rows(safe_indexing(self.X, index), self.y[index], self.weight[index], extra)
 
 
 def deal_folds(y, n_folds):
@@ -105,35 +86,31 @@ class Fitter:
         Further arguments of ``fit``.
     """
 
-    def __init__(self, learner, prior, seed, params=None):
-        self.learner, self.prior, self.seed = learner, prior, seed
-        self.params = params or {}
+    def __init__(self, learner, prior, seed, params):
+        self.learner, self.prior, self.seed, self.params = learner, prior, seed, params
         self.classes = learner.classes
         self.linear = isinstance(learner, LinearLearner)
-        self.exact = self.linear and learner.has_closed_form and not self.params
+        self.exact = self.linear and learner.has_closed_form and not params
 
     def with_classes(self, classes):
         """The fitter of tasks with further classes, whose models are estimators."""
         prior = np.full(len(classes), MIN_PROBABILITY)
         prior[np.searchsorted(classes, self.classes)] = np.maximum(self.prior, MIN_PROBABILITY)
-        learner = BlackBoxLearner(
-            self.learner.estimator,
-            n_features=self.learner.n_features,
-            classes=classes,
-            feature_names=self.learner.feature_names,
-        )
+        learner = BlackBoxLearner.like(self.learner, classes=classes)
         return Fitter(learner, prior, self.seed, self.params)
+
+    def outputs(self, y):
+        """Targets as the loss sees them, (n_rows, n_outputs): numbers, or one-hot labels."""
+        if self.classes is None:
+            return np.asarray(y, dtype=np.float64)[:, None]
+        return (np.asarray(y)[:, None] == self.classes).astype(np.float64)
 
     # -- models --
 
     def estimators(self, rows):
-        """The fitted estimators of models, for transformed rows."""
-        return [self.learner.plain(row) if self.linear else row[0] for row in rows]
-
-    def as_rows(self, estimators):
-        """Fitted estimators as rows of a learner that is not linear."""
-        out = np.empty((len(estimators), 1), dtype=object)
-        out[:, 0] = estimators
+        """Models as rows of a learner that is not linear: fitted estimators, for transformed X."""
+        out = np.empty((len(rows), 1), dtype=object)
+        out[:, 0] = [self.learner.plain(row) if self.linear else row[0] for row in rows]
         return out
 
     def raw(self, rows, X):
@@ -160,7 +137,7 @@ class Fitter:
     def blend(self, rows, weights, offset):
         """The blend of models, with an offset, as a fitted estimator."""
         if not self.linear:
-            return blend([row[0] for row in rows], weights, offset, self.classes)
+            return blend([row[0] for row in rows], weights, self.classes, offset)
         row, k = weights @ rows, self.learner.n_outputs
         row[:k] += offset[1:] - offset[:1] if k < len(offset) else offset
         return self.learner.plain(row.astype(self.learner.dtype, copy=False))
@@ -169,7 +146,10 @@ class Fitter:
 
     def fit(self, rows):
         """A model of some rows that can also predict; a constant where there is too little."""
-        weight = rows.weight if rows.weighted else None
+        weight = None if (rows.weight == 1).all() else rows.weight
+        if self.exact:
+            table = TaskTable(rows.X, rows.y, np.array([0, len(rows)]), None, weight)
+            return self.learner.fit_each(table, self.prior, rows.extra)[0]
         params = {**self.params, **rows.extra}
         row = self.learner.fit_row(rows.X, rows.y, weight, self.prior, params)
         raw = self.raw(row[None], safe_indexing(rows.X, slice(0, 1)))  # k-NN finds out only now
@@ -179,37 +159,15 @@ class Fitter:
 
     def constant(self, target):
         """The model that says the mean of a target, or its class shares, with one row of all."""
-        mean = (target.weight @ target.Y + self.prior) / (target.weight.sum() + 1)
+        total = target.weight @ self.outputs(target.y)
+        mean = (total + self.prior) / (target.weight.sum() + 1)
         return self.learner.constant(mean[0] if self.classes is None else mean)
 
-    def refit(self, source, target, share, left_out=True):
+    def refit(self, source, target, share):
         """A model of the rows of a source, each with weight ``share``, and those of the target.
 
-        Parameters
-        ----------
-        source : Rows or None
-        target : Rows
-        share : float
-        left_out : bool, default=True
-            Whether to predict rows of the target by models that have not seen them: exact
-            leave-one-out for least squares, else stratified folds. If not, these are 0.
-
-        Returns
-        -------
-        row : ndarray of shape (n_params,)
-        raw : ndarray of shape (n_rows, n_outputs)
+        Where there are too few rows it is that of the source alone; a constant without a source.
         """
-        if self.exact:
-            return self._least_squares(source, target, share)
-        raw = np.zeros(target.Y.shape)
-        fold = deal_folds(target.y, N_FOLDS)
-        for f in np.unique(fold) if left_out else ():
-            row = self._fit_both(source, target[np.flatnonzero(fold != f)], share)
-            raw[fold == f] = self.raw(row[None], target[np.flatnonzero(fold == f)].X)[0]
-        return self._fit_both(source, target, share), raw
-
-    def _fit_both(self, source, target, share):
-        """A model of both; of the source alone, or a constant, where there are too few rows."""
         try:
             return self.fit(target if source is None else self._joined(source, target, share))
         except Exception as error:  # libraries have errors of their own
@@ -217,41 +175,21 @@ class Fitter:
                 raise
             return self.constant(target) if source is None else self.fit(source)
 
+    def left_out(self, target):
+        """What models of the target alone say of rows of it that they have not seen."""
+        raw, fold = np.zeros_like(self.outputs(target.y)), deal_folds(target.y, N_FOLDS)
+        for f in np.unique(fold):
+            own, rest = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
+            raw[own] = self.raw(self.refit(None, target[rest], 1.0)[None], target[own].X)[0]
+        return raw
+
     def _joined(self, source, target, share):
         """The rows of a refit, drawn where the estimator takes no weights."""
         both = Rows.concatenate([replace(source, weight=share * source.weight), target])
         weight = both.weight
-        if np.all(weight == 1):
-            return replace(both, weighted=False)
-        if has_fit_parameter(self.learner.estimator, "sample_weight"):
-            return replace(both, weighted=True)
+        if (weight == 1).all() or has_fit_parameter(self.learner.estimator, "sample_weight"):
+            return both
         rng = np.random.default_rng([self.seed, len(both)])
         n_rows = max(2, int(round(weight.sum())))
         chosen = np.sort(rng.choice(len(both), n_rows, p=weight / weight.sum()))
-        return replace(both[chosen], weighted=False)
-
-    def _least_squares(self, source, target, share):
-        estimator = self.learner.estimator
-        alpha, intercept = getattr(estimator, "alpha", 0.0), bool(estimator.fit_intercept)
-        X, y, weight = np.asarray(target.X, dtype=np.float64), target.y, target.weight
-        if source is not None:
-            X, y = np.concatenate([X, source.X]), np.concatenate([y, source.y])
-            weight = np.concatenate([weight, share * source.weight])
-        # columns like years would leave nothing of the intercept
-        units = Scaling.of(X, weight=weight, centred=intercept)
-        D = np.column_stack([np.full(len(X), float(intercept)), units.features(X)])
-        tiny = 1e-10 * weight.sum()
-        penalty = alpha / np.append(1.0, units.x_scale) ** 2 + tiny
-        penalty[0] = tiny if intercept else 1.0
-        inverse = np.linalg.inv((D * weight[:, None]).T @ D + np.diag(penalty))
-        beta = inverse @ (D.T @ (weight * y))
-        D = D[: len(target)]
-        free = 1 - np.einsum("ni,ij,nj->n", D, inverse, D) * target.weight
-        known = free > 1e-7
-        left_out = target.y - (target.y - D @ beta) / np.where(known, free, 1.0)
-        left_out = np.where(known, left_out, self.prior if intercept else 0.0)[:, None]
-        if source is None and X.shape[1] >= len(X):  # of many solutions the shortest
-            table = TaskTable(target.X, y, np.array([0, len(y)]), None, weight)
-            return self.learner.fit_each(table, self.prior, {})[0], left_out
-        coef, level = units.unfold(beta[1:], beta[0])
-        return self.learner.join(coef[None], np.atleast_1d(level)), left_out
+        return replace(both[chosen], weight=np.ones(n_rows))

@@ -15,8 +15,7 @@ one source.
 
 EM starts from one narrow component, and from two: the signs of the sources along the leading
 direction of their slopes, around 0. Two remain if the score gains more than the Bayesian
-information criterion asks (Schwarz 1978). Sources whose inputs hang together in another way
-(:mod:`..kernels.scatter`) are likely to be of the broad component before their targets are seen.
+information criterion asks (Schwarz 1978).
 """
 
 from dataclasses import dataclass
@@ -24,17 +23,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from ..kernels.evidence import Moments, log_det, posterior, student
-from ..kernels.scatter import scatter_evidence
+from ..kernels.evidence import NU, Moments, log_det, posterior, student
 
 __all__ = ["Mixture", "fit_mixture", "learn_mixture"]
 
-NU = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1e6])  # to one noise for all
 MAX_ITER = 40
 TOLERANCE = 0.02  # of the score
 MIN_NOISE = 1e-10  # beside the mean square of all targets
 MIN_SIZE = 0.5  # of a component, in sources
-MAX_LOG_ODDS = np.log(100.0)  # of what inputs say of the component of a source
 MAX_BROAD = 0.01  # probability that a target agrees with no source, before its rows are seen
 
 
@@ -45,12 +41,12 @@ class Mixture:
     Parameters
     ----------
     means : ndarray of shape (K, rank, n_outputs)
-    left_out_means : ndarray of shape (n_sources, K, rank, n_outputs)
+    left_out_means : ndarray of shape (K, n_sources, rank, n_outputs)
         The means without each source.
     P, P_broad : ndarray of shape (rank, rank)
         ``Omega^-1`` and ``B^-1``.
-    s, nu : float
-        Of the noise.
+    s : float
+        Scale of the noise.
     share : ndarray of shape (K + 1,)
     member : ndarray of shape (n_sources, K + 1)
         Probability of each component given the rows of a source.
@@ -63,7 +59,6 @@ class Mixture:
     P: np.ndarray
     P_broad: np.ndarray
     s: float
-    nu: float
     share: np.ndarray
     member: np.ndarray
     score: float
@@ -73,13 +68,7 @@ class Mixture:
         """Probability that each source is of a narrow component."""
         return 1 - self.member[:, -1]
 
-    @property
-    def criterion(self):
-        """The score less what each mean costs by the Bayesian information criterion."""
-        n_sources, _, d, o = self.left_out_means.shape
-        return self.score - 0.5 * d * o * len(self.means) * np.log(n_sources)
-
-    def adapt(self, Z, Y, weight, source=None, strength=1.0):
+    def adapt(self, Z, Y, weight, source=None):
         """Posterior of a target, mixed over the components by their evidence.
 
         Parameters
@@ -90,8 +79,6 @@ class Mixture:
         weight : ndarray of shape (n_rows,)
         source : int, default=None
             A source that is the target, and shall not have been seen.
-        strength : float, default=1.0
-            Factor of the precision of the priors.
 
         Returns
         -------
@@ -100,20 +87,23 @@ class Mixture:
             Probability of the components.
         """
         moments = Moments.of(Z, Y, np.array([0, len(Z)]), weight)
-        means = self.means if source is None else self.left_out_means[source]
+        means = self.means if source is None else self.left_out_means[:, source]
         share = np.append(self.share[:-1], min(self.share[-1], MAX_BROAD))
-        found, evidence = [], np.log(share / share.sum())
-        for k, (m, P) in enumerate([*((m, self.P) for m in means), (0 * means[0], self.P_broad)]):
-            w, q = posterior(moments, m, strength * P)
-            det = log_det(moments, strength * P)
-            evidence[k] += student(q, det, moments.n_values, self.s, self.nu)[0]
-            found.append(w[0])
-        p = softmax(evidence)
-        return np.tensordot(p, np.stack(found), axes=1), p
+        w, q, det = _under_each(moments, means, self.P, self.P_broad)
+        p = softmax(np.log(share / share.sum()) + student(q, det, moments.n_values, self.s)[0])
+        return np.tensordot(p, w[0], axes=1), p
+
+
+def _under_each(moments, means, P, P_broad):
+    """Posterior means, squares and log-determinants of tasks under each component."""
+    priors = [*((m, P) for m in means), (np.zeros_like(means[0]), P_broad)]
+    w, q = zip(*(posterior(moments, *prior) for prior in priors), strict=True)
+    det = [log_det(moments, own) for _, own in priors]
+    return np.stack(w, axis=1), np.stack(q, axis=1), np.stack(det, axis=1)
 
 
 def learn_mixture(moments, intercept=True):
-    """The mixture of least criterion among the starts.
+    """The mixture of one narrow component, or of two where the criterion asks for them.
 
     Parameters
     ----------
@@ -128,81 +118,54 @@ def learn_mixture(moments, intercept=True):
     """
     n_sources, d, _ = moments.C.shape
     first = int(intercept)
-    gate = np.zeros((n_sources, 2))
-    if intercept and d > 2 and n_sources > 2:
-        gate = scatter_evidence(moments)
-        gate = np.maximum(gate - gate.max(axis=1, keepdims=True), -MAX_LOG_ODDS)
-    near = (gate[:, 0] >= gate[:, 1]).astype(float)
-    gate = np.zeros_like(gate) if near.all() else gate
-    found = fit_mixture(moments, np.column_stack([near, 1 - near]), intercept, gate)
+    found = fit_mixture(moments, np.tile([1.0, 0.0], (n_sources, 1)), intercept)
     slopes, _ = posterior(moments, np.zeros_like(moments.C[0]), found.P_broad)
     slopes = slopes[:, first:].reshape(n_sources, -1)
-    side = slopes @ np.linalg.svd(slopes, full_matrices=False)[2][0] > 0 if d > first else near
+    side = (slopes @ np.linalg.svd(slopes, full_matrices=False)[2][:1].T > 0).any(axis=1)
     if 2 <= np.sum(side) <= n_sources - 2:
-        start = np.column_stack([near * side, near * ~side, 1 - near])
-        two = fit_mixture(moments, start, intercept, gate[:, [0, 0, 1]])
-        found = max(found, two, key=lambda mixture: mixture.criterion)
+        start = np.column_stack([side, ~side, np.zeros(n_sources)]).astype(float)
+        two = fit_mixture(moments, start, intercept)
+        cost = 0.5 * found.means.size * np.log(n_sources)  # of one mean more
+        found = two if two.score - found.score > cost else found
     return found
 
 
-def fit_mixture(moments, member, intercept=True, gate=0.0, max_iter=MAX_ITER):
-    """Fit by EM from a start.
-
-    Parameters
-    ----------
-    moments : Moments
-        Of targets around their mean.
-    member : ndarray of shape (n_sources, K + 1)
-        Where EM starts.
-    intercept : bool, default=True
-        Whether the first landmark is 1.
-    gate : ndarray of shape (n_sources, K + 1), default=0
-        Log-evidence of what else is known of a source.
-    max_iter : int
-
-    Returns
-    -------
-    Mixture
-    """
+def fit_mixture(moments, member, intercept=True, max_iter=MAX_ITER):
+    """Fit by EM, see :func:`learn_mixture`, from ``member`` of shape (n_sources, K + 1)."""
     n_sources, d, o = moments.C.shape
-    N, K = moments.n_values, member.shape[1] - 1
-    gate = np.broadcast_to(gate, member.shape)
-    s, nu, score = moments.yy.sum() / N.sum() or 1.0, NU[-1], -np.inf
+    N = moments.n_values[:, None]
+    s, score = moments.yy.sum() / N.sum() or 1.0, -np.inf
     floor = MIN_NOISE * s
     P = B = np.diag(np.r_[[1.0] * intercept, np.full(d - intercept, 10.0)])
     precision = np.full(member.shape, 1 / s)
     for _ in range(max_iter):
         share = np.maximum(member.sum(axis=0), MIN_SIZE)
         share = share / share.sum()
-        V, V_broad = np.linalg.inv(moments.G + P), np.linalg.inv(moments.G + B)
-        means, without = _means(moments, member[:, :K] * precision[:, :K], P, V, B / s)
-        found = [posterior(moments, without[:, k], P, V) for k in range(K)]
-        found.append(posterior(moments, np.zeros((d, o)), B, V_broad))
-        w, q = (np.stack(part, axis=1) for part in zip(*found, strict=True))
-        s, nu = _noise(q, member, N, s, floor)
-        det = np.stack([log_det(moments, P)] * K + [log_det(moments, B)], axis=1)
-        prior = np.log(share) + gate
-        evidence = prior + student(q, det, N[:, None], s, nu)
+        means, without = _means(moments, (member * precision)[:, :-1], P, B / s)
+        w, q, det = _under_each(moments, without, P, B)
+        for _ in range(3):
+            s = max(n_sources / np.sum(member * (N + NU) / (NU * s + q)), floor)
+        evidence = np.log(share) + student(q, det, N, s)
         member = softmax(evidence, axis=1)
-        precision = (N[:, None] + nu) / (nu * s + q)
-        before, score = score, np.sum(logsumexp(evidence, axis=1) - logsumexp(prior, axis=1))
+        precision = (N + NU) / (NU * s + q)
+        before, score = score, np.sum(logsumexp(evidence, axis=1))
         if abs(score - before) < TOLERANCE:
             break
+        narrow = member[:, :-1].sum(axis=1)
+        V = np.tensordot(narrow, np.linalg.inv(moments.G + P), axes=1)
+        V_broad = np.tensordot(member[:, -1], np.linalg.inv(moments.G + B), axes=1)
         u = np.sqrt(member * precision)[:, :, None, None]
-        e = u[:, :K] * (w[:, :K] - without)
-        S = np.einsum("akio,akjo->ij", e, e) + o * np.tensordot(1 - member[:, K], V, axes=1)
-        size = max(o * np.sum(1 - member[:, K]), 1e-12)
+        e = u[:, :-1] * (w[:, :-1] - np.moveaxis(without, 0, 1))
+        S, size = np.einsum("akio,akjo->ij", e, e) + o * V, max(o * narrow.sum(), 1e-12)
         P = np.linalg.inv((S + o * _two_variances(S / size, intercept)) / (size + o))
-        spread = np.einsum("a,aii->i", member[:, K], V_broad)
-        spread = spread + np.einsum("a,aii->i", 1 - member[:, K], V)
-        square = np.sum((u * w) ** 2, axis=(0, 1, 3)) / o + spread
+        square = np.sum((u * w) ** 2, axis=(0, 1, 3)) / o + np.diag(V + V_broad)
         B = np.linalg.inv(_two_variances(np.diag(square / n_sources), intercept))
-    return Mixture(means, without, P, B, s, nu, share, member, float(score))
+    return Mixture(means, without, P, B, s, share, member, float(score))
 
 
-def _means(moments, weight, P, V, ridge):
+def _means(moments, weight, P, ridge):
     """Means of the components by generalised least squares; and without each source."""
-    H = P @ V
+    H = P @ np.linalg.inv(moments.G + P)
     A, b = H @ moments.G, H @ moments.C
     means, without = [], []
     for v in weight.T:
@@ -210,7 +173,7 @@ def _means(moments, weight, P, V, ridge):
         own = v[:, None, None]
         means.append(np.linalg.solve(total, right))
         without.append(np.linalg.solve(total - own * A, right - own * b))
-    return np.stack(means), np.stack(without, axis=1)
+    return np.stack(means), np.stack(without)
 
 
 def _two_variances(S, intercept):
@@ -219,14 +182,3 @@ def _two_variances(S, intercept):
     if len(variance) > intercept:
         variance[int(intercept) :] = variance[int(intercept) :].mean()
     return np.diag(np.maximum(variance, 1e-8))
-
-
-def _noise(q, member, N, s, floor):
-    """s by a step of EM, and the best of NU."""
-    found = []
-    for nu in NU:
-        t = s
-        for _ in range(3):
-            t = max(len(N) / np.sum(member * (N[:, None] + nu) / (nu * t + q)), floor)
-        found.append((np.sum(member * student(q, 0.0, N[:, None], t, nu)), t, nu))
-    return max(found)[1:]

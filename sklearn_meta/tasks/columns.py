@@ -10,15 +10,7 @@ import numpy as np
 
 from .validation import column_names, plain, task_label
 
-__all__ = [
-    "View",
-    "aligned",
-    "check_gaps",
-    "present",
-    "shared_names",
-    "sources_that_meet",
-    "without",
-]
+__all__ = ["View", "aligned", "check_gaps", "present", "shared_names", "without_company"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +45,14 @@ class View:
         X = X[:, self.kept]
         return np.where(np.isnan(X), self.fill, X)
 
-    def tasks(self, table):
-        """A table as the model sees it, and places of the tasks that have none of the columns."""
+    def blind(self, table):
+        """Places of the tasks that have none of the columns."""
         rows = np.split(table.X[:, self.kept], table.offsets[1:-1])
-        blind = [t for t, part in enumerate(rows) if len(part) and not present(part).any()]
-        return replace(table, X=self.rows(table.X)), blind
+        return [t for t, part in enumerate(rows) if len(part) and not present(part).any()]
+
+    def table(self, table):
+        """A table as the model sees it."""
+        return replace(table, X=self.rows(table.X))
 
 
 def shared_names(tasks):
@@ -106,26 +101,10 @@ def check_gaps(table):
             )
 
 
-def sources_that_meet(table):
-    """The tasks that share columns with others, and the places of those that do not."""
+def without_company(table):
+    """Places of the tasks that share no column with another."""
     has = np.stack([present(X) for X in np.split(table.X, table.offsets[1:-1])])
-    shared = has & (has.sum(axis=0) > 1)
-    alone = np.flatnonzero(~shared.any(axis=1)) if table.n_tasks > 1 else np.array([], dtype=int)
-    if len(alone) == table.n_tasks:
+    alone = np.flatnonzero(~(has & (has.sum(axis=0) > 1)).any(axis=1))
+    if len(alone) == table.n_tasks > 1:
         raise ValueError("no two sources share a column. Rename columns.")
-    return without(table, alone), alone
-
-
-def without(table, dropped):
-    """The table without some tasks."""
-    if len(dropped) == 0:
-        return table
-    kept = np.setdiff1d(np.arange(table.n_tasks), dropped)
-    rows = np.isin(table.codes, kept)
-    parts = {
-        name: None if getattr(table, name) is None else getattr(table, name)[rows]
-        for name in ("X", "y", "sample_weight", "row_numbers", "role")
-    }
-    offsets = np.concatenate([[0], np.cumsum(table.sizes[kept])])
-    ids = kept.astype(object) if table.ids is None else table.ids[kept]
-    return replace(table, offsets=offsets, ids=ids, **parts)
+    return alone if table.n_tasks > 1 else alone[:0]
