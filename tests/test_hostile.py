@@ -725,7 +725,7 @@ def test_a_thousand_classes():
         assert set(meta.adapt(rows[:9], y[:9]).predict(rows)) <= set(y)
 
 
-@pytest.mark.parametrize("cls", [Pooled, Independent, BatchMetaLearner])
+@pytest.mark.parametrize("cls", [Pooled, Independent, BatchMetaLearner, TransferMetaLearner])
 def test_fifty_thousand_features(cls):
     rng = np.random.default_rng(0)
     wide, ids = rng.standard_normal((24, 50_000)), np.repeat(np.arange(6), 4)
@@ -747,3 +747,10 @@ def test_no_room(cls, monkeypatch):
     with pytest.raises(MemoryError, match=f"{cls.__name__} has no room for 4 tasks and 3 features"):
         meta.fit(X, y, groups=IDS)
     assert_array_equal(meta.predict(X), before)
+
+
+def test_targets_whose_squares_have_no_squares():
+    meta, large = TransferMetaLearner(random_state=0), TransferMetaLearner(random_state=0)
+    ordinary = meta.fit(X, Y, groups=IDS).adapt(X[:5], Y[:5]).predict(X)
+    large.fit(X, 1e150 * Y, groups=IDS).adapt(X[:5], 1e150 * Y[:5])
+    assert_allclose(large.predict(X), 1e150 * ordinary, rtol=0.01)

@@ -37,8 +37,11 @@ def risks(value, weight):
     mean = np.sum(weight * value, axis=1) / total
     if value.shape[1] < 2:
         return mean, np.full(len(mean), np.nan)
-    spread = np.sum(weight * (value - mean[:, None]) ** 2, axis=1) / total
-    return mean, np.sqrt(spread / (value.shape[1] - 1))
+    apart = value - mean[:, None]
+    size = np.abs(apart).max(axis=1, keepdims=True)  # whose square may be no number
+    apart = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
+    spread = np.sum(weight * apart**2, axis=1) / total
+    return mean, size[:, 0] * np.sqrt(spread / (value.shape[1] - 1))
 
 
 def judged(sources, target):

@@ -51,8 +51,12 @@ class Landmarks:
         """The landmarks of rows, along at most ``max_rank`` directions of most variance."""
         # Units first: columns like years would be nothing beside those like money.
         units = Scaling.of(X, weight=weight, centred=intercept)
-        U = units.features(X)
-        values, vectors = np.linalg.eigh((U * weight[:, None]).T @ U / weight.sum())
+        U = units.features(X) * np.sqrt(weight / weight.sum())[:, None]
+        if len(U) < U.shape[1]:
+            _, root, vectors = np.linalg.svd(U, full_matrices=False)
+            values, vectors = root[::-1] ** 2, vectors[::-1].T
+        else:
+            values, vectors = np.linalg.eigh(U.T @ U)
         kept = np.flatnonzero(values > TOLERANCE * values.max(initial=0))[-max_rank:]
         whiten = vectors[:, kept] / np.sqrt(values[kept]) / units.x_scale[:, None]
         return cls(units.x_mean, whiten, intercept)
