@@ -14,13 +14,13 @@ correctness. Meta-gradients of 16 learners after 1, 3 and 5 inner steps against 
     rising losses is off. iMAML is compared with a solve with the whole Hessian at the same phi_t,
     the solutions of 3,000 guarded inner steps; `phi` is how far they are from those of JAX.
 speed. One meta-iteration of 25 sinusoid tasks, 10 + 10 rows, perceptron 1-40-40-1 with ReLU,
-    float32, Adam, one thread, one process on one core. `kernel`: meta-gradient and Adam on episodes
-    drawn before, which all libraries share; `unguarded`: the same without the check that no inner
-    step raises the loss, which the others do not make either, but for `jax, guarded`, which halves
-    steps in the same way; `meta_fit`: a whole iteration as meta_fit runs it, episodes drawn
-    included (the difference of runs of 500 iterations and of none, over 500). Seconds of the
-    processor, not of the clock, so that other programs on the machine count less. Rounds of all
-    libraries take turns; the table has the median over all iterations,
+    float32, Adam, one thread, one process on one core. `numpy`: meta-gradient and Adam on episodes
+    drawn before, which all libraries share; `numba`: the same with the extra "fast"; `unguarded`:
+    without the check that no inner step raises the loss, which the others do not make either, but
+    for `jax, guarded`, which halves steps in the same way; `meta_fit`: a whole iteration as
+    meta_fit runs it, episodes drawn included (the difference of runs of 500 iterations and of none,
+    over 500). Seconds of the processor, not of the clock, so that other programs on the machine
+    count less. Rounds of all libraries take turns; the table has the median over all iterations,
     and the 10th percentile, which other programs disturb less still.
 sinusoid. Finn, Abbeel, Levine (2017): amplitude U[0.1, 5], phase U[0, pi], x U[-5, 5]; perceptron
     1-40-40-1 with ReLU; inner rate 0.01 on the mean square (0.02 on its half, the loss of this
@@ -28,13 +28,15 @@ sinusoid. Finn, Abbeel, Levine (2017): amplitude U[0.1, 5], phase U[0, pi], x U[
     squared error on 100 points of each of 1,000 fresh tasks after adaptation to 10 rows, six times
     in training; at its end on 10,000 tasks after 1 to 10 steps. With `--schedule linear` the rate
     of Adam falls to 0 during training, as it does by default in this package.
-threads. One meta-iteration of MAML, 3 steps, with n_jobs=1 and 2 on large batches of tasks; so few
-    iterations that meta_fit does not look at a probe in between.
+threads. One meta-iteration of MAML, 3 steps, with n_jobs=1 and 2 on large batches of tasks, with
+    NumPy and numba; so few iterations that meta_fit does not look at a probe in between.
 """
 
 import argparse
+import itertools
 import os
 import time
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -45,7 +47,7 @@ import numpy as np
 import sinusoid
 
 from sklearn_meta import FOMAML, MAML, MetaSGD
-from sklearn_meta.kernels.gradient import meta_gradient
+from sklearn_meta.kernels import gradient
 from sklearn_meta.kernels.losses import Squared
 from sklearn_meta.kernels.network import Batch, Network
 from sklearn_meta.kernels.optimizers import adam
@@ -75,7 +77,16 @@ def correctness(args):
     print(f"largest: {worst:.1e}")
 
 
-def kernel_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr, guard=True):
+COMPILED = gradient._numba  # numba's version of the kernel, or None
+KERNELS = ("numpy", "numba") if COMPILED() else ("numpy",)
+
+
+def choose(kernel):
+    """Have NumPy or numba compute."""
+    gradient._numba = COMPILED if kernel == "numba" else lambda: None
+
+
+def kernel_step(kernel, layers, episodes, n_steps, second_order, inner_lr, outer_lr, guard=True):
     """This package: the meta-gradient and Adam, on episodes as arrays."""
     sizes = (*(len(W) for W, _ in layers), layers[-1][0].shape[1])
     network, optimizer = Network(sizes, Squared(), "relu"), adam()
@@ -92,17 +103,14 @@ def kernel_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr, gua
         nonlocal x, state, i
         support, query = batches[i % len(batches)]
         i += 1
-        value, gradient, _ = meta_gradient(
-            network, x[None], support, query, alpha, n_steps, second_order=second_order, guard=guard
+        how = {"second_order": second_order, "guard": guard}
+        value, g, _ = gradient.meta_gradient(
+            network, x[None], support, query, alpha, n_steps, **how
         )
-        x, state = optimizer.update(x, gradient, state, outer_lr)
+        x, state = optimizer.update(x, g, state, outer_lr)
         return value
 
     return step
-
-
-def unguarded_step(*settings):
-    return kernel_step(*settings, guard=False)
 
 
 def seconds_of_meta_fit(n_steps, second_order, n_iterations=500):
@@ -125,31 +133,39 @@ def speed(args):
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     peers = gradient_peers.available()
-    steps = {"kernel": kernel_step, "unguarded": unguarded_step, **peers}
+    steps = {}
+    for kernel in KERNELS:
+        steps[kernel] = partial(kernel_step, kernel)
+        steps[f"{kernel}, unguarded"] = partial(kernel_step, kernel, guard=False)
+    steps |= peers
     rng = np.random.default_rng(0)
     layers, episodes = first_layers(rng), [split(sinusoid, rng) for _ in range(50)]
     for case, (n_steps, second_order) in CASES.items():
         settings = (n_steps, second_order, sinusoid.INNER_LR, sinusoid.OUTER_LR)
         runs = {name: make(layers, episodes, *settings) for name, make in steps.items()}
-        took = {name: [] for name in (*steps, "meta_fit")}
-        for step in runs.values():
+        took = {name: [] for name in (*steps, *(f"{kernel}, meta_fit" for kernel in KERNELS))}
+        for name, step in runs.items():
+            choose(name.split(",")[0])
             for _ in range(20):
                 step()
         for k in range(args.rounds):
             for name, step in runs.items():
+                choose(name.split(",")[0])
                 for _ in range(2 if name == "learn2learn" else 20):
                     start = time.process_time()
                     step()
                     took[name].append(time.process_time() - start)
-            if k % 10 == 0:
-                took["meta_fit"].append(seconds_of_meta_fit(n_steps, second_order))
-        print(f"\n{case:16}{'median':>12}{'10 %':>12}{'kernel / it (median, 10 %)':>32}")
-        ours = np.percentile(took["kernel"], [50, 10])
+            for kernel in KERNELS if k % 10 == 0 else ():
+                choose(kernel)
+                seconds = seconds_of_meta_fit(n_steps, second_order)
+                took[f"{kernel}, meta_fit"].append(seconds)
+        print(f"\n{case:18}{'median':>12}{'10 %':>12}{f'over {KERNELS[-1]} (median, 10 %)':>32}")
+        ours = np.percentile(took[KERNELS[-1]], [50, 10])
         for name, seconds in took.items():
             own = np.percentile(seconds, [50, 10])
             times = "".join(f"{1e3 * t:9.3f} ms" for t in own)
             ratios = "".join(f"{ratio:16.2f}" for ratio in own / ours)
-            print(f"{name:16}{times}{ratios}", flush=True)
+            print(f"{name:18}{times}{ratios}", flush=True)
 
 
 def first_layers(rng):
@@ -201,9 +217,12 @@ def sinusoids(args):
 def threads(args):
     """Time of a meta-iteration with one and two threads; the results must be the same."""
     print(f"{'tasks':>7}{'rows':>7}{'hidden':>9}{'1 thread':>12}{'2 threads':>12}{'ratio':>7}")
-    for n_tasks, n_rows, hidden in ((25, 20, 40), (400, 40, 40), (400, 200, 64), (2000, 100, 64)):
+    sizes = (25, 20, 40), (400, 40, 40), (400, 200, 64), (2000, 100, 64)
+    for kernel, (n_tasks, n_rows, hidden) in itertools.product(KERNELS, sizes):
+        choose(kernel)
         rng = np.random.default_rng(0)
         tasks = sinusoid.pairs(n_tasks, n_rows, rng)
+        MAML(sinusoid.network(), max_iter=1).meta_fit(tasks[:2])  # numba compiles
         metas, took = {}, {1: [], 2: []}
         for _ in range(args.repeats):
             for n_jobs in took:
@@ -222,7 +241,7 @@ def threads(args):
         same = "" if np.array_equal(one, two) else "  RESULTS DIFFER"
         print(
             f"{n_tasks:>7}{n_rows:>7}{hidden:>9}{1e3 * best[1]:9.1f} ms{1e3 * best[2]:9.1f} ms"
-            f"{best[1] / best[2]:7.2f}{same}",
+            f"{best[1] / best[2]:7.2f}  {kernel}{same}",
             flush=True,
         )
 
