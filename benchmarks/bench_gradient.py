@@ -3,6 +3,7 @@
     python benchmarks/bench_gradient.py                 (all of the following, half an hour)
     python benchmarks/bench_gradient.py correctness     (JAX: the extra "bench")
     python benchmarks/bench_gradient.py speed           (JAX, PyTorch, learn2learn: those installed)
+    python benchmarks/bench_gradient.py sizes           (numba: the extra "fast")
     python benchmarks/bench_gradient.py sinusoid        (about 10 minutes a seed)
     python benchmarks/bench_gradient.py threads
 
@@ -22,6 +23,8 @@ speed. One meta-iteration of 25 sinusoid tasks, 10 + 10 rows, perceptron 1-40-40
     over 500). Seconds of the processor, not of the clock, so that other programs on the machine
     count less. Rounds of all libraries take turns; the table has the median over all iterations,
     and the 10th percentile, which other programs disturb less still.
+sizes. Meta-gradients of MAML for other networks, losses and numbers of rows, float64, NumPy and
+    numba in turn; medians of processor time.
 sinusoid. Finn, Abbeel, Levine (2017): amplitude U[0.1, 5], phase U[0, pi], x U[-5, 5]; perceptron
     1-40-40-1 with ReLU; inner rate 0.01 on the mean square (0.02 on its half, the loss of this
     package), 1 step, 10 + 10 rows, 25 fresh tasks in each of 60,000 iterations, Adam 0.001. Mean
@@ -48,7 +51,7 @@ import sinusoid
 
 from sklearn_meta import FOMAML, MAML, MetaSGD
 from sklearn_meta.kernels import gradient
-from sklearn_meta.kernels.losses import Squared
+from sklearn_meta.kernels.losses import Logistic, Multinomial, Squared
 from sklearn_meta.kernels.network import Batch, Network
 from sklearn_meta.kernels.optimizers import adam
 
@@ -185,6 +188,47 @@ def split(data, rng):
     return [np.ascontiguousarray(part) for part in (X[:, :at], y[:, :at], X[:, at:], y[:, at:])]
 
 
+SIZES = [  # widths, activation, loss, tasks, rows, inner steps
+    ((5, 1), "identity", Squared(), 25, 5, 30),
+    ((5, 1), "identity", Logistic(), 25, 10, 30),
+    ((50, 1), "identity", Squared(), 25, 20, 30),
+    ((5, 4), "identity", Multinomial(), 25, 10, 30),
+    ((5, 1), "identity", Squared(), 10, 1000, 30),
+    ((1, 40, 40, 1), "relu", Squared(), 25, 10, 5),
+    ((1, 40, 40, 1), "tanh", Squared(), 25, 10, 5),
+    ((1, 40, 40, 1), "logistic", Squared(), 25, 10, 5),
+    ((10, 100, 1), "relu", Squared(), 25, 10, 10),
+    ((10, 100, 1), "relu", Squared(), 25, 100, 10),
+    ((100, 100, 100, 10), "relu", Multinomial(), 25, 20, 5),
+]
+
+
+def sizes(args):
+    """Time of meta-gradients of MAML, float64, by NumPy and by numba in turn."""
+    rng = np.random.default_rng(0)
+    for widths, activation, loss, n_tasks, n_rows, n_steps in SIZES:
+        network = Network(widths, loss, activation)
+        theta = 0.1 * rng.standard_normal((1, network.n_params))
+        shape = n_tasks, n_rows
+        y = rng.standard_normal((*shape, widths[-1]))
+        if not isinstance(loss, Squared):
+            y = (y >= (y.max(axis=-1, keepdims=True) if widths[-1] > 1 else 0)).astype(float)
+        batch = Batch(rng.standard_normal((*shape, widths[0])), y, np.full(shape, 1 / n_rows))
+        took = {kernel: [] for kernel in KERNELS}
+        for _ in range(args.rounds):
+            for kernel in KERNELS:
+                choose(kernel)
+                start = time.process_time()
+                gradient.meta_gradient(
+                    network, theta, batch, batch, np.full_like(theta, 0.02), n_steps
+                )
+                took[kernel].append(time.process_time() - start)
+        medians = [1e3 * np.median(took[kernel]) for kernel in KERNELS]
+        what = f"{widths} {activation} {type(loss).__name__}, {n_tasks} x {n_rows}, {n_steps} steps"
+        times = " ".join(f"{t:9.2f} ms" for t in medians)
+        print(f"{what:64}{times}{medians[0] / medians[-1]:7.2f}", flush=True)
+
+
 def report(errors):
     return f"{errors.mean():.3f} ± {errors.std() / np.sqrt(len(errors)):.3f}"
 
@@ -217,8 +261,8 @@ def sinusoids(args):
 def threads(args):
     """Time of a meta-iteration with one and two threads; the results must be the same."""
     print(f"{'tasks':>7}{'rows':>7}{'hidden':>9}{'1 thread':>12}{'2 threads':>12}{'ratio':>7}")
-    sizes = (25, 20, 40), (400, 40, 40), (400, 200, 64), (2000, 100, 64)
-    for kernel, (n_tasks, n_rows, hidden) in itertools.product(KERNELS, sizes):
+    shapes = (25, 20, 40), (400, 40, 40), (400, 200, 64), (2000, 100, 64)
+    for kernel, (n_tasks, n_rows, hidden) in itertools.product(KERNELS, shapes):
         choose(kernel)
         rng = np.random.default_rng(0)
         tasks = sinusoid.pairs(n_tasks, n_rows, rng)
@@ -255,6 +299,9 @@ def main():
     part = commands.add_parser("speed", help=speed.__doc__)
     part.add_argument("--rounds", type=int, default=50)
     part.set_defaults(run=speed)
+    part = commands.add_parser("sizes", help=sizes.__doc__)
+    part.add_argument("--rounds", type=int, default=25)
+    part.set_defaults(run=sizes)
     part = commands.add_parser("sinusoid", help=sinusoids.__doc__)
     part.add_argument("--iterations", type=int, default=60_000)
     part.add_argument("--seeds", type=int, default=1)
