@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo      adapt to a new school from a few pupils: tables and pictures"
 	@echo "make test      run the tests            (ARGS='-k tasks -x' is passed to pytest)"
-	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, Optuna, ONNX, mypy and notebooks"
+	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, Optuna, ONNX, numba, mypy and notebooks"
 	@echo "make doctest   run the examples in docstrings, README.md and doc/"
 	@echo "make dist-check   build wheel and sdist, and try the wheel in empty environments"
 	@echo "make lint      check the code with ruff (ARGS=--fix repairs what it can)"
@@ -43,9 +43,9 @@ test: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto $(ARGS)
 
 # What needs other libraries, and is skipped where they are missing.
-test-extras: install-test install-third-party install-onnx install-lint install-notebooks
-	$(ONE_THREAD) $(PY) -m pytest -n auto tests/test_third_party.py tests/test_onnx.py tests/typing \
-	    tests/test_notebooks.py $(ARGS)
+test-extras: install-test install-third-party install-onnx install-fast install-lint install-notebooks
+	$(ONE_THREAD) $(PY) -m pytest -n auto tests/test_third_party.py tests/test_onnx.py \
+	    tests/test_fast.py tests/typing tests/test_notebooks.py $(ARGS)
 
 doctest: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto --doctest-modules --doctest-glob='*.md' --doctest-glob='*.rst' \

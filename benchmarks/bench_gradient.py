@@ -3,6 +3,7 @@
     python benchmarks/bench_gradient.py                 (all of the following, half an hour)
     python benchmarks/bench_gradient.py correctness     (JAX: the extra "bench")
     python benchmarks/bench_gradient.py speed           (JAX, PyTorch, learn2learn: those installed)
+    python benchmarks/bench_gradient.py sizes           (numba: the extra "fast")
     python benchmarks/bench_gradient.py sinusoid        (about 10 minutes a seed)
     python benchmarks/bench_gradient.py threads
 
@@ -14,27 +15,31 @@ correctness. Meta-gradients of 16 learners after 1, 3 and 5 inner steps against 
     rising losses is off. iMAML is compared with a solve with the whole Hessian at the same phi_t,
     the solutions of 3,000 guarded inner steps; `phi` is how far they are from those of JAX.
 speed. One meta-iteration of 25 sinusoid tasks, 10 + 10 rows, perceptron 1-40-40-1 with ReLU,
-    float32, Adam, one thread, one process on one core. `kernel`: meta-gradient and Adam on episodes
-    drawn before, which all libraries share; `unguarded`: the same without the check that no inner
-    step raises the loss, which the others do not make either, but for `jax, guarded`, which halves
-    steps in the same way; `meta_fit`: a whole iteration as meta_fit runs it, episodes drawn
-    included (the difference of runs of 500 iterations and of none, over 500). Seconds of the
-    processor, not of the clock, so that other programs on the machine count less. Rounds of all
-    libraries take turns; the table has the median over all iterations,
+    float32, Adam, one thread, one process on one core. `numpy`: meta-gradient and Adam on episodes
+    drawn before, which all libraries share; `numba`: the same with the extra "fast"; `unguarded`:
+    without the check that no inner step raises the loss, which the others do not make either, but
+    for `jax, guarded`, which halves steps in the same way; `meta_fit`: a whole iteration as
+    meta_fit runs it, episodes drawn included (the difference of runs of 500 iterations and of none,
+    over 500). Seconds of the processor, not of the clock, so that other programs on the machine
+    count less. Rounds of all libraries take turns; the table has the median over all iterations,
     and the 10th percentile, which other programs disturb less still.
+sizes. Meta-gradients of MAML for other networks, losses and numbers of rows, float64, NumPy and
+    numba in turn; medians of processor time.
 sinusoid. Finn, Abbeel, Levine (2017): amplitude U[0.1, 5], phase U[0, pi], x U[-5, 5]; perceptron
     1-40-40-1 with ReLU; inner rate 0.01 on the mean square (0.02 on its half, the loss of this
     package), 1 step, 10 + 10 rows, 25 fresh tasks in each of 60,000 iterations, Adam 0.001. Mean
     squared error on 100 points of each of 1,000 fresh tasks after adaptation to 10 rows, six times
     in training; at its end on 10,000 tasks after 1 to 10 steps. With `--schedule linear` the rate
     of Adam falls to 0 during training, as it does by default in this package.
-threads. One meta-iteration of MAML, 3 steps, with n_jobs=1 and 2 on large batches of tasks; so few
-    iterations that meta_fit does not look at a probe in between.
+threads. One meta-iteration of MAML, 3 steps, with n_jobs=1 and 2 on large batches of tasks, with
+    NumPy and numba; so few iterations that meta_fit does not look at a probe in between.
 """
 
 import argparse
+import itertools
 import os
 import time
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -45,8 +50,8 @@ import numpy as np
 import sinusoid
 
 from sklearn_meta import FOMAML, MAML, MetaSGD
-from sklearn_meta.kernels.gradient import meta_gradient
-from sklearn_meta.kernels.losses import Squared
+from sklearn_meta.kernels import gradient
+from sklearn_meta.kernels.losses import Logistic, Multinomial, Squared
 from sklearn_meta.kernels.network import Batch, Network
 from sklearn_meta.kernels.optimizers import adam
 
@@ -75,7 +80,16 @@ def correctness(args):
     print(f"largest: {worst:.1e}")
 
 
-def kernel_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr, guard=True):
+COMPILED = gradient._numba  # numba's version of the kernel, or None
+KERNELS = ("numpy", "numba") if COMPILED() else ("numpy",)
+
+
+def choose(kernel):
+    """Have NumPy or numba compute."""
+    gradient._numba = COMPILED if kernel == "numba" else lambda: None
+
+
+def kernel_step(kernel, layers, episodes, n_steps, second_order, inner_lr, outer_lr, guard=True):
     """This package: the meta-gradient and Adam, on episodes as arrays."""
     sizes = (*(len(W) for W, _ in layers), layers[-1][0].shape[1])
     network, optimizer = Network(sizes, Squared(), "relu"), adam()
@@ -92,17 +106,14 @@ def kernel_step(layers, episodes, n_steps, second_order, inner_lr, outer_lr, gua
         nonlocal x, state, i
         support, query = batches[i % len(batches)]
         i += 1
-        value, gradient, _ = meta_gradient(
-            network, x[None], support, query, alpha, n_steps, second_order=second_order, guard=guard
+        how = {"second_order": second_order, "guard": guard}
+        value, g, _ = gradient.meta_gradient(
+            network, x[None], support, query, alpha, n_steps, **how
         )
-        x, state = optimizer.update(x, gradient, state, outer_lr)
+        x, state = optimizer.update(x, g, state, outer_lr)
         return value
 
     return step
-
-
-def unguarded_step(*settings):
-    return kernel_step(*settings, guard=False)
 
 
 def seconds_of_meta_fit(n_steps, second_order, n_iterations=500):
@@ -125,31 +136,39 @@ def speed(args):
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     peers = gradient_peers.available()
-    steps = {"kernel": kernel_step, "unguarded": unguarded_step, **peers}
+    steps = {}
+    for kernel in KERNELS:
+        steps[kernel] = partial(kernel_step, kernel)
+        steps[f"{kernel}, unguarded"] = partial(kernel_step, kernel, guard=False)
+    steps |= peers
     rng = np.random.default_rng(0)
     layers, episodes = first_layers(rng), [split(sinusoid, rng) for _ in range(50)]
     for case, (n_steps, second_order) in CASES.items():
         settings = (n_steps, second_order, sinusoid.INNER_LR, sinusoid.OUTER_LR)
         runs = {name: make(layers, episodes, *settings) for name, make in steps.items()}
-        took = {name: [] for name in (*steps, "meta_fit")}
-        for step in runs.values():
+        took = {name: [] for name in (*steps, *(f"{kernel}, meta_fit" for kernel in KERNELS))}
+        for name, step in runs.items():
+            choose(name.split(",")[0])
             for _ in range(20):
                 step()
         for k in range(args.rounds):
             for name, step in runs.items():
+                choose(name.split(",")[0])
                 for _ in range(2 if name == "learn2learn" else 20):
                     start = time.process_time()
                     step()
                     took[name].append(time.process_time() - start)
-            if k % 10 == 0:
-                took["meta_fit"].append(seconds_of_meta_fit(n_steps, second_order))
-        print(f"\n{case:16}{'median':>12}{'10 %':>12}{'kernel / it (median, 10 %)':>32}")
-        ours = np.percentile(took["kernel"], [50, 10])
+            for kernel in KERNELS if k % 10 == 0 else ():
+                choose(kernel)
+                seconds = seconds_of_meta_fit(n_steps, second_order)
+                took[f"{kernel}, meta_fit"].append(seconds)
+        print(f"\n{case:18}{'median':>12}{'10 %':>12}{f'over {KERNELS[-1]} (median, 10 %)':>32}")
+        ours = np.percentile(took[KERNELS[-1]], [50, 10])
         for name, seconds in took.items():
             own = np.percentile(seconds, [50, 10])
             times = "".join(f"{1e3 * t:9.3f} ms" for t in own)
             ratios = "".join(f"{ratio:16.2f}" for ratio in own / ours)
-            print(f"{name:16}{times}{ratios}", flush=True)
+            print(f"{name:18}{times}{ratios}", flush=True)
 
 
 def first_layers(rng):
@@ -167,6 +186,47 @@ def split(data, rng):
     X, y = data.draw(data.N_TASKS, data.N_SHOTS + data.N_QUERY, rng)
     at = data.N_SHOTS
     return [np.ascontiguousarray(part) for part in (X[:, :at], y[:, :at], X[:, at:], y[:, at:])]
+
+
+SIZES = [  # widths, activation, loss, tasks, rows, inner steps
+    ((5, 1), "identity", Squared(), 25, 5, 30),
+    ((5, 1), "identity", Logistic(), 25, 10, 30),
+    ((50, 1), "identity", Squared(), 25, 20, 30),
+    ((5, 4), "identity", Multinomial(), 25, 10, 30),
+    ((5, 1), "identity", Squared(), 10, 1000, 30),
+    ((1, 40, 40, 1), "relu", Squared(), 25, 10, 5),
+    ((1, 40, 40, 1), "tanh", Squared(), 25, 10, 5),
+    ((1, 40, 40, 1), "logistic", Squared(), 25, 10, 5),
+    ((10, 100, 1), "relu", Squared(), 25, 10, 10),
+    ((10, 100, 1), "relu", Squared(), 25, 100, 10),
+    ((100, 100, 100, 10), "relu", Multinomial(), 25, 20, 5),
+]
+
+
+def sizes(args):
+    """Time of meta-gradients of MAML, float64, by NumPy and by numba in turn."""
+    rng = np.random.default_rng(0)
+    for widths, activation, loss, n_tasks, n_rows, n_steps in SIZES:
+        network = Network(widths, loss, activation)
+        theta = 0.1 * rng.standard_normal((1, network.n_params))
+        shape = n_tasks, n_rows
+        y = rng.standard_normal((*shape, widths[-1]))
+        if not isinstance(loss, Squared):
+            y = (y >= (y.max(axis=-1, keepdims=True) if widths[-1] > 1 else 0)).astype(float)
+        batch = Batch(rng.standard_normal((*shape, widths[0])), y, np.full(shape, 1 / n_rows))
+        took = {kernel: [] for kernel in KERNELS}
+        for _ in range(args.rounds):
+            for kernel in KERNELS:
+                choose(kernel)
+                start = time.process_time()
+                gradient.meta_gradient(
+                    network, theta, batch, batch, np.full_like(theta, 0.02), n_steps
+                )
+                took[kernel].append(time.process_time() - start)
+        medians = [1e3 * np.median(took[kernel]) for kernel in KERNELS]
+        what = f"{widths} {activation} {type(loss).__name__}, {n_tasks} x {n_rows}, {n_steps} steps"
+        times = " ".join(f"{t:9.2f} ms" for t in medians)
+        print(f"{what:64}{times}{medians[0] / medians[-1]:7.2f}", flush=True)
 
 
 def report(errors):
@@ -201,9 +261,12 @@ def sinusoids(args):
 def threads(args):
     """Time of a meta-iteration with one and two threads; the results must be the same."""
     print(f"{'tasks':>7}{'rows':>7}{'hidden':>9}{'1 thread':>12}{'2 threads':>12}{'ratio':>7}")
-    for n_tasks, n_rows, hidden in ((25, 20, 40), (400, 40, 40), (400, 200, 64), (2000, 100, 64)):
+    shapes = (25, 20, 40), (400, 40, 40), (400, 200, 64), (2000, 100, 64)
+    for kernel, (n_tasks, n_rows, hidden) in itertools.product(KERNELS, shapes):
+        choose(kernel)
         rng = np.random.default_rng(0)
         tasks = sinusoid.pairs(n_tasks, n_rows, rng)
+        MAML(sinusoid.network(), max_iter=1).meta_fit(tasks[:2])  # numba compiles
         metas, took = {}, {1: [], 2: []}
         for _ in range(args.repeats):
             for n_jobs in took:
@@ -222,7 +285,7 @@ def threads(args):
         same = "" if np.array_equal(one, two) else "  RESULTS DIFFER"
         print(
             f"{n_tasks:>7}{n_rows:>7}{hidden:>9}{1e3 * best[1]:9.1f} ms{1e3 * best[2]:9.1f} ms"
-            f"{best[1] / best[2]:7.2f}{same}",
+            f"{best[1] / best[2]:7.2f}  {kernel}{same}",
             flush=True,
         )
 
@@ -236,6 +299,9 @@ def main():
     part = commands.add_parser("speed", help=speed.__doc__)
     part.add_argument("--rounds", type=int, default=50)
     part.set_defaults(run=speed)
+    part = commands.add_parser("sizes", help=sizes.__doc__)
+    part.add_argument("--rounds", type=int, default=25)
+    part.set_defaults(run=sizes)
     part = commands.add_parser("sinusoid", help=sinusoids.__doc__)
     part.add_argument("--iterations", type=int, default=60_000)
     part.add_argument("--seeds", type=int, default=1)

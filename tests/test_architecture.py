@@ -30,6 +30,7 @@ MAY_IMPORT = {
 }
 FILES_APART = "algorithms"  # whose modules do not import each other
 ARRAYS_ONLY = ["kernels", "priors"]  # NumPy, SciPy and the standard library
+COMPILED = {"kernels/fast.py": {"numba", "llvmlite"}}  # imported where it is installed
 SKLEARN_DOORS = ("learners/", "tasks/rows.py")  # only these know what scikit-learn keeps private
 is_private = re.compile(r"(^|\.)_(?!_)").search
 MAX_ROOMS = 16  # as many as a reader keeps in mind; what is new finds a place in one of them
@@ -53,7 +54,8 @@ def of_an_import(path, name):
     here, (top, *below) = dotted(path).split(".")[0], f"{name}.".split(".")
     if top == "sklearn" and is_private(name) and not path.startswith(SKLEARN_DOORS):
         yield f"{name} is private to scikit-learn"
-    if here in ARRAYS_ONLY and top not in {"", "numpy", "scipy"} | sys.stdlib_module_names:
+    arrays = {"", "numpy", "scipy"} | COMPILED.get(path, set()) | sys.stdlib_module_names
+    if here in ARRAYS_ONLY and top not in arrays:
         yield f"{here} needs NumPy and SciPy only, not {name}"
     if top == "" and below[0] != here:
         if here and below[0] not in MAY_IMPORT.get(here, []):
@@ -123,6 +125,8 @@ BAD = [
     ("base/a.py", "from ..datasets import make_tasks", "base may not import datasets"),
     ("datasets/a.py", "from ..kernels import losses", "datasets may not import kernels"),
     ("priors/a.py", "import os, joblib", "priors needs NumPy and SciPy only, not joblib"),
+    ("kernels/a.py", "from numba import njit", "kernels needs NumPy and SciPy only, not numba"),
+    ("kernels/fast.py", "import numba, jax", "kernels needs NumPy and SciPy only, not jax"),
     ("base/a.py", "from ..kernels.b import _f", "kernels.b._f is private to kernels"),
     ("base/a.py", "from ..descriptors import _base", "descriptors._base is private"),
     ("base/a.py", "from sklearn.utils._b import C", "sklearn.utils._b.C is private"),
@@ -150,6 +154,7 @@ def test_what_is_allowed_is_not_named():
     good = {
         "__init__.py": "'''A.'''\nfrom . import datasets",
         "kernels/a.py": "'''A.'''\nimport os, numpy.linalg\nfrom .b import _near",
+        "kernels/fast.py": "'''A.'''\nfrom numba.extending import intrinsic",
         "tasks/rows.py": "'''A.'''\nfrom sklearn.utils import _safe_indexing as f",
         "algorithms/a.py": "'''A.'''\nfrom ..base import B\n\ndef f(self):\n    self._check()",
         "inspection/a.py": "'''A.'''\nfrom ..algorithms import M\nfrom ..model_selection import f",

@@ -11,6 +11,7 @@ from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import label_binarize
 
+from sklearn_meta.kernels import gradient
 from sklearn_meta.kernels.gradient import (
     Penalty,
     implicit_meta_gradient,
@@ -29,6 +30,13 @@ from sklearn_meta.kernels.losses import (
     Squared,
 )
 from sklearn_meta.kernels.network import Batch, Network
+
+
+@pytest.fixture(autouse=True)
+def reference(monkeypatch):
+    """NumPy, which test_fast.py compares numba with."""
+    monkeypatch.setattr(gradient, "_numba", lambda: None)
+
 
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 each_network = pytest.mark.parametrize("hidden", [(), (3,)], ids=["linear", "mlp"])

@@ -40,6 +40,7 @@ def mean_over_chunks(function, network, episode, pool=None):
     n_chunks = -(-n_tasks // most)
     if n_chunks == 1:
         return function(episode)
+    n_chunks = min(n_tasks, -(-n_chunks // 4) * 4)  # so that 2 or 4 threads end at the same time
     bounds = np.linspace(0, n_tasks, n_chunks + 1).astype(int).tolist()
     parts = [_part(episode, slice(*pair)) for pair in zip(bounds[:-1], bounds[1:], strict=True)]
     results = (map if pool is None else pool.map)(function, parts)

@@ -27,6 +27,7 @@ Rajeswaran, Finn, Kakade, Levine (2019), Meta-learning with implicit gradients.
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -175,8 +176,13 @@ def inner_steps(
     -------
     Path
     """
+    centre = theta if centre is None else centre
+    fast = _compiled(network, penalty)
+    if fast and n_steps and not keep:
+        settings = alpha, n_steps, penalty, centre, guard, MAX_HALVINGS
+        return Path(None, alpha, fast.ends(network, theta, support, *settings))
     alpha = alpha[:, :1] if (alpha == alpha[0, 0]).all() else alpha  # a number is faster
-    loss = SupportLoss(network.on(support), penalty, theta if centre is None else centre, guard)
+    loss = SupportLoss(network.on(support), penalty, centre, guard)
     path = Path(loss, alpha, theta)
     with np.errstate(over="ignore", invalid="ignore"):
         point = loss.objective.at(theta) if n_steps else None
@@ -195,6 +201,22 @@ def inner_steps(
                 path.share.append(share)
             point = next_point
     return path
+
+
+@cache
+def _numba():
+    """The compiled functions of ``fast.py``; None without numba, or where it has no cache."""
+    try:
+        from . import fast
+    except (ImportError, RuntimeError):
+        return None
+    return fast
+
+
+def _compiled(network, penalty):
+    """``fast.py`` where it computes what is asked for, else None."""
+    fast = _numba()
+    return fast if fast and fast.takes(network, penalty) else None
 
 
 def _step(theta, rate, gradient):
@@ -265,6 +287,9 @@ def meta_gradient(
     gradient : ndarray of shape (n_params,)
     rate_gradient : ndarray of shape (n_params,) or None
     """
+    if fast := _compiled(network, penalty):
+        settings = n_steps, penalty, second_order, learn_rates, guard, MAX_HALVINGS
+        return fast.meta_gradient(network, theta, support, query, alpha, *settings)
     exact = n_steps > 0 and (second_order or learn_rates)
     path = inner_steps(
         network, theta, support, alpha, n_steps, penalty=penalty, guard=guard, keep=exact
