@@ -1,21 +1,22 @@
 """The mixed model against its definition: dense covariances, finite differences, EM."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
+from sklearn_meta.kernels import mixed_profile
+from sklearn_meta.kernels.mixed_coordinates import Coordinates
 from sklearn_meta.kernels.mixed_model import (
     Moments,
     Shrinkage,
-    _Profile,
-    _Structure,
     fit_mixed_model,
     log_densities,
     posterior,
 )
+from sklearn_meta.kernels.mixed_profile import Profile
 from sklearn_meta.kernels.stacked import SMALL
 from sklearn_meta.tasks import TaskTable, padded_batches
 
@@ -98,9 +99,25 @@ def dense_fit(problem, factor, reml):
     return -2 * log_likelihood, vec_B.reshape(-1, len(tasks[0][3])), sigma2
 
 
-def random_free(structure, seed=1):
-    rng = np.random.default_rng(seed)
-    return rng.uniform(0.2, 1.2, len(structure.start(1.0)))
+def random_factor(problem, covariance="full", seed=1):
+    """Some Lambda."""
+    rng, r = np.random.default_rng(seed), len(problem.random)
+    if covariance == "full":
+        return np.tril(rng.uniform(0.2, 1.2, (r, r)))
+    return np.diag(rng.uniform(0.2, 1.2, r if covariance == "diag" else 1) * np.ones(r))
+
+
+def profile_of(problem, **settings):
+    settings = {"reml": True, **settings}
+    return Profile(problem.moments, problem.random, intercept=problem.intercept, **settings)
+
+
+def assert_gradient_is_central(value, gradient, x, h=2e-4):
+    central = [  # of fourth order
+        sum(c * value(x + k * e) for k, c in ((1, 8), (-1, -8), (2, -1), (-2, 1))) / 12 / h
+        for e in h * np.eye(len(x))
+    ]
+    np.testing.assert_allclose(gradient, central, rtol=1e-6, atol=1e-8 * np.abs(gradient).max())
 
 
 # -- the deviance and its gradient -----------------------------------------------------------------
@@ -111,62 +128,105 @@ def random_free(structure, seed=1):
 @pytest.mark.parametrize("case", CASES)
 def test_deviance_is_that_of_a_multivariate_normal(case, covariance, reml):
     problem = make_problem(**CASES[case])
-    structure = _Structure(covariance, len(problem.random))
-    profile = _Profile(
-        problem.moments, problem.random, structure, intercept=problem.intercept, reml=reml
-    )
-    free = random_free(structure)
-    factor, _, _, B, _, sigma2, deviance, *_ = profile.solve(free)
+    factor = random_factor(problem, covariance)
+    at = profile_of(problem, reml=reml).solve(factor)
     expected, expected_B, expected_sigma2 = dense_fit(problem, factor, reml)
-    np.testing.assert_allclose(deviance, expected, rtol=1e-9)
-    np.testing.assert_allclose(B, expected_B, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(sigma2, expected_sigma2, rtol=1e-8)
-    np.testing.assert_allclose(profile(free)[0], deviance * profile.scale)
+    np.testing.assert_allclose(at.deviance, expected, rtol=1e-9)
+    np.testing.assert_allclose(at.B, expected_B, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(at.sigma2, expected_sigma2, rtol=1e-8)
+    assert at.value == at.deviance / 2
 
 
 @pytest.mark.parametrize("reml", [True, False])
-@pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize("case", CASES)
-def test_gradient_is_that_of_finite_differences(case, covariance, reml):
+def test_gradient_is_that_of_finite_differences(case, reml):
     problem = make_problem(**CASES[case])
-    structure = _Structure(covariance, len(problem.random))
-    profile = _Profile(
-        problem.moments, problem.random, structure, intercept=problem.intercept, reml=reml
+    profile, factor = profile_of(problem, reml=reml), random_factor(problem)
+    gradient, _ = profile.gradient(profile.solve(factor))
+    assert_gradient_is_central(
+        lambda x: 2 * profile.solve(x.reshape(factor.shape)).value, gradient.ravel(), factor.ravel()
     )
-    free = random_free(structure)
-    h = 2e-4
-    central = [  # of fourth order
-        sum(c * profile(free + k * e)[0] for k, c in ((1, 8), (-1, -8), (2, -1), (-2, 1))) / 12 / h
-        for e in h * np.eye(len(free))
-    ]
-    gradient = profile(free)[1]
-    np.testing.assert_allclose(gradient, central, rtol=1e-6, atol=1e-8 * np.abs(gradient).max())
 
 
 def test_gradient_vanishes_where_all_variances_do():
     """Lambda = 0 is a stationary point: the deviance depends on Lambda through its square."""
-    problem = make_problem(**CASES["slope"])
-    structure = _Structure("full", 2)
-    profile = _Profile(problem.moments, problem.random, structure, intercept=True, reml=True)
-    np.testing.assert_array_equal(profile(np.zeros(3))[1], 0)
+    profile = profile_of(make_problem(**CASES["slope"]))
+    gradient, _ = profile.gradient(profile.solve(np.zeros((2, 2))))
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize("case", ["slope", "descriptors", "above SMALL"])
+def test_tasks_are_worked_on_in_parts(case, monkeypatch):
+    problem = make_problem(**CASES[case])
+    whole, factor = profile_of(problem), random_factor(problem)
+    monkeypatch.setattr(mixed_profile, "CELLS", 4 * whole.whitened[..., 0].size)
+    parts = profile_of(problem)
+    assert (len(whole.parts), len(parts.parts)) == (1, 3)
+    found, expected = (p.gradient(p.solve(factor))[0] for p in (parts, whole))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+# -- coordinates -----------------------------------------------------------------------------------
+
+
+def coordinates_of(problem, covariance, factor=None, tau=0.7, **settings):
+    profile = profile_of(problem, **settings)
+    at = profile.solve(random_factor(problem, covariance) if factor is None else factor, tau)
+    return profile, at, Coordinates(profile, at, covariance)
+
+
+@pytest.mark.parametrize("prior", [{}, {"nu": 4.0}, {"slopes": True}])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("case", ["slope", "descriptors", "above SMALL"])
+def test_gradient_in_coordinates_is_that_of_finite_differences(case, covariance, prior):
+    problem = make_problem(**CASES[case])
+    profile, at, coordinates = coordinates_of(problem, covariance, **prior_of(problem, **prior))
+    factor, tau = coordinates.point(np.zeros(sum(coordinates.size)))
+    np.testing.assert_allclose(factor @ factor.T, at.factor @ at.factor.T)
+    assert tau == at.tau
+
+    def value(x):
+        return profile.solve(*coordinates.point(x)).value
+
+    x = 0.1 * np.random.default_rng(0).standard_normal(sum(coordinates.size))
+    gradient = coordinates.gradient(*profile.gradient(profile.solve(*coordinates.point(x))))
+    assert_gradient_is_central(value, gradient, x)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
-def test_structures_of_lambda(covariance):
-    structure = _Structure(covariance, 3)
-    free = random_free(structure)
-    factor = structure.factor(free)
-    np.testing.assert_array_equal(structure.factor(structure.start(2.0)), 2 * np.eye(3))
+def test_covariances_keep_their_form(covariance):
+    _, _, coordinates = coordinates_of(make_problem(n_features=2, random=[0, 1, 2]), covariance)
+    x = np.random.default_rng(0).standard_normal(sum(coordinates.size))
+    factor, _ = coordinates.point(x)
     expected = {
-        "full": np.tril(factor),
+        "full": factor,
         "diag": np.diag(np.diag(factor)),
         "spherical": factor[0, 0] * np.eye(3),
     }
-    np.testing.assert_array_equal(factor, expected[covariance])
-    assert len(free) == {"full": 6, "diag": 3, "spherical": 1}[covariance]
-    weights = np.arange(9.0).reshape(3, 3)
-    numeric = approx_fprime(free, lambda free: np.sum(weights * structure.factor(free)), 1e-6)
-    np.testing.assert_allclose(structure.gradient(weights), numeric, rtol=1e-6)
+    np.testing.assert_allclose(factor, expected[covariance])
+    assert len(x) == {"full": 6, "diag": 3, "spherical": 1}[covariance]
+
+
+@pytest.mark.parametrize("nu", [None, 30.0])
+@pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
+def test_deviance_is_round_in_coordinates(covariance, nu):
+    """The mean curvature at parameters that data are drawn from is about the identity."""
+    curvature = 0.0
+    for seed in range(10):
+        problem = make_problem(n_features=2, random=[0, 1, 2], n_tasks=200, seed=seed)
+        settings = prior_of(problem, nu=nu)
+        if nu:
+            Sigma0 = 0.49 * np.eye(3)
+            settings["shrinkage"] = Shrinkage(nu, Sigma0, 5.0, 0.25)
+        profile, _, coordinates = coordinates_of(problem, covariance, 1.4 * np.eye(3), **settings)
+        n, h = sum(coordinates.size), 1e-3
+
+        def gradient(x, profile=profile, coordinates=coordinates):
+            at = profile.solve(*coordinates.point(x))
+            return coordinates.gradient(*profile.gradient(at))
+
+        curvature += np.array([gradient(h * e) - gradient(-h * e) for e in np.eye(n)]) / (20 * h)
+    np.testing.assert_allclose(curvature, np.eye(n), atol=0.25)
 
 
 # -- priors of the variances -----------------------------------------------------------------------
@@ -194,38 +254,24 @@ def prior_of(problem, nu=None, **settings):
 
 
 @pytest.mark.parametrize("prior", PRIORS)
-@pytest.mark.parametrize("covariance", ["full", "diag"])
 @pytest.mark.parametrize("case", ["slope", "descriptors", "no intercept", "above SMALL"])
-def test_gradient_of_priors_is_that_of_finite_differences(case, covariance, prior):
+def test_gradient_of_priors_is_that_of_finite_differences(case, prior):
     problem = make_problem(**CASES[case])
-    settings = prior_of(problem, **PRIORS[prior])
-    centre = np.tril(0.3 + np.eye(len(problem.random))) if covariance == "full" else None
-    structure = _Structure(covariance, len(problem.random), centre)
-    profile = _Profile(
-        problem.moments,
-        problem.random,
-        structure,
-        intercept=problem.intercept,
-        reml=True,
-        **settings,
+    profile = profile_of(problem, **prior_of(problem, **PRIORS[prior]))
+    factor = random_factor(problem)
+    of_factor, of_tau = profile.gradient(profile.solve(factor, 0.7))
+    assert_gradient_is_central(
+        lambda x: 2 * profile.solve(x[:-1].reshape(factor.shape), x[-1]).value,
+        np.append(of_factor, of_tau),
+        np.append(factor, 0.7),
     )
-    free = random_free(structure)
-    if "slopes" in settings:
-        free = np.append(free, 0.7)
-    h = 2e-4
-    central = [
-        sum(c * profile(free + k * e)[0] for k, c in ((1, 8), (-1, -8), (2, -1), (-2, 1))) / 12 / h
-        for e in h * np.eye(len(free))
-    ]
-    gradient = profile(free)[1]
-    np.testing.assert_allclose(gradient, central, rtol=1e-6, atol=1e-8 * np.abs(gradient).max())
 
 
 def test_shrunken_covariance_is_a_fixed_point_of_em():
     """Sigma = (sum E[u u'] + nu Sigma0) / (T + nu), sigma2 = (rss + nu1 s2) / (N + nu1)."""
     problem = make_problem(**CASES["slope"], n_tasks=25)
     shrinkage = prior_of(problem, nu=6.0)["shrinkage"]
-    model = fit(problem, shrinkage=shrinkage, start=np.eye(2))
+    model = fit(problem, shrinkage=shrinkage, start=start_of(problem))
     Sigma = model.sigma2 * model.factor @ model.factor.T
     B, plain, noise = em_step(problem, model.B, Sigma, model.sigma2, "full")
     n_rows, nu, nu1 = problem.moments.M[0, 0].sum(), shrinkage.nu, shrinkage.nu1
@@ -236,10 +282,15 @@ def test_shrunken_covariance_is_a_fixed_point_of_em():
     np.testing.assert_allclose(model.B, B, rtol=1e-5)
 
 
+def start_of(problem):
+    model = fit(problem, max_iter=1)
+    return replace(model, factor=np.eye(len(problem.random)))
+
+
 def test_strong_shrinkage_ends_at_what_it_pulls_to():
     problem = make_problem(**CASES["slope"], n_tasks=25)
     Sigma0 = np.array([[0.5, 0.1], [0.1, 0.2]])
-    model = fit(problem, shrinkage=Shrinkage(1e9, Sigma0, 0.0, 0.0), start=np.eye(2))
+    model = fit(problem, shrinkage=Shrinkage(1e9, Sigma0, 0.0, 0.0), start=start_of(problem))
     np.testing.assert_allclose(model.sigma2 * model.factor @ model.factor.T, Sigma0, rtol=1e-5)
 
 
@@ -269,13 +320,18 @@ def test_few_rows_are_factored_as_rows():
     moments = moments_of(table)
     assert moments.rows is not None
     plain = Moments(moments.M, moments.S)
-    structure, random = _Structure("full", len(problem.random)), problem.random
-    free = random_free(structure)
-    values = [
-        _Profile(m, random, structure, intercept=True, reml=True)(free) for m in (moments, plain)
-    ]
-    np.testing.assert_allclose(values[0][0], values[1][0], rtol=1e-10)
-    np.testing.assert_allclose(values[0][1], values[1][1], rtol=1e-7, atol=1e-10)
+    problem.moments = moments
+    factor = random_factor(problem)
+    of_rows = profile_of(problem)
+    found = of_rows.gradient(of_rows.solve(factor))[0]
+    S = of_rows.projected(slice(0, 9), factor)
+    problem.moments = plain
+    profile = profile_of(problem)
+    expected = profile.gradient(profile.solve(factor))[0]
+    np.testing.assert_allclose(of_rows.solve(factor).value, profile.solve(factor).value, rtol=1e-10)
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(S, profile.projected(slice(0, 9), factor), atol=1e-9)
+    np.testing.assert_allclose(of_rows.information(), profile.information(), atol=1e-9)
     some = moments.of(np.array([3, 1]))
     np.testing.assert_array_equal(some.rows, moments.rows[..., [3, 1]])
     assert moments.concatenate(some).rows.shape[2] == 11
@@ -386,17 +442,15 @@ def test_em_from_elsewhere_approaches_the_optimum_from_above():
 def test_nothing_nearby_is_better(case, covariance, reml):
     problem = make_problem(**CASES[case], n_tasks=25)
     model = fit(problem, covariance, reml)
-    structure = _Structure(covariance, len(problem.random))
-    profile = _Profile(
-        problem.moments, problem.random, structure, intercept=problem.intercept, reml=reml
-    )
-    free = model.factor[structure.index]
-    free = free[:1] if covariance == "spherical" else free
-    rng = np.random.default_rng(0)
+    profile = profile_of(problem, reml=reml)
+    rng, r = np.random.default_rng(0), len(problem.random)
     for size in (1e-3, 1e-1):
         for _ in range(10):
-            nearby = free + size * rng.standard_normal(len(free))
-            assert profile(nearby)[0] >= profile(free)[0] - 1e-12
+            step = np.tril(rng.standard_normal((r, r)))
+            if covariance != "full":
+                step = np.diag(np.diag(step)) if covariance == "diag" else step[0, 0] * np.eye(r)
+            nearby = profile.solve(model.factor + size * step)
+            assert nearby.value >= 0.5 * model.deviance - 1e-9
 
 
 @pytest.mark.parametrize("unit", [0.01, 100.0])
@@ -427,17 +481,17 @@ def test_callback_sees_falling_deviances_and_can_stop():
 def test_no_evaluations_are_wasted_at_the_optimum(seed, monkeypatch):
     """The deviance of many rows is rounded; a search for less of it would go on in the noise."""
     problem = make_problem(1, [0, 1], n_tasks=3000, seed=seed)
-    evaluated, call = [], _Profile.__call__
+    evaluated, solve = [], Profile.solve
 
-    def counted(self, free):
-        evaluated.append(np.abs(call(self, free)[1]).max())
-        return call(self, free)
+    def counted(self, *point):
+        evaluated.append(solve(self, *point).value)
+        return solve(self, *point)
 
-    monkeypatch.setattr(_Profile, "__call__", counted)
-    model = fit(problem, tol=1e-8)
+    monkeypatch.setattr(Profile, "solve", counted)
+    model = fit(problem, tol=1e-12)  # more than there are digits for
     assert model.converged
-    assert evaluated[-1] <= 1e-8
-    assert len(evaluated) <= 2 * model.n_iter + 5
+    assert len(evaluated) <= model.n_iter + 20
+    assert evaluated[-1] <= min(evaluated) + 1e-8
 
 
 def test_max_iter_is_told():

@@ -128,8 +128,9 @@ class HierarchicalBayes(
         Changes nothing for ``covariance="full"``.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
-    tol : float, default=1e-8
-        Stop when no entry of the gradient of the deviance per row exceeds it.
+    tol : float, default=1e-6
+        With squared loss, stop when the variances are this close to the optimum, in standard
+        errors, or as close as rounding allows.
     random_state : int, RandomState instance or None, default=None
         Draws the supports of a ``descriptor`` that looks at rows; not used otherwise.
     n_jobs : int, default=None
@@ -186,7 +187,7 @@ class HierarchicalBayes(
     Notes
     -----
     Cost: one pass over the rows for ``X'X, X'y, y'y`` of every task, then
-    ``O(n_tasks * n_coefs**3)`` for each of some ten to a few hundred iterations. The variances may
+    ``O(n_tasks * n_coefs**3)`` for each of some ten to a hundred iterations. The variances may
     be exactly 0; a :class:`~sklearn_meta.exceptions.SingularFitWarning` says where one is not
     identified, and, with ``regularization=None``, where it is 0. A single meta-train task says
     nothing of how tasks differ: the prior covariance then is 0, and a warning says so. Where side
@@ -253,7 +254,7 @@ class HierarchicalBayes(
         descriptor=None,
         standardize=True,
         max_iter=1000,
-        tol=1e-8,
+        tol=1e-6,
         random_state=None,
         n_jobs=None,
     ) -> None:

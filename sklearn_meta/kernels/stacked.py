@@ -7,7 +7,7 @@ memory with the task axis first, and BLAS and LAPACK take them one by one. :func
 
 import numpy as np
 
-__all__ = ["cholesky", "matmul", "matvec", "solve_lower", "stack", "transpose"]
+__all__ = ["cholesky", "matmul", "matvec", "solve_lower", "stack", "sum_of_products", "transpose"]
 
 SMALL = 6
 
@@ -40,6 +40,15 @@ def matvec(A, x):
     return matmul(A, x[:, None])[:, 0]
 
 
+def sum_of_products(A, B):
+    """sum_t ``A_t'B_t``."""
+    if max(*A.shape[:2], *B.shape[:2]) <= SMALL:
+        a, b = (transpose(X).reshape(X.shape[1], len(X) * X.shape[2]) for X in (A, B))
+        return a @ b.T
+    a, b = (np.moveaxis(X, -1, 0).reshape(len(X) * X.shape[2], X.shape[1]) for X in (A, B))
+    return a.T @ b
+
+
 def cholesky(A, least=0.0):
     """Lower factors ``L_t`` with ``L_t L_t' = A_t``.
 
@@ -63,9 +72,19 @@ def cholesky(A, least=0.0):
 def solve_lower(L, B):
     """``L_t^{-1} B_t`` for lower triangular ``L_t``."""
     if len(L) > SMALL:
-        solved = np.linalg.solve(np.moveaxis(L, -1, 0), np.moveaxis(B, -1, 0))
-        return np.moveaxis(solved, 0, -1)
+        return matmul(np.moveaxis(_inverse(np.moveaxis(L, -1, 0)), 0, -1), B)
     X = np.empty_like(B)
     for i in range(len(L)):
         X[i] = (B[i] - np.einsum("kt,kjt->jt", L[i, :i], X[:i])) / L[i, i]
     return X
+
+
+def _inverse(L):
+    """The inverses of lower triangular matrices, shape (n_tasks, n, n), by halves."""
+    if L.shape[-1] <= SMALL:
+        return np.linalg.inv(L)
+    h = L.shape[-1] // 2
+    inverse = np.zeros_like(L)
+    inverse[:, :h, :h], inverse[:, h:, h:] = _inverse(L[:, :h, :h]), _inverse(L[:, h:, h:])
+    inverse[:, h:, :h] = -inverse[:, h:, h:] @ (L[:, h:, :h] @ inverse[:, :h, :h])
+    return inverse

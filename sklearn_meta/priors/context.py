@@ -124,7 +124,7 @@ def context_of(moments):
     return Context(mean, Q, rho, _unknown(rho[:, None], n).mean(axis=1))
 
 
-def posterior_in_context(model, context, moments, pull=0.0, precision=None):
+def posterior_in_context(model, context, moments, pull=0.0, precision=None, with_covariance=True):
     """The posterior of the coefficients of every task, what a row to predict says included.
 
     Parameters
@@ -138,16 +138,17 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=None):
         The share of the prior mean that is pooled least squares, see :mod:`.pull`.
     precision : ndarray of shape (n_tasks,), default=None
         Of rows, relative to that of the noise of the model.
+    with_covariance : bool, default=True
 
     Returns
     -------
     mean : ndarray of shape (n_coefs, n_tasks)
-    covariance : ndarray of shape (n_coefs, n_coefs, n_tasks)
+    covariance : ndarray of shape (n_coefs, n_coefs, n_tasks) or None
     """
     p, T, n = len(moments.M) - 1, moments.n_tasks, moments.M[0, 0]
     c, gamma = context.means(moments), model.B[p:, 0]
     unknown = gamma**2 @ (context.unknown(n + 1) - context.typical[:, None])
-    factor = np.zeros((len(model.random), len(model.random) + 1, T))
+    factor = stack(np.zeros((T, len(model.random), len(model.random) + 1)))
     factor[:, :-1] = model.factor[..., None]
     factor[0, -1] = np.sqrt(np.maximum(unknown, 0.0) / model.sigma2)
     prior = np.repeat(model.B[:p], T, axis=1)
@@ -164,6 +165,8 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=None):
     F[0] -= slope * (c + (context.Q.T @ context.mean)[:, None])
     F[1:] += context.Q[:, :, None] * slope
     mean += (1 - pull) * np.einsum("ijt,j->it", F - share[:, :1] * c, gamma)
+    if not with_covariance:
+        return mean, None
     E = np.concatenate([share, F], axis=1)
     covariance = matmul(matmul(E, model.B_covariance), transpose(E))
     covariance[np.ix_(model.random, model.random)] += own
@@ -213,7 +216,7 @@ def _errors(prior, held):
         errors[0, out] = _error(held, out, 0, np.tile(pooled, len(out)))
         for i, k in enumerate(SHOTS):
             support = held.support(k, out, moments.S[:, out])
-            w, _ = prior.posterior_of(model, support, pull=np.zeros(len(out)))
+            w = prior.mean_of(model, support, np.zeros(len(out)))
             errors[1 + i, out] = _error(held, out, k, w)
     worse = int(np.nanmean(errors[0]) < np.nanmean(errors[1]))
     return errors[np.arange(1 + len(SHOTS)) != worse]

@@ -206,7 +206,11 @@ class GaussianPrior:
         """Degrees of freedom of noise that tasks have in common: rows beyond one of each."""
         return self.moments.M[0, 0].sum() - self.moments.n_tasks
 
-    def posterior_of(self, model, moments, pull=None, precision=None):
+    def mean_of(self, model, moments, pull):
+        """The means of :meth:`posterior_of` alone."""
+        return self.posterior_of(model, moments, pull, with_covariance=False)[0]
+
+    def posterior_of(self, model, moments, pull=None, precision=None, *, with_covariance=True):
         """Means and covariances of a model of these units, given moments in these units.
 
         ``pull`` takes the place of that of the prior, in every task; ``precision`` is that of its
@@ -215,14 +219,22 @@ class GaussianPrior:
         if pull is None:
             pull = 0.0 if self.pull is None else self.pull(moments.M[0, 0])
         if self.context is not None:
-            return posterior_in_context(model, self.context, moments, pull, precision)
+            return posterior_in_context(
+                model, self.context, moments, pull, precision, with_covariance
+            )
         means = None
         if model.pooled is not None:
             s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
             means = model.B @ s + pull * ((model.pooled - model.B) @ s)
         if precision is not None:
             moments = Moments(precision * moments.M, moments.S)
-        return posterior(model, moments, intercept=self.intercept, means=means)
+        return posterior(
+            model,
+            moments,
+            intercept=self.intercept,
+            means=means,
+            with_covariance=with_covariance,
+        )
 
     def of_coefs(self, covariance, X, index):
         """What the coefficients of their tasks add to the variance of predictions, standardised.
@@ -339,9 +351,7 @@ def learn_gaussian(
     if context is not None and len(held.tasks) >= MIN_TASKS and held.weight.any():
         plain, other = _gated(prior, context, random, settings)
         if surely_better(plain, other):
-            if plain is not prior:
-                other = _regularized(other, other.training(), random, prior.nu, settings)
-            prior = other
+            prior = _regularized(other, other.training(), random, prior.nu, settings)
     if contextual == "auto":
         prior = replace(prior, model=with_pooled(prior.model, standardized, intercept))
         prior = replace(prior, pull=learn_pull(prior, held.tasks))
@@ -370,13 +380,10 @@ def _regularized(prior, moments, random, nu, settings):
 def _gated(prior, context, random, settings):
     """Priors without contextual effects and with them, of the same strength of regularisation.
 
-    Both are fits to the tasks that are held back: where these are all tasks, the last ones.
+    Both are fits to the tasks that are held back.
     """
     tasks, plain, other = prior.held.tasks, prior, replace(prior, context=context)
-    settings = settings | {"callback": None}
+    settings = settings | ROUGH | {"callback": None}
     if len(tasks) < prior.moments.n_tasks:
         plain = replace(prior, model=refit(prior, prior.training(tasks)))
-        settings |= ROUGH
-    else:
-        tasks = None
     return plain, _regularized(other, other.training(tasks), random, prior.nu, settings)

@@ -85,9 +85,7 @@ def learn_pull(prior, tasks):
         for i, k in enumerate(SHOTS):
             part = np.where(n[out] > k, k / size[out], 0.0)
             some = Moments(moments.M[..., out] * part, moments.S[:, out])
-            w, pooled = (
-                prior.posterior_of(model, some, pull=np.full(len(out), a))[0] for a in (0.0, 1.0)
-            )
+            w, pooled = (prior.mean_of(model, some, np.full(len(out), a)) for a in (0.0, 1.0))
             delta = np.where(n[out] > k, pooled - w, 0.0)
             error = g[:, out] - matvec(G[..., out], w)
             gain[i, out] = np.einsum("it,it->t", delta, error) / size[out]

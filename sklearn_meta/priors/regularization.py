@@ -19,7 +19,8 @@ greatest log score of tasks that were left out, by folds: the mean over tasks of
 which by the chain rule is that of every row after 0, 1, 2, ... rows, and depends neither on their
 order nor on whether a row has weight 2 or stands twice. A stronger pull must be better by more than
 the standard error of the difference: with few tasks the score is noisy, and correlations that are
-real are dear. 0, the plain likelihood, is among the strengths where enough tasks have rows enough.
+real are dear. Where one is surely worse than a weaker one, still stronger ones are not tried. 0,
+the plain likelihood, is among the strengths where enough tasks have rows enough.
 
 References
 ----------
@@ -39,9 +40,8 @@ __all__ = ["N_FOLDS", "ROUGH", "Held", "fit_regularized", "folds_of", "refit", "
 MULTIPLES = (0.0, 1.0, 4.0, 16.0)  # nu, in parameters of a row of Sigma
 NU1 = 5.0  # rows that the noise of the two-variance fit counts as
 N_FOLDS = 5
-FOLD_STEPS = 15  # iterations of a fit without a fold, which starts near its end
-FOLD_TOL = 1e-5
-ROUGH = {"max_iter": 4 * FOLD_STEPS, "tol": FOLD_TOL}
+MIN_ERRORS = 2.0  # standard errors that make a loss sure
+ROUGH = {"max_iter": 50, "tol": 0.1}  # of fits that are compared
 MIN_PER_SLOPE = 5  # tasks (rows, where they do not vary) for a fixed slope without a prior
 
 
@@ -135,7 +135,7 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
         if held is not None and len(grid) > 1:
             by_task = _scores(fit, moments, held, grid, intercept)
             nu = grid[_surely_best(by_task)]
-            scores = dict(zip(map(float, grid), by_task.mean(axis=1).tolist(), strict=True))
+            scores = dict(zip(map(float, grid), by_task.mean(axis=1).tolist(), strict=False))
     model = fit(moments, nu, callback=callback)
     return two, _embedded(model, random, active), float(nu), scores
 
@@ -169,7 +169,7 @@ class _Fit:
     settings: dict
 
     def __call__(self, moments, nu, start=None, **settings):
-        start = self.two.factor if start is None else start
+        start = self.two if start is None else start
         shrinkage = replace(self.prior, nu=float(nu))
         if nu == 0:  # the plain likelihood, whose variances may be 0
             start, shrinkage = None, None
@@ -212,29 +212,39 @@ def _grid(moments, random, intercept):
 
 
 def _scores(fit, moments, held, grid, intercept):
-    """Log scores per row of tasks that were left out, shape (n_strengths, n_held)."""
-    scores = np.empty((len(grid), len(held.tasks)))
-    for out in folds_of(moments, held.tasks):
-        train = moments.of(np.delete(held.tasks, out))
-        whole = moments.of(held.tasks[out])
-        start = None
-        for i in np.argsort(grid)[::-1]:  # the strongest first, from which the next one starts
-            if grid[i] > 0:
-                model = fit(train, grid[i], start, max_iter=FOLD_STEPS, tol=FOLD_TOL)
-                start = model.factor
-            else:
-                model = fit(train, 0, max_iter=4 * FOLD_STEPS, tol=FOLD_TOL)
-            n_rows = np.where(whole.M[0, 0] > 0, whole.M[0, 0], 1.0)  # a task may weigh nothing
-            scores[i, out] = log_densities(model, whole, intercept=intercept) / n_rows
-    return scores
+    """Log scores per row of tasks that were left out, shape (n_tried, n_held).
+
+    From the weakest strength on, until one is surely worse than a weaker one.
+    """
+    folds, starts = folds_of(moments, held.tasks), {}
+    n_rows = moments.M[0, 0, held.tasks]
+    size = np.where(n_rows > 0, n_rows, 1.0)  # a task may weigh nothing
+    scores = []
+    for nu in grid:
+        scores.append(np.empty(len(size)))
+        for f, out in enumerate(folds):
+            train = moments.of(np.delete(held.tasks, out))
+            model = fit(train, nu, starts.get(f), **ROUGH)
+            if nu > 0:  # whose variances are positive
+                starts[f] = model
+            whole = moments.of(held.tasks[out])
+            scores[-1][out] = log_densities(model, whole, intercept=intercept) / size[out]
+        if any(_gain(scores[-1], before) < -MIN_ERRORS for before in scores):
+            break
+    return np.array(scores)
+
+
+def _gain(scores, before):
+    """The mean gain of one strength on another, in standard errors."""
+    gain = scores - before
+    return gain.mean() / max(gain.std() / np.sqrt(len(gain)), 1e-300)
 
 
 def _surely_best(scores):
     """The strength to take: a stronger one only if it is surely better than the one before."""
     best = 0
     for i in range(1, len(scores)):
-        gain = scores[i] - scores[best]
-        if gain.mean() > gain.std() / np.sqrt(len(gain)):
+        if _gain(scores[i], scores[best]) > 1:
             best = i
     return best
 
@@ -262,5 +272,5 @@ def refit(prior, moments):
     factor = model.factor[np.ix_(active, active)]
     Sigma0 = np.diag(prior.variances[active])
     shrinkage = replace(noise, nu=nu, Sigma0=Sigma0)
-    settings |= {"shrinkage": shrinkage, "start": factor}
+    settings |= {"shrinkage": shrinkage, "start": replace(model, factor=factor)}
     return _embedded(fit_mixed_model(moments, random[active], **settings), random, active)
