@@ -268,7 +268,7 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
             converged=True,
             B_covariance=prior.L @ prior.L.T / table.n_tasks,
         )
-        settings = {"covariance": self.covariance, "reml": False, "start": fitted.factor}
+        settings = {"covariance": self.covariance, "reml": False, "start": fitted}
         none = np.zeros(0)
         scaling = Scaling.identity(d - 1)
         return GaussianPrior(
