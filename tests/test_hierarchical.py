@@ -24,6 +24,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     SGDRegressor,
 )
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
@@ -834,3 +835,13 @@ def test_task_coefs_are_those_of_adaptation(tasks):
     for task, coefs in zip(tasks, model.task_coefs_, strict=True):
         one = Plain().meta_fit(tasks).adapt(task.X, task.y).estimator_
         np.testing.assert_allclose(coefs, np.append(one.intercept_, one.coef_), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_data_without_noise_stay_in_the_range_of_numbers():
+    rng = np.random.default_rng(0)
+    ids, X = np.repeat(np.arange(20), 8), rng.normal(size=160)[:, None]
+    y = rng.normal(0, 3, 20)[ids] - X[:, 0]
+    for train, _ in GroupKFold(4).split(X, y, ids):
+        meta = HierarchicalBayes().fit(X[train], y[train], groups=ids[train])
+        np.testing.assert_allclose(meta.adapt(X[:2], y[:2]).predict(X[:8]), y[:8], atol=1e-4)

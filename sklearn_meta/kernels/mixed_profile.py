@@ -31,6 +31,9 @@ __all__ = ["LEAST", "Profile", "Solution"]
 
 # The variance of the noise is at least this share of that of y: data without noise have a maximum.
 NOISE_FLOOR = 1e-12
+# Beside such noise the random coefficients explain at most this share of the variance of y; beyond
+# it a deviance is rounding.
+MOST = 100.0
 # Directions of the fixed effects with less than this share of the largest one are not estimable.
 RANK_TOLERANCE = 1e-11
 LEAST = 1e-9  # tau²
@@ -63,6 +66,7 @@ class Profile:
         n_rows = moments.M[0, 0].sum()
         self.dof = max(n_rows - (n_flat if reml or slopes is not None else 0), 1.0)
         self.floor = max(NOISE_FLOOR * self.yy.sum() / n_rows, np.finfo(np.float64).tiny)
+        self.ZZ = self.G.sum(axis=-1)[self.random][:, self.random] / n_rows
         self.whitened = np.empty_like(self.G if self.rows is None else self.rows)
         self.k = np.empty_like(self.g)
         step = max(1, CELLS // max(1, self.whitened[..., 0].size))
@@ -143,6 +147,8 @@ class Profile:
     def solve(self, factor, tau=1.0):
         """Everything that a value of Lambda, and of tau / sigma, determines."""
         omega = 0.0 if self.slopes is None else 1.0 / (tau**2 + LEAST)
+        if not NOISE_FLOOR * np.sum((self.ZZ @ factor) * factor) < MOST:
+            return Solution(factor, tau, omega, deviance=np.inf)
         P, kS, yHy, log_H = self.sums(factor)
         if omega:
             P[self.slopes, self.slopes] += omega
@@ -218,12 +224,12 @@ class Solution:
     factor: np.ndarray
     tau: float
     omega: float
-    B: np.ndarray
-    C: np.ndarray
-    sigma2: float
-    deviance: float
-    prior: float
-    dof: float
+    B: np.ndarray = None
+    C: np.ndarray = None
+    sigma2: float = np.nan
+    deviance: float = np.nan
+    prior: float = 0.0
+    dof: float = np.nan
 
     @property
     def value(self):
