@@ -29,6 +29,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn_meta import (
     MAML,
     BatchMetaLearner,
+    GaussianProcessMeta,
     HierarchicalBayes,
     Independent,
     MetaClassifier,
@@ -754,3 +755,26 @@ def test_targets_whose_squares_have_no_squares():
     ordinary = meta.fit(X, Y, groups=IDS).adapt(X[:5], Y[:5]).predict(X)
     large.fit(X, 1e150 * Y, groups=IDS).adapt(X[:5], 1e150 * Y[:5])
     assert_allclose(large.predict(X), 1e150 * ordinary, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    "cls", [HierarchicalBayes, GaussianProcessMeta, TransferMetaLearner, BatchMetaLearner]
+)
+def test_columns_of_objects_are_the_numbers_that_they_hold(cls):
+    """A column that a None made one of objects is the one that it was, in other tables as well."""
+    rng = np.random.default_rng(0)
+    numbers = pd.DataFrame(rng.normal(size=(80, 3)), columns=["id", "a", "b"])
+    numbers["id"] = np.repeat(np.arange(8), 10)
+    y = numbers["a"] + rng.normal(size=8).repeat(10)
+    numbers.loc[3, "a"] = np.nan
+    objects = numbers.astype({"a": object})
+    objects.loc[3, "a"] = None
+    said = []
+    for train in (numbers, objects):
+        model = make_meta(cls, HistGradientBoostingRegressor(max_iter=3), task_column="id")
+        model.fit(train, y)
+        for table, rows in ((numbers, slice(5)), (objects, slice(5)), (objects, slice(10, 15))):
+            model.adapt(table[rows].assign(id=99), y[rows])
+            said.append(model.predict(table.assign(id=99)))
+    assert_allclose(said[1], said[0])  # the None is in the table of the target only
+    assert_allclose(said[3:], said[:3])  # it is in meta-training
