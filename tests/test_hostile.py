@@ -20,9 +20,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import is_classifier
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, NuSVR
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -690,6 +692,18 @@ def test_columns_that_are_no_numbers_are_named(cls, wrapped, kind):
     for call in calls:
         with pytest.raises((ValueError, TypeError), match=f"column '{kind}' of X holds"):
             call()
+
+
+@pytest.mark.parametrize("value", ["", "n/a", b"n/a"])
+@pytest.mark.parametrize("cls", [HierarchicalBayes, BatchMetaLearner, TransferMetaLearner])
+def test_a_cell_that_is_no_number_is_named_before_transformers(cls, value):
+    table = FRAME.astype(object)
+    table.iloc[7, 1] = value
+    for wrapped in (make_pipeline(StandardScaler(), Ridge()), HistGradientBoostingRegressor()):
+        fitted = make_meta(cls, wrapped).fit(FRAME, Y, groups=IDS)
+        for call in (make_meta(cls, wrapped).fit, fitted.adapt):
+            with pytest.raises(ValueError, match=f"row 7: column .* of X holds {value!r}, a"):
+                call(table, Y, groups=IDS)
 
 
 def test_boosting_has_categories():

@@ -446,8 +446,8 @@ def _is_blamed(value, text, numeric):
         return value != value and "NaN" in text or abs(value) == np.inf and "infinity" in text
     if numeric or isinstance(value, (int, np.number)):
         return not _is_number(value)
-    if isinstance(value, str):
-        return len(value) > 0 and repr(value) in text
+    if isinstance(value, (str, bytes)):
+        return repr(value) in text
     return type(value).__name__ in text
 
 
