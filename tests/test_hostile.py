@@ -18,8 +18,13 @@ import pytest
 from algorithms import CLASSES, GRADIENT, make_meta
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import is_classifier
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neural_network import MLPRegressor
@@ -626,7 +631,16 @@ def test_gradients_need_two_classes():
         MAML(HistGradientBoostingClassifier(max_iter=2)).fit(X[:1], ["a"], groups=[0])
 
 
-@pytest.mark.parametrize("estimator", [MultinomialNB(), ComplementNB()])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MultinomialNB(),
+        ComplementNB(),
+        CalibratedClassifierCV(MultinomialNB(), cv=2),
+        VotingClassifier([("nb", MultinomialNB()), ("line", LogisticRegression())], voting="soft"),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
 def test_descriptors_are_not_negative_where_the_learner_takes_none(estimator):
     counts = np.random.default_rng(0).poisson(1 + (LABELS[:, None] % 3 == [0, 1, 2]) * 4)
     meta = BatchMetaLearner(estimator, random_state=0).fit(counts, LABELS, groups=IDS)

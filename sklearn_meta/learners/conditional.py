@@ -71,7 +71,7 @@ def _unlearned(estimator, S, n_rows, names, n_tasks, raw):
     seen = np.full(S.shape[1], hasattr(estimator, "partial_fit"))
     columns = np.flatnonzero(seen | (scale == std) & (n_tasks > 1))
     low, high = S.min(axis=0), S.max(axis=0)
-    if get_tags(estimator).input_tags.positive_only:
+    if _positive_only(estimator):
         center, scale = low, nonzero_scale(high - low, low)
     else:
         counts = np.array([name.endswith("log_n_rows") for name in names], dtype=bool)
@@ -80,6 +80,13 @@ def _unlearned(estimator, S, n_rows, names, n_tasks, raw):
     names = [names[j] for j in columns]
     limits = (low - center) / scale, (high - center) / scale
     return Conditional(columns, names, center, scale, *limits, raw=raw)
+
+
+def _positive_only(estimator):
+    """Whether an estimator, or one inside it, takes no negative numbers."""
+    parts = [estimator, *estimator.get_params().values()]
+    parts = [p for p in parts if hasattr(p, "__sklearn_tags__") and not isinstance(p, type)]
+    return any(get_tags(part).input_tags.positive_only for part in parts)
 
 
 def learn_conditional(
