@@ -27,6 +27,7 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -783,6 +784,21 @@ def test_targets_whose_squares_have_no_squares():
     ordinary = meta.fit(X, Y, groups=IDS).adapt(X[:5], Y[:5]).predict(X)
     large.fit(X, 1e150 * Y, groups=IDS).adapt(X[:5], 1e150 * Y[:5])
     assert_allclose(large.predict(X), 1e150 * ordinary, rtol=0.01)
+
+
+@pytest.mark.parametrize("columns", ["same", "shared"])
+@pytest.mark.parametrize("selection", ["best", "stack"])
+def test_whole_numbers_in_one_table_of_polars(selection, columns):
+    """Prices of the new store are 1, 2, 3, those of the sources have fractions."""
+    said = []
+    for library in (polars.from_pandas, pd.DataFrame):
+        tasks = [Task(library(FRAME[IDS == t]), Y[IDS == t], id=t) for t in range(N_TASKS)]
+        new = library(FRAME[:5].round().astype(int))
+        learner = KNeighborsRegressor(2)
+        model = TransferMetaLearner(learner, selection=selection, columns=columns, random_state=0)
+        model.meta_fit([*tasks[1:], Task(new, Y[:5], id="whole")]).adapt(new, Y[:5] + 9)
+        said.append(model.predict(library(FRAME)))
+    assert_array_equal(*said)
 
 
 @pytest.mark.parametrize(

@@ -223,14 +223,17 @@ def check_columns(X, reference, label):
 
 
 def concat_rows(blocks):
-    """Stack tables of one kind (dataframes or arrays) on top of each other."""
+    """Stack tables of one kind (dataframes or arrays) on top of each other.
+
+    Whole numbers in one and fractions in another are of one type then.
+    """
     if len(blocks) == 1:
         return blocks[0]
-    for library in ("pandas", "polars"):
+    for library, how in (("pandas", {}), ("polars", {"how": "vertical_relaxed"})):
         module = sys.modules.get(library)
         if module is not None and isinstance(blocks[0], module.DataFrame):
             if all(isinstance(b, module.DataFrame) for b in blocks):
-                return module.concat(blocks)
+                return module.concat(blocks, **how)
     arrays = [np.asarray(block) for block in blocks]
     try:
         return np.concatenate(arrays)
