@@ -786,6 +786,23 @@ def test_targets_whose_squares_have_no_squares():
     assert_allclose(large.predict(X), 1e150 * ordinary, rtol=0.01)
 
 
+@pytest.mark.parametrize("cls", [Pooled, BatchMetaLearner, TransferMetaLearner])
+def test_categories_of_each_table(cls):
+    """A store sells some of the goods: its column has their categories only."""
+    whole = FRAME.assign(good=pd.Categorical(np.tile(list("abc"), len(FRAME) // 3)))
+    boosting = HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=2)
+    said = []
+    for of in (lambda good: good, lambda good: good.cat.remove_unused_categories()):
+        tables = [whole[IDS == t][t % 2 :: 3 - t % 2] for t in range(N_TASKS)]  # some of one good
+        tables = [table.assign(good=of(table["good"])) for table in tables]
+        tasks = [Task(table, Y[table.index], id=t) for t, table in enumerate(tables)]
+        params = {"selection": "weighted"} if cls is TransferMetaLearner else {}
+        model = make_meta(cls, boosting, **params).meta_fit(tasks)
+        model.adapt(tables[0], Y[tables[0].index] + 1)
+        said.append(model.predict(whole))
+    assert_allclose(*said)
+
+
 @pytest.mark.parametrize("columns", ["same", "shared"])
 @pytest.mark.parametrize("selection", ["best", "stack"])
 def test_whole_numbers_in_one_table_of_polars(selection, columns):
