@@ -24,7 +24,7 @@ from sklearn.linear_model import (
 )
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -352,6 +352,26 @@ class Counts(LinearRegression):
     def predict(self, X):
         Counts.n_calls += 1
         return super().predict(X)
+
+
+def test_a_constant_of_many_tasks_is_no_entry():
+    """The rounding of the sum over 300 tasks is no spread."""
+    tasks = make_tasks(300, n_rows=3)
+    tasks = [Task(t.X, t.y, id=t.id, descriptor={**t.descriptor, "size": 0.1}) for t in tasks]
+    new = {"X": tasks[0].X[:0], "y": tasks[0].y[:0]}
+    known, unlike = tasks[7].descriptor, {**tasks[7].descriptor, "size": 0.2}
+    for conditioning in ("features", "prior"):
+        for learner in (KNeighborsRegressor(), LinearRegression(), HuberRegressor()):
+            if conditioning == "prior" and isinstance(learner, KNeighborsRegressor):
+                continue
+            meta = BatchMetaLearner(
+                learner, descriptor=SideInformation(), conditioning=conditioning, n_estimators=1,
+                random_state=0,
+            ).meta_fit(tasks)  # fmt: skip
+            expected = meta.adapt(**new, descriptor=known).predict(tasks[0].X)
+            actual = meta.adapt(**new, descriptor=unlike).predict(tasks[0].X)
+            assert_allclose(actual, expected, rtol=1e-9)
+            assert meta.nearest_tasks(**new, descriptor=unlike)[0][0] == 7
 
 
 def test_fixed_supports_are_used_as_they_are():

@@ -18,17 +18,26 @@ import pytest
 from algorithms import CLASSES, GRADIENT, make_meta
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import is_classifier
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    VotingClassifier,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, NuSVR
 from sklearn.utils.estimator_checks import check_estimator
 
 from sklearn_meta import (
     MAML,
     BatchMetaLearner,
+    GaussianProcessMeta,
     HierarchicalBayes,
     Independent,
     MetaClassifier,
@@ -623,7 +632,16 @@ def test_gradients_need_two_classes():
         MAML(HistGradientBoostingClassifier(max_iter=2)).fit(X[:1], ["a"], groups=[0])
 
 
-@pytest.mark.parametrize("estimator", [MultinomialNB(), ComplementNB()])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MultinomialNB(),
+        ComplementNB(),
+        CalibratedClassifierCV(MultinomialNB(), cv=2),
+        VotingClassifier([("nb", MultinomialNB()), ("line", LogisticRegression())], voting="soft"),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
 def test_descriptors_are_not_negative_where_the_learner_takes_none(estimator):
     counts = np.random.default_rng(0).poisson(1 + (LABELS[:, None] % 3 == [0, 1, 2]) * 4)
     meta = BatchMetaLearner(estimator, random_state=0).fit(counts, LABELS, groups=IDS)
@@ -691,6 +709,18 @@ def test_columns_that_are_no_numbers_are_named(cls, wrapped, kind):
             call()
 
 
+@pytest.mark.parametrize("value", ["", "n/a", b"n/a"])
+@pytest.mark.parametrize("cls", [HierarchicalBayes, BatchMetaLearner, TransferMetaLearner])
+def test_a_cell_that_is_no_number_is_named_before_transformers(cls, value):
+    table = FRAME.astype(object)
+    table.iloc[7, 1] = value
+    for wrapped in (make_pipeline(StandardScaler(), Ridge()), HistGradientBoostingRegressor()):
+        fitted = make_meta(cls, wrapped).fit(FRAME, Y, groups=IDS)
+        for call in (make_meta(cls, wrapped).fit, fitted.adapt):
+            with pytest.raises(ValueError, match=f"row 7: column .* of X holds {value!r}, a"):
+                call(table, Y, groups=IDS)
+
+
 def test_boosting_has_categories():
     boosting = HistGradientBoostingRegressor(max_iter=2)
     table = FRAME.assign(town=pd.Categorical(COLUMNS["text"]))
@@ -754,3 +784,58 @@ def test_targets_whose_squares_have_no_squares():
     ordinary = meta.fit(X, Y, groups=IDS).adapt(X[:5], Y[:5]).predict(X)
     large.fit(X, 1e150 * Y, groups=IDS).adapt(X[:5], 1e150 * Y[:5])
     assert_allclose(large.predict(X), 1e150 * ordinary, rtol=0.01)
+
+
+@pytest.mark.parametrize("cls", [Pooled, BatchMetaLearner, TransferMetaLearner])
+def test_categories_of_each_table(cls):
+    """A store sells some of the goods: its column has their categories only."""
+    whole = FRAME.assign(good=pd.Categorical(np.tile(list("abc"), len(FRAME) // 3)))
+    boosting = HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=2)
+    said = []
+    for of in (lambda good: good, lambda good: good.cat.remove_unused_categories()):
+        tables = [whole[IDS == t][t % 2 :: 3 - t % 2] for t in range(N_TASKS)]  # some of one good
+        tables = [table.assign(good=of(table["good"])) for table in tables]
+        tasks = [Task(table, Y[table.index], id=t) for t, table in enumerate(tables)]
+        params = {"selection": "weighted"} if cls is TransferMetaLearner else {}
+        model = make_meta(cls, boosting, **params).meta_fit(tasks)
+        model.adapt(tables[0], Y[tables[0].index] + 1)
+        said.append(model.predict(whole))
+    assert_allclose(*said)
+
+
+@pytest.mark.parametrize("columns", ["same", "shared"])
+@pytest.mark.parametrize("selection", ["best", "stack"])
+def test_whole_numbers_in_one_table_of_polars(selection, columns):
+    """Prices of the new store are 1, 2, 3, those of the sources have fractions."""
+    said = []
+    for library in (polars.from_pandas, pd.DataFrame):
+        tasks = [Task(library(FRAME[IDS == t]), Y[IDS == t], id=t) for t in range(N_TASKS)]
+        new = library(FRAME[:5].round().astype(int))
+        learner = KNeighborsRegressor(2)
+        model = TransferMetaLearner(learner, selection=selection, columns=columns, random_state=0)
+        model.meta_fit([*tasks[1:], Task(new, Y[:5], id="whole")]).adapt(new, Y[:5] + 9)
+        said.append(model.predict(library(FRAME)))
+    assert_array_equal(*said)
+
+
+@pytest.mark.parametrize(
+    "cls", [HierarchicalBayes, GaussianProcessMeta, TransferMetaLearner, BatchMetaLearner]
+)
+def test_columns_of_objects_are_the_numbers_that_they_hold(cls):
+    """A column that a None made one of objects is the one that it was, in other tables as well."""
+    rng = np.random.default_rng(0)
+    numbers = pd.DataFrame(rng.normal(size=(80, 3)), columns=["id", "a", "b"])
+    numbers["id"] = np.repeat(np.arange(8), 10)
+    y = numbers["a"] + rng.normal(size=8).repeat(10)
+    numbers.loc[3, "a"] = np.nan
+    objects = numbers.astype({"a": object})
+    objects.loc[3, "a"] = None
+    said = []
+    for train in (numbers, objects):
+        model = make_meta(cls, HistGradientBoostingRegressor(max_iter=3), task_column="id")
+        model.fit(train, y)
+        for table, rows in ((numbers, slice(5)), (objects, slice(5)), (objects, slice(10, 15))):
+            model.adapt(table[rows].assign(id=99), y[rows])
+            said.append(model.predict(table.assign(id=99)))
+    assert_allclose(said[1], said[0])  # the None is in the table of the target only
+    assert_allclose(said[3:], said[:3])  # it is in meta-training

@@ -47,6 +47,9 @@ def test_positions_are_principal_components():
     assert_allclose(one[:, 1], 0)
     assert_allclose(share, [1, 0])
     assert np.isfinite(map_positions(np.ones((4, 3)))[0]).all()
+    many = np.tile(V, (30, 1))
+    constant = np.column_stack([np.full((900, 2), 0.1), many])  # whose sums are rounded
+    assert_allclose(map_positions(constant)[1], map_positions(many)[1])
 
 
 def test_map_of_descriptors(plt, tasks, model):
@@ -113,6 +116,13 @@ def test_importance_finds_what_the_tasks_differ_in():
     again = descriptor_importance(model, level[50:], n_shots=5, n_repeats=3)
     assert_array_equal(result["importances"], again["importances"])
     assert 0 < result["score"] < 1
+
+
+def test_importance_of_entries_that_learners_see(tasks):
+    model = BatchMetaLearner(n_shots=5, n_estimators=2, random_state=0).meta_fit(tasks[:30])
+    result = descriptor_importance(model, tasks[30:])
+    assert result["name"].tolist() == ["x0", "x1", "offset_y", "error_y"]
+    assert len(result["kind"]) == len(result["importances"]) == 4
 
 
 def test_importance_of_dataframes_and_labels():

@@ -409,3 +409,17 @@ def test_display():
     with pytest.raises(TypeError, match="Pooled has no sources"):
         TransferDisplay.from_estimator(Pooled().meta_fit(sources))
     plt.close("all")
+
+
+def test_landmarks_of_an_infinite_number():
+    """Boosting takes it; which sources agree is told by the other rows."""
+    pd = pytest.importorskip("pandas", reason="arrays must be finite, boosting checks dataframes")
+    rng = np.random.default_rng(0)
+    X, ids = rng.normal(size=(60, 2)), np.repeat(np.arange(6), 10)
+    y = X[:, 0] + rng.normal(size=6).repeat(10)
+    X[3, 0] = np.inf
+    boosting = HistGradientBoostingRegressor(max_iter=2, min_samples_leaf=2)
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    sources = TransferMetaLearner(boosting, random_state=0).fit(frame, y, groups=ids).meta_model_
+    assert sources.landmarks.whiten.shape == (2, 2)
+    assert np.isfinite(sources.landmarks(X)).all()

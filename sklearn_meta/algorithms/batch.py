@@ -46,7 +46,7 @@ from ..base.described import (
 from ..base.episodes import all_rows
 from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
 from ..descriptors import LandmarkDescriptor, SideInformation
-from ..kernels.scaling import nonzero_scale
+from ..kernels.scaling import mean_and_std, nonzero_scale
 from ..learners import (
     ConditionedLearner,
     has_curvature,
@@ -448,8 +448,8 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         meta_model = self.meta_model_
         s = self._vectors_of(self.learner_, meta_model, table)[0]
         of_kind = np.array([not name.endswith("log_n_rows") for name in meta_model.names])
-        scale = nonzero_scale(meta_model.vectors.std(axis=0), meta_model.vectors.mean(axis=0))
-        apart = ((meta_model.vectors - s) / scale)[:, of_kind]
+        mean, std = mean_and_std(meta_model.vectors)
+        apart = ((meta_model.vectors - s) / nonzero_scale(std, mean))[:, of_kind]
         distances = np.sqrt((apart**2).sum(axis=1))
         nearest = np.argsort(distances, kind="stable")[:n_neighbors]
         return as_ids(meta_model.ids[nearest]), distances[nearest]

@@ -150,12 +150,13 @@ class ProcessPredictor(BlackBoxLearner):
             learner.estimator, n_features=learner.n_features, steps=learner.steps, name=learner.name
         )
         self.body, self.fill, self.dtype = learner.body, learner.fill, learner.x_dtype
-        self.model = model
+        self.numeric, self.model = learner.numeric, model
 
     def make_estimator(self, row):
         estimator = GaussianProcessModel(self.body)
         estimator.model_, estimator.posterior_ = self.model, row[0]
-        estimator.fill_, estimator.dtype_ = self.fill, self.dtype
+        estimator.fill_, estimator.numeric_ = self.fill, self.numeric
+        estimator.dtype_ = self.dtype
         return self.wrap(estimator)
 
     def _one(self, method, posterior, Z):

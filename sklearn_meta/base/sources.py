@@ -7,7 +7,7 @@ from joblib import Parallel, delayed
 
 from ..kernels.evidence import Landmarks, Moments
 from ..kernels.stacking import RawLoss, Stack
-from ..learners import chunk_bounds, numeric_columns
+from ..learners import chunk_bounds, numeric_columns, numeric_places
 from ..learners.refit import Rows
 from ..priors.mixture import learn_mixture
 from ..tasks.columns import View
@@ -34,6 +34,8 @@ class Sources:
         Id of a source that was left out -> why.
     rows : ndarray of shape (n_sources, n_params)
         Their models.
+    numeric : ndarray of int
+        Places of the columns that hold numbers.
     landmarks : Landmarks
     level : ndarray of shape (n_outputs,)
         Mean target.
@@ -57,6 +59,7 @@ class Sources:
     ids: list
     refused: dict
     rows: np.ndarray
+    numeric: np.ndarray
     landmarks: Landmarks
     level: np.ndarray
     closed: bool
@@ -79,9 +82,7 @@ class Sources:
 
     def numbers(self, target):
         """Landmarks of the rows of a target, its outputs around the level, and its weights."""
-        X = numeric_columns(target.X)
-        if len(X) == 0:  # of no rows the columns are not known
-            X = np.empty((0, len(self.landmarks.centre)))
+        X = numeric_columns(target.X, self.numeric)
         Y = self.fitter.outputs(target.y)
         if Y.shape[1] > len(self.level):  # with further classes
             Y = Y[:, np.isin(self.fitter.classes, self.classes)]
@@ -120,7 +121,9 @@ def fit_sources(fitter, table, extra, n_jobs, refused):
         raise ValueError(f"no source could be fitted. {reasons(refused)}")
     data, rows, ids = ([part[t] for t in kept] for part in (data, rows, ids))
     every = Rows.concatenate(data)
-    X, Y, weight = numeric_columns(every.X), fitter.outputs(every.y), every.weight
+    Y, weight, numeric = fitter.outputs(every.y), every.weight, numeric_places(every.X)
+    X = numeric_columns(every.X, numeric)
+    X[np.isinf(X)] = np.nan
     X = View.of_all(X).rows(X)
     closed = fitter.exact and X.shape[1] < MAX_RANK_CLOSED
     intercept = not closed or bool(fitter.learner.estimator.fit_intercept)
@@ -131,7 +134,7 @@ def fit_sources(fitter, table, extra, n_jobs, refused):
     mixture = learn_mixture(moments, intercept)
     link = "identity" if fitter.classes is None else "softmax"
     loss = RawLoss("log" if getattr(fitter.learner, "link", None) == "log" else link)
-    fits = np.stack(rows), landmarks, level, closed, mixture, loss, fitter.classes
+    fits = np.stack(rows), numeric, landmarks, level, closed, mixture, loss, fitter.classes
     sources = Sources(fitter, data, ids, refused, *fits)
     return replace(sources, pools=pooled_models(sources, np.arange(len(data))))
 

@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ..learners import numeric_columns
+from ..learners import numeric_columns, numeric_places
 from ..tasks.rows import n_rows_of
 from ..tasks.side import stack_side
 from ..tasks.table import TaskTable
@@ -88,7 +88,7 @@ class DescribedTable(TaskTable):
     @cached_property
     def numbers(self):
         """The numeric columns of X; NaN where they are missing."""
-        return numeric_columns(self.X)
+        return numeric_columns(self.X, numeric_places(self.X))
 
     @cached_property
     def targets(self):
@@ -106,8 +106,7 @@ class DescribedTable(TaskTable):
         """Names of the columns of ``numbers``."""
         names = column_names(self.X)
         if names is not None:
-            numeric = [np.asarray(self.X[name]).dtype.kind in "biuf" for name in names]
-            return [str(n) for n, is_number in zip(names, numeric, strict=True) if is_number]
+            return [str(names[j]) for j in numeric_places(self.X)]
         if self.feature_names is not None:
             return list(map(str, self.feature_names))
         return [f"x{j}" for j in range(self.numbers.shape[1])]

@@ -96,7 +96,7 @@ def descriptor_importance(
     names = [f"x{j}" for j in range(n_features)] if names is None else list(names)
     kinds = ["feature"] * n_features + ["descriptor"] * params.shape[1]
     return {
-        "name": np.array([*map(str, names), *estimator.descriptor_names_]),
+        "name": np.array([*map(str, names), *learner.descriptor_names]),
         "kind": np.array(kinds),
         "importances": lost,
         "importances_mean": lost.mean(axis=1),

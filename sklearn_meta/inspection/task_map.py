@@ -5,6 +5,7 @@ from typing import Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ..kernels.scaling import mean_and_std, nonzero_scale
 from .display import Display
 
 __all__ = ["TaskMapDisplay", "map_positions"]
@@ -27,8 +28,8 @@ def map_positions(vectors):
     """
     if vectors.shape[1] == 2:
         return vectors.copy(), None
-    scale = vectors.std(axis=0)
-    Z = (vectors - vectors.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
+    mean, std = mean_and_std(vectors)
+    Z = (vectors - mean) / nonzero_scale(std, mean)
     U, S, Vt = np.linalg.svd(Z, full_matrices=False)
     positions, share = np.zeros((len(Z), 2)), np.zeros(2)
     k = min(2, len(S))

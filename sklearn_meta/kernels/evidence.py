@@ -62,9 +62,9 @@ class Landmarks:
         return cls(units.x_mean, whiten, intercept)
 
     def __call__(self, X):
-        """Rows as landmarks; a missing value counts as the mean."""
+        """Rows as landmarks; a missing or infinite value counts as the mean."""
         X = np.asarray(X, dtype=np.float64)
-        Z = (np.where(np.isnan(X), self.centre, X) - self.centre) @ self.whiten
+        Z = (np.where(np.isfinite(X), X, self.centre) - self.centre) @ self.whiten
         return np.column_stack([np.ones(len(X)), Z]) if self.intercept else Z
 
     def unfold(self, w):

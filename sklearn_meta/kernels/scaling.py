@@ -43,11 +43,8 @@ class Scaling:
         x_mean = np.average(X, axis=0, weights=weight)
         with np.errstate(over="ignore"):
             x_scale = np.sqrt(np.average((X - x_mean) ** 2, axis=0, weights=weight))
-        for j in np.flatnonzero(x_scale < DOUBTFUL * np.abs(x_mean)):
-            x = X[:, j] - X[0, j]  # of constants exactly 0, whatever the rounding of long sums
-            mean = np.average(x, weights=weight)
-            x_mean[j] = X[0, j] + mean
-            x_scale[j] = np.sqrt(np.average((x - mean) ** 2, weights=weight))
+        doubtful = np.flatnonzero(x_scale < DOUBTFUL * np.abs(x_mean))
+        x_mean[doubtful], x_scale[doubtful] = mean_and_std(X[:, doubtful], weight)
         x_scale = nonzero_scale(x_scale, x_mean)
         if not centred:
             x_mean, x_scale = np.zeros_like(x_mean), np.hypot(x_scale, x_mean)
@@ -74,6 +71,14 @@ class Scaling:
         """
         coef = coef * (self.y_scale / self.x_scale)
         return coef, self.y_mean + self.y_scale * intercept - coef @ self.x_mean
+
+
+def mean_and_std(X, weight=None):
+    """Weighted means and standard deviations of columns: of constants 0, however long the sums."""
+    x, share = X - X[0], np.ones(len(X)) if weight is None else weight
+    share = share / share.sum()
+    mean = share @ x
+    return X[0] + mean, np.sqrt(share @ (x - mean) ** 2)
 
 
 def nonzero_scale(scale, mean):

@@ -19,7 +19,7 @@ from .base import Learner, chunk_bounds
 from .blackbox import BlackBoxLearner, classes_of
 from .conditioned import ConditionedLearner, with_columns
 from .gradient import GradientLearner
-from .head import HeadLearner, body_raw, fit_out_of_fold, numeric_columns
+from .head import HeadLearner, body_raw, fit_out_of_fold, numeric_columns, numeric_places
 from .linear import LINEAR, LinearKind, LinearLearner
 from .mlp import MLPLearner
 from .narrow import make_narrow, predict_narrow, predict_places
@@ -47,6 +47,7 @@ __all__ = [
     "make_narrow",
     "nonzero_scale",
     "numeric_columns",
+    "numeric_places",
     "predict_narrow",
     "predict_places",
     "register_learner",

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from ..kernels.scaling import nonzero_scale
+from ..kernels.scaling import mean_and_std, nonzero_scale
 from ..tasks.rows import safe_indexing
 from ..tasks.supports import draw_episodes, take_rows
 from ..tasks.validation import column_names
@@ -66,13 +66,12 @@ def _unlearned(estimator, S, n_rows, names, n_tasks, raw):
     A learner that goes on learning (``partial_fit``) sees all entries: what does not differ yet may
     do so later. To one that takes no negative numbers they are shares of their range.
     """
-    center = np.average(S, axis=0, weights=n_rows)
-    std = np.sqrt(np.average((S - center) ** 2, axis=0, weights=n_rows))
+    center, std = mean_and_std(S, n_rows)
     scale = nonzero_scale(std, center)
     seen = np.full(S.shape[1], hasattr(estimator, "partial_fit"))
     columns = np.flatnonzero(seen | (scale == std) & (n_tasks > 1))
     low, high = S.min(axis=0), S.max(axis=0)
-    if get_tags(estimator).input_tags.positive_only:
+    if _positive_only(estimator):
         center, scale = low, nonzero_scale(high - low, low)
     else:
         counts = np.array([name.endswith("log_n_rows") for name in names], dtype=bool)
@@ -81,6 +80,13 @@ def _unlearned(estimator, S, n_rows, names, n_tasks, raw):
     names = [names[j] for j in columns]
     limits = (low - center) / scale, (high - center) / scale
     return Conditional(columns, names, center, scale, *limits, raw=raw)
+
+
+def _positive_only(estimator):
+    """Whether an estimator, or one inside it, takes no negative numbers."""
+    parts = [estimator, *estimator.get_params().values()]
+    parts = [p for p in parts if hasattr(p, "__sklearn_tags__") and not isinstance(p, type)]
+    return any(get_tags(part).input_tags.positive_only for part in parts)
 
 
 def learn_conditional(

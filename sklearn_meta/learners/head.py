@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..kernels.losses import Logistic, Multinomial, Squared
 from ..kernels.network import Network
 from ..kernels.scaling import Scaling
+from ..tasks.ids import is_missing
 from ..tasks.rows import safe_indexing
 from ..versions import Versioned
 from .blackbox import BlackBoxLearner, classes_of, label_shares, numbers
@@ -106,20 +107,49 @@ def _fit_out_of_fold(estimator, X, y, codes, sample_weight, classes, n_folds):
     return body, f
 
 
-def numeric_columns(X):
-    """The columns of X that are numbers, as floats with 0 mean where they are missing."""
+def numeric_places(X):
+    """Places of the columns of X that hold numbers."""
     names = getattr(X, "columns", None)
     if names is None:
-        values = np.asarray(X)
-        return values.astype(np.float64) if values.dtype.kind in "biuf" else np.zeros((len(X), 0))
-    columns = []
-    for name in names:
-        values = np.asarray(X[name])
-        if values.dtype.kind == "O" and all(isinstance(v, Number) for v in values):
-            values = values.astype(np.float64)
-        if values.dtype.kind in "biuf":
-            columns.append(values.astype(np.float64))
+        X = np.asarray(X)
+        return np.arange(X.shape[1] if X.dtype.kind in "biuf" else 0)
+    return np.flatnonzero([_is_numeric(np.asarray(X[name])) for name in names])
+
+
+def _is_numeric(values):
+    if values.dtype.kind != "O":
+        return values.dtype.kind in "biuf"
+    known = [v for v in values if not is_missing(v)]
+    return len(known) > 0 and all(isinstance(v, Number) for v in known)
+
+
+def numeric_columns(X, places):
+    """Some columns of X as floats; what is no number there is NaN.
+
+    Parameters
+    ----------
+    X : array or dataframe of shape (n_rows, n_columns)
+    places : ndarray of int
+        Of those that held numbers in meta-training, see :func:`numeric_places`.
+    """
+    names = getattr(X, "columns", None)
+    if names is None:
+        return np.asarray(X)[:, places].astype(np.float64)
+    columns = [_floats(np.asarray(X[names[j]])) for j in places]
     return np.stack(columns, axis=1) if columns else np.zeros((len(X), 0))
+
+
+def _floats(values):
+    if values.dtype.kind in "biuf":
+        return values.astype(np.float64)
+    return np.array([_float(v) for v in values], dtype=np.float64)
+
+
+def _float(value):
+    try:
+        return np.nan if is_missing(value) else float(value)
+    except (TypeError, ValueError):
+        return np.nan
 
 
 class _BodyAndHead(Versioned, BaseEstimator):
@@ -149,7 +179,7 @@ class _BodyAndHead(Versioned, BaseEstimator):
         """``[f(x), x]``."""
         check_is_fitted(self)
         f = body_raw(self.body, X, getattr(self, "classes_", None))
-        x = numeric_columns(X)
+        x = numeric_columns(X, self.numeric_)
         return np.concatenate([f, np.where(np.isnan(x), self.fill_, x)], axis=1)
 
     def _raw(self, X):
@@ -215,6 +245,8 @@ class HeadLearner(GradientLearner):
         What bodies that had not seen its task said of each of these rows.
     fill : ndarray of shape (n_numeric,)
         What missing values of the numeric columns count as.
+    numeric : ndarray of shape (n_numeric,)
+        Places of these columns.
     scaling : Scaling
         Of ``[f(x), x]`` and of the target.
     x_dtype : dtype, default=np.float64
@@ -232,13 +264,14 @@ class HeadLearner(GradientLearner):
         body,
         out_of_fold,
         fill,
+        numeric,
         scaling,
         x_dtype=np.float64,
         **learner_params,
     ):
         super().__init__(estimator, **learner_params)
         self.body, self.out_of_fold, self.fill, self.scaling = body, out_of_fold, fill, scaling
-        self.x_dtype = x_dtype
+        self.numeric, self.x_dtype = numeric, x_dtype
         self.dtype = np.dtype(np.float64)
 
     @classmethod
@@ -263,7 +296,8 @@ class HeadLearner(GradientLearner):
         body, f = fit_out_of_fold(
             estimator, X, y, codes, sample_weight=sample_weight, classes=classes
         )
-        x = numeric_columns(X)
+        numeric = numeric_places(X)
+        x = numeric_columns(X, numeric)
         with np.errstate(invalid="ignore"):
             n_known = (~np.isnan(x)).sum(axis=0)
             fill = np.nansum(x, axis=0) / np.maximum(n_known, 1)
@@ -272,7 +306,7 @@ class HeadLearner(GradientLearner):
         single = getattr(X, "dtype", None) == np.float32
         x_dtype = np.dtype(np.float32 if single else np.float64)
         learner_params |= dict(classes=classes, n_features=Z.shape[1], x_dtype=x_dtype)
-        made = dict(body=body, out_of_fold=f, fill=fill, scaling=scaling)
+        made = dict(body=body, out_of_fold=f, fill=fill, numeric=numeric, scaling=scaling)
         return cls(estimator, **made, **learner_params), Z
 
     @cached_property
@@ -292,7 +326,7 @@ class HeadLearner(GradientLearner):
 
     def transform(self, X, origin=None):
         X = super().transform(X)
-        x = numeric_columns(X)
+        x = numeric_columns(X, self.numeric)
         f = body_raw(self.body, X, self.classes)
         if origin is not None:
             f[origin >= 0] = self.out_of_fold[origin[origin >= 0]]
@@ -322,7 +356,7 @@ class HeadLearner(GradientLearner):
         estimator = kind(self.body)
         estimator.intercept_ = row[:k].copy()
         estimator.coef_ = row[k : self.network.n_params].reshape(self.n_features, k).T.copy()
-        estimator.fill_ = self.fill
+        estimator.fill_, estimator.numeric_ = self.fill, self.numeric
         if self.classes is not None:
             estimator.classes_ = self.classes
         return self.wrap(estimator)

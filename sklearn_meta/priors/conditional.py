@@ -21,7 +21,7 @@ import numpy as np
 
 from ..kernels.families import family_of
 from ..kernels.network import Batch
-from ..kernels.scaling import nonzero_scale
+from ..kernels.scaling import mean_and_std, nonzero_scale
 from .laplace import LaplaceModel, fit_laplace, posterior
 
 __all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "posterior_rows"]
@@ -114,8 +114,8 @@ def fit_prior(
     ConditionalPrior
         Of a single task with Sigma = 0.
     """
-    mean = S.mean(axis=0)
-    scale = nonzero_scale(S.std(axis=0), mean)
+    mean, std = mean_and_std(S)
+    scale = nonzero_scale(std, mean)
     n_coefs, n_outputs = network.intercept + network.sizes[0], network.sizes[1]
     shape = (n_coefs, n_outputs, 1 + S.shape[1])
     strength = np.full(shape, float(precision))

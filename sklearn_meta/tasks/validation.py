@@ -223,19 +223,39 @@ def check_columns(X, reference, label):
 
 
 def concat_rows(blocks):
-    """Stack tables of one kind (dataframes or arrays) on top of each other."""
+    """Stack tables of one kind (dataframes or arrays) on top of each other.
+
+    Whole numbers in one and fractions in another are of one type then, as are categories.
+    """
     if len(blocks) == 1:
         return blocks[0]
-    for library in ("pandas", "polars"):
+    blocks = _with_common_categories(blocks)
+    for library, how in (("pandas", {}), ("polars", {"how": "vertical_relaxed"})):
         module = sys.modules.get(library)
         if module is not None and isinstance(blocks[0], module.DataFrame):
             if all(isinstance(b, module.DataFrame) for b in blocks):
-                return module.concat(blocks)
+                return module.concat(blocks, **how)
     arrays = [np.asarray(block) for block in blocks]
     try:
         return np.concatenate(arrays)
     except TypeError:  # numbers and times
         return np.concatenate([array.astype(object) for array in arrays])
+
+
+def _with_common_categories(blocks):
+    """Dataframes of pandas whose columns of categories have those of all; else text remains."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not all(isinstance(b, pandas.DataFrame) for b in blocks):
+        return blocks
+    for name, dtype in blocks[0].dtypes.items():
+        if not isinstance(dtype, pandas.CategoricalDtype):
+            continue
+        kinds = [b.dtypes.get(name) for b in blocks]
+        if all(isinstance(k, pandas.CategoricalDtype) for k in kinds) and len(set(kinds)) > 1:
+            every = dict.fromkeys(category for k in kinds for category in k.categories)
+            kind = pandas.CategoricalDtype(list(every))
+            blocks = [b.astype({name: kind}) for b in blocks]
+    return blocks
 
 
 # -- rows ------------------------------------------------------------------------------------------
@@ -446,8 +466,8 @@ def _is_blamed(value, text, numeric):
         return value != value and "NaN" in text or abs(value) == np.inf and "infinity" in text
     if numeric or isinstance(value, (int, np.number)):
         return not _is_number(value)
-    if isinstance(value, str):
-        return len(value) > 0 and repr(value) in text
+    if isinstance(value, (str, bytes)):
+        return repr(value) in text
     return type(value).__name__ in text
 
 
