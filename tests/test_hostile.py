@@ -839,3 +839,14 @@ def test_columns_of_objects_are_the_numbers_that_they_hold(cls):
             said.append(model.predict(table.assign(id=99)))
     assert_allclose(said[1], said[0])  # the None is in the table of the target only
     assert_allclose(said[3:], said[:3])  # it is in meta-training
+
+
+@pytest.mark.parametrize(
+    "cell", [np.datetime64("2026-01-31"), np.datetime64("NaT"), np.timedelta64(1)]
+)
+@pytest.mark.parametrize("cls", [Pooled, HierarchicalBayes, BatchMetaLearner])
+def test_times_among_objects(cls, cell):
+    times = X.astype(object)
+    times[3, 1] = cell
+    with pytest.raises(TypeError, match="column 1 of X holds times .*64.*, and numbers are needed"):
+        make_meta(cls).fit(times, Y, groups=IDS)

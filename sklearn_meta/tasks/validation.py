@@ -293,6 +293,9 @@ def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False,
     return out
 
 
+TIMES = {np.datetime64, np.timedelta64}  # NumPy makes numbers of them in an array of objects
+
+
 def check_times(X):
     """Refuse columns of times, which would be counted in an unknown unit."""
     dtypes = getattr(X, "dtypes", None)
@@ -300,6 +303,9 @@ def check_times(X):
         dtypes = [X.dtype] * num_features(X) if hasattr(X, "dtype") else []
     for j, dtype in enumerate(dtypes):
         kind = str(dtype).lower()
+        if kind == "object" and np.ndim(X) == 2:
+            of_times = {type(value) for value in np.asarray(X)[:, j]} & TIMES
+            dtype = kind = next((cls.__name__ for cls in of_times), kind)
         if kind.startswith(("date", "time", "duration", "period")):
             raise TypeError(
                 f"column {_column_name(X, j)} of X holds times ({dtype}), and numbers are needed. "
