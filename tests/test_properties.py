@@ -9,7 +9,7 @@ from algorithms import CLASSES, MetaRegressor, make_meta, make_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from sklearn_meta import (
@@ -47,11 +47,12 @@ def each(metas):
 
 
 def answers(meta, X, y, ids, new, n_rows=4):
-    """What it says of known tasks, and of a new one after some of its rows."""
-    method = "predict_proba" if hasattr(meta.fit(X, y, groups=ids), "predict_proba") else "predict"
+    """A copy, and what it says of known tasks and of a new one after some of its rows."""
+    meta = clone(meta).fit(X, y, groups=ids)
+    method = "predict_proba" if hasattr(meta, "predict_proba") else "predict"
     known = getattr(meta, method)(X, groups=ids)
     meta.adapt(X[new][:n_rows], y[new][:n_rows])
-    return np.concatenate([known, getattr(meta, method)(X[new])])
+    return meta, np.concatenate([known, getattr(meta, method)(X[new])])
 
 
 NEW = TABLE.ids == "store_3"
@@ -61,8 +62,8 @@ NEW = TABLE.ids == "store_3"
 @few
 @given(scale=st.sampled_from([1e-6, 0.1, 1e3, 1e9]), shift=st.sampled_from([0.0, 1.0, -50.0]))
 def test_units_of_targets(meta, scale, shift):
-    expected = answers(meta, TABLE.X, TABLE.y, TABLE.ids, NEW)
-    found = answers(meta, TABLE.X, scale * (TABLE.y + shift), TABLE.ids, NEW)
+    _, expected = answers(meta, TABLE.X, TABLE.y, TABLE.ids, NEW)
+    _, found = answers(meta, TABLE.X, scale * (TABLE.y + shift), TABLE.ids, NEW)
     spread = TABLE.y.std()
     assert_allclose(found / scale - shift, expected, atol=1e-3 * spread, rtol=0)
 
@@ -73,10 +74,10 @@ def test_units_of_targets(meta, scale, shift):
 def test_order_of_rows_and_tasks(meta, seed):
     table = LABELLED if is_classifier(meta) else TABLE
     new = table.ids == "store_3"
-    expected = answers(meta, table.X, table.y, table.ids, new, n_rows=10)
+    _, expected = answers(meta, table.X, table.y, table.ids, new, n_rows=10)
     order = np.random.default_rng(seed).permutation(len(table.y))
     X, y, ids = table.X[order], table.y[order], table.ids[order]
-    found = answers(meta, X, y, ids, ids == "store_3", n_rows=10)
+    _, found = answers(meta, X, y, ids, ids == "store_3", n_rows=10)
     place = np.argsort(order)
     known, of_new = found[: len(y)][place], found[len(y) :]
     of_new = of_new[np.argsort(order[ids == "store_3"])]
@@ -88,8 +89,8 @@ def test_order_of_rows_and_tasks(meta, seed):
 @given(scale=st.lists(st.sampled_from([0.1, 1.0, 1e3]), min_size=3, max_size=3))
 def test_units_of_features(meta, scale):
     table = LABELLED if is_classifier(meta) else TABLE
-    expected = answers(meta, table.X, table.y, table.ids, table.ids == "store_3")
-    found = answers(meta, table.X * scale, table.y, table.ids, table.ids == "store_3")
+    _, expected = answers(meta, table.X, table.y, table.ids, table.ids == "store_3")
+    _, found = answers(meta, table.X * scale, table.y, table.ids, table.ids == "store_3")
     assert_allclose(found, expected, atol=1e-3)
 
 
@@ -97,10 +98,12 @@ def test_units_of_features(meta, scale):
 @pytest.mark.parametrize("names", [[-1, 2, 30], ["a", "b", "c"], [0.0, 1.0, 2.0]], ids=str)
 def test_names_of_classes(meta, names):
     y = np.array(names)[np.unique(LABELLED.y, return_inverse=True)[1]]
-    expected = answers(meta, LABELLED.X, LABELLED.y, LABELLED.ids, LABELLED.ids == "store_3")
-    labels = meta.predict(LABELLED.X)
-    found = answers(meta, LABELLED.X, y, LABELLED.ids, LABELLED.ids == "store_3")
+    before, expected = answers(
+        meta, LABELLED.X, LABELLED.y, LABELLED.ids, LABELLED.ids == "store_3"
+    )
+    labels = before.predict(LABELLED.X)
+    after, found = answers(meta, LABELLED.X, y, LABELLED.ids, LABELLED.ids == "store_3")
     assert_array_equal(found, expected)
     assert_array_equal(
-        meta.predict(LABELLED.X), np.array(names)[np.searchsorted(np.unique(LABELLED.y), labels)]
+        after.predict(LABELLED.X), np.array(names)[np.searchsorted(np.unique(LABELLED.y), labels)]
     )
