@@ -102,3 +102,47 @@ def test_what_is_refused(value, error, match):
     X = pd.DataFrame({"x": [1.0, 2.0, value]})
     with pytest.raises(error, match=match):
         TableEncoder().fit(X).transform(X)
+
+
+def test_missing_values_of_nullable_dtypes():
+    X = pd.DataFrame({"kind": ["a", None, "b"], "price": [1, None, 3], "open": [True, None, False]})
+    Z = TableEncoder().fit_transform(X)
+    assert_array_equal(Z, TableEncoder().fit_transform(X.convert_dtypes()))
+    assert_array_equal(Z, TableEncoder().fit(X).transform(X.convert_dtypes()))
+
+
+def test_names_that_are_numbers():
+    """Those of a file without a header, of which the id column is taken out."""
+    X = pd.DataFrame({"kind": ["a", "b", "a"], "price": [1.0, 2.0, 4.0]})
+    named = X.set_axis([2, 0], axis=1)
+    assert_array_equal(TableEncoder().fit_transform(named), TableEncoder().fit_transform(X))
+
+
+def test_a_categorical_dtype_is_categories():
+    X = pd.DataFrame({"zip": [7, 9, 9, 8], "price": pd.cut(pd.Series([1.0, 2.0, 3.0, 4.0]), 2)})
+    X["zip"] = X["zip"].astype("category")
+    encoder = TableEncoder().fit(X)
+    assert encoder.kinds_["categories"] == ["zip", "price"]
+    assert_array_equal(encoder.transform(X), encoder.transform(X.astype({"zip": int})))
+
+
+@pytest.mark.parametrize(
+    "column, value, words",
+    [
+        ("price", "high", "'high', which is no number"),
+        ("price", pd.Timestamp("2026-05-01"), "'2026-05-01.*', which is no number"),
+        ("day", "31.12.2026", "'31.12.2026', which is no date"),
+        ("day", "2026-02-30", "'2026-02-30', which is no date"),
+        ("day", 20260501, "'20260501', which is no date"),
+    ],
+)
+def test_a_cell_that_is_not_of_the_kind_of_its_column(column, value, words):
+    X = pd.DataFrame({"price": [1.0, 2.0], "day": ["2026-01-01", "2026-01-02"]})
+    encoder = TableEncoder().fit(X)
+    with pytest.raises(ValueError, match=f"column '{column}' of X holds {words}"):
+        encoder.transform(X.assign(**{column: value}))
+
+
+def test_a_date_that_does_not_exist():
+    with pytest.raises(ValueError, match="column 'day' of X holds '2026-02-30', which is no date"):
+        TableEncoder().fit(pd.DataFrame({"day": ["2026-01-01", "2026-02-30"]}))

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -218,6 +219,25 @@ def test_a_candidate_that_fails_is_left_out():
 def test_what_is_no_candidate(estimators, error, match):
     with pytest.raises(error, match=match):
         MetaRegressor(estimators).meta_fit(linear_tasks(3))
+
+
+@pytest.mark.parametrize("estimators", [Pooled(), [Pooled(), Independent()]])
+def test_what_is_no_list_of_candidates_to_compare(estimators):
+    with pytest.raises(TypeError, match="estimators must be a list of pairs"):
+        compare(linear_tasks(12), estimators)
+
+
+def test_before_fit():
+    for ask in (lambda m: m.summary(), lambda m: m.weights_, lambda m: m.results_):
+        with pytest.raises(NotFittedError, match="MetaRegressor is not fitted yet: call fit first"):
+            ask(MetaRegressor())
+    assert not hasattr(MetaRegressor(), "weights_")
+
+
+@pytest.mark.parametrize("display", [WeightsDisplay, ComparisonDisplay])
+def test_pictures_are_of_stacks(display):
+    with pytest.raises(TypeError, match=f"{display.__name__} draws a MetaRegressor or a MetaCl"):
+        display.from_estimator(HierarchicalBayes().meta_fit(linear_tasks(12)))
 
 
 @pytest.mark.parametrize("n_shots", [(), (-1, 2), (0.5,), [[1]]])

@@ -794,6 +794,17 @@ def test_constant_target():
         assert np.isfinite(model.log_likelihood_)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("seed", range(5))
+def test_constant_target_of_tasks_of_any_size(seed):
+    """The search ends where the variances are those of rounding, some of them 0."""
+    rng = np.random.default_rng(seed)
+    ids = np.repeat(np.arange(12), rng.integers(5, 12, 12))
+    X = np.c_[rng.normal(size=len(ids)), rng.normal(size=len(ids)) > 0]
+    model = HierarchicalBayes().fit(X, np.full(len(X), 5.0), groups=ids)
+    np.testing.assert_allclose(model.predict(X, groups=ids), 5.0, rtol=1e-9)
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_data_without_noise_are_recovered(scale):
     rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_meta import (
     BatchMetaLearner,
     HierarchicalBayes,
+    MetaClassifier,
     Pooled,
     Task,
     cross_validate_tasks,
@@ -54,6 +55,26 @@ FITS = {
         "column 0 of X holds",
     ),
 }
+
+
+WAYS = {  # out of what a table that comes from a file holds
+    "text": (FRAME[["u"]].assign(kind="a"), Y, "with TableEncoder or a ColumnTransformer"),
+    "NaN": (FRAME[["u"]].assign(v=np.nan), Y, "with TableEncoder or SimpleImputer"),
+    "infinity": (FRAME[["u"]].assign(v=np.inf), Y, "contains infinity. Replace it, or drop"),
+    "numbers as text": (X, Y.astype(str), r"as in y.astype\(float\); for labels, take MetaCl"),
+}
+
+
+@pytest.mark.parametrize("case", WAYS)
+def test_the_way_out_of_a_table_as_it_comes(case):
+    rows, y, way = WAYS[case]
+    with pytest.raises(ValueError, match=way):
+        HierarchicalBayes().fit(rows, y, groups=IDS)
+
+
+def test_numbers_for_a_classifier():
+    with pytest.raises(ValueError, match="For numbers, take MetaRegressor or wrap a regressor"):
+        MetaClassifier().fit(X, Y, groups=IDS)
 
 
 @pytest.mark.parametrize("case", FITS)

@@ -64,7 +64,8 @@ class SharedClasses(Numbers):
         except ValueError as error:
             odd = np.flatnonzero(table.y != np.round(table.y)) if table.y.dtype.kind == "f" else []
             where = f"{table.where(odd[0])}: y is {plain(table.y[odd[0]])!r}. " if len(odd) else ""
-            raise ValueError(f"{where}{error} For numbers, wrap a regressor.") from error
+            way = "For numbers, take MetaRegressor or wrap a regressor."
+            raise ValueError(f"{where}{error} {way}") from error
         return cls(np.unique(table.y)), table
 
     def check(self, table):

@@ -824,7 +824,7 @@ class BaseMetaEstimator(
     def _fitted_meta_model(self):
         """The meta-model, for attributes that are there only once it is."""
         if "meta_model_" not in vars(self):
-            raise AttributeError(f"this {type(self).__name__} has not been fitted yet.")
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first.")
         return self.meta_model_
 
     def _learned(self, name):

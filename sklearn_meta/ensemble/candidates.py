@@ -53,15 +53,19 @@ def default_candidates(classifier, n_classes=2):
     ]
 
 
-def check_candidates(estimators, classifier):
-    """Check what users pass as ``estimators``; a list of pairs (name, meta-estimator)."""
-    kind = "classifier" if classifier else "regressor"
+def pairs_of(estimators):
+    """What users pass as ``estimators`` as a list of pairs."""
     try:
-        pairs = [(name, estimator) for name, estimator in estimators]
+        return [(name, estimator) for name, estimator in estimators]
     except (TypeError, ValueError):
         raise TypeError(
             f"estimators must be a list of pairs (name, meta-estimator); got {estimators!r}."
         ) from None
+
+
+def check_candidates(estimators, classifier):
+    """Check what users pass as ``estimators``; a list of pairs (name, meta-estimator)."""
+    kind, pairs = "classifier" if classifier else "regressor", pairs_of(estimators)
     names = [name for name, _ in pairs]
     if not pairs:
         raise ValueError("estimators is empty: pass candidates, or None for those of the suite.")

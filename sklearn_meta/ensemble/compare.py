@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from ..base.html import Results
 from ..tasks.task import Tasks, as_tasks
+from .candidates import pairs_of
 from .meta import MetaClassifier, MetaRegressor
 
 __all__ = ["compare", "comparison"]
@@ -56,8 +57,9 @@ def compare(
     True
     """
     tasks = list(as_tasks(tasks))
-    if estimators is not None and len(estimators):
-        labelled = is_classifier(estimators[0][1])
+    if estimators is not None:
+        estimators = pairs_of(estimators)
+        labelled = any(is_classifier(model) for _, model in estimators[:1])
     else:
         labelled = any(type_of_target(task.y) in ("binary", "multiclass") for task in tasks)
         labelled &= any(np.asarray(task.y).dtype.kind != "f" for task in tasks)

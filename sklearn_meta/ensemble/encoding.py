@@ -3,6 +3,7 @@
 import datetime
 import math
 import re
+from contextlib import contextmanager
 from numbers import Number
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..tasks.ids import is_missing
 from ..tasks.validation import as_table, check_features, column_names
 from ..versions import Versioned
 
@@ -32,8 +34,8 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
 
     Numbers stay; where they are missing they become the median, with a column that says so. Dates
     (also text as ``2026-01-31``) become days since 1970 and sine and cosine of the time of year,
-    week and day. All else is categories, of which the most frequent have a column each. An array of
-    numbers stays as it is.
+    week and day. All else is categories, and so is a column of categorical dtype, whatever it
+    holds: the most frequent of them have a column each. An array of numbers stays as it is.
 
     Parameters
     ----------
@@ -43,7 +45,8 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
     Attributes
     ----------
     kinds_ : dict of str to list
-        The columns that were taken as ``"numbers"``, ``"dates"`` and ``"categories"``.
+        The columns that were taken as ``"numbers"``, ``"dates"`` and ``"categories"``: their names,
+        or their positions where a name is no string.
     transformer_ : ColumnTransformer
         What does the work.
     n_features_in_ : int
@@ -91,10 +94,9 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
         validate_data(self, X, skip_check_array=True)
         if 0 in X.shape:
             check_features(X, where=_row)  # raises
-        names = column_names(X) or range(X.shape[1])
         self.kinds_ = {"numbers": [], "dates": [], "categories": []}
-        for name in names:
-            self.kinds_[_kind(_column(X, name), name)].append(name)
+        for key, column in _keyed(X).items():
+            self.kinds_[_kind(*column)].append(key)
         numbers = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
         categories = OneHotEncoder(
             max_categories=self.max_categories,
@@ -110,7 +112,9 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
                 ("categories", make_pipeline(text, categories), self.kinds_["categories"]),
             ],
             verbose_feature_names_out=False,
-        ).fit(X)
+        )
+        with self._naming_cells(X):
+            self.transformer_.fit(X)
         return self
 
     def transform(self, X) -> NDArray[Any]:
@@ -133,7 +137,30 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
             imputer = self.transformer_.named_transformers_["numbers"][-1]
             if len(imputer.indicator_.features_) == 0 and not np.isnan(X).any():
                 return check_features(X, where=_row)
-        return check_features(self.transformer_.transform(X), where=_row)
+        with self._naming_cells(X):
+            Z = self.transformer_.transform(X)
+        return check_features(Z, where=_row)
+
+    @contextmanager
+    def _naming_cells(self, X):
+        """Make errors of conversion name the cell that is not of the kind of its column."""
+        try:
+            yield
+        except (TypeError, ValueError, OverflowError) as error:
+            columns = _keyed(X)
+            for kind, convert in (("number", _floats), ("date", _seconds)):
+                for key in self.kinds_[f"{kind}s"]:
+                    name, values, _ = columns[key]
+                    row = _first_refused(convert, values)
+                    if row is not None:
+                        named = ValueError(
+                            f"column {name!r} of X holds {str(values[row])!r}, which is no {kind}: "
+                            f"fit took the column for {kind}s. Correct it, or leave it empty. "
+                            f"({error})"
+                        )
+                        named.rows = [row]  # of which task, the caller knows
+                        raise named from error
+            raise
 
     def get_feature_names_out(self, input_features=None) -> NDArray[Any]:
         """Names of the columns.
@@ -167,19 +194,34 @@ def _column(X, name):
     return np.asarray(X[name] if column_names(X) else X[:, name])
 
 
-def _is_missing(value):
-    """None, NaN, NaT and NA."""
-    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
+def _keyed(X):
+    """By the key that ``ColumnTransformer`` knows it by: name, values and dtype of each column."""
+    names = column_names(X) or range(X.shape[1])
+    keys = names if all(isinstance(name, str) for name in names) else range(len(names))
+    columns = zip(names, _columns(X), getattr(X, "dtypes", [None] * len(names)), strict=True)
+    return dict(zip(keys, columns, strict=True))
 
 
-def _kind(values, name):
+def _first_refused(convert, values):
+    """The first row that cannot be converted, None if all can."""
+    for i in range(len(values)):
+        try:
+            convert(values[i : i + 1])
+        except (TypeError, ValueError, OverflowError):
+            return i
+    return None
+
+
+def _kind(name, values, dtype):
+    if str(dtype).lower().startswith(("categor", "enum")):  # codes that are numbers, too
+        return "categories"
     if values.dtype.kind == "c":
         raise ValueError(f"column {name!r} holds complex numbers. Complex data not supported.")
     if values.dtype.kind in "biufm":
         return "numbers"
     if values.dtype.kind == "M":
         return "dates"
-    known = [value for value in values.tolist() if not _is_missing(value)]
+    known = [value for value in values.tolist() if not is_missing(value)]
     for value in known:
         if not isinstance(value, (str, bytes, Number, datetime.date, datetime.time, np.generic)):
             raise TypeError(
@@ -200,24 +242,26 @@ def _columns(X):
 
 
 def _as_numbers(X):
-    """Floats, NaN where a value is missing; float32 stays."""
-    columns = []
-    for values in _columns(X):
-        if values.dtype.kind == "m":
-            values = np.where(np.isnat(values), np.nan, values / np.timedelta64(1, "D"))
-        elif values.dtype.kind == "O":
-            numbers = [math.nan if _is_missing(v) else v for v in values.tolist()]
-            values = np.array(numbers, dtype=np.float64)
-        elif values.dtype not in (np.float32, np.float64):
-            values = values.astype(np.float64)
-        columns.append(values)
+    columns = [_floats(values) for values in _columns(X)]
     return np.stack(columns, axis=1) if columns else np.empty((len(X), 0))
+
+
+def _floats(values):
+    """Floats, NaN where a value is missing; float32 stays."""
+    if values.dtype.kind == "M":
+        raise TypeError("a date is no number")
+    if values.dtype.kind == "m":
+        return np.where(np.isnat(values), np.nan, values / np.timedelta64(1, "D"))
+    if values.dtype.kind == "O":
+        numbers = [math.nan if is_missing(v) else v for v in values.tolist()]
+        values = np.array(numbers, dtype=np.float64)
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
 def _as_text(X):
     """Strings; ``"missing"`` where a value is missing."""
     columns = [
-        [MISSING if _is_missing(value) else _plain_text(value) for value in values.tolist()]
+        [MISSING if is_missing(value) else _plain_text(value) for value in values.tolist()]
         for values in _columns(X)
     ]
     return np.array(columns, dtype=object).T.reshape(-1, len(columns))
@@ -232,7 +276,7 @@ def _plain_text(value):
 def _seconds(values):
     """Seconds since 1970 of a column of dates, NaN where they are missing."""
     if values.dtype.kind != "M":
-        known = [None if _is_missing(value) else _naive(value) for value in values.tolist()]
+        known = [None if is_missing(value) else _naive(value) for value in values.tolist()]
         values = np.array(known, dtype="datetime64[us]")
     seconds = values.astype("datetime64[us]").astype(np.int64) / 1e6
     return np.where(np.isnat(values), np.nan, seconds)
@@ -240,6 +284,8 @@ def _seconds(values):
 
 def _naive(value):
     """A date without time zone, in UTC if it had one."""
+    if isinstance(value, Number):
+        raise TypeError("a number is no date")
     if isinstance(value, str):
         value = datetime.datetime.fromisoformat(value)
     if getattr(value, "tzinfo", None) is not None:

@@ -6,11 +6,20 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..ensemble.compare import compare, comparison
+from ..ensemble.meta import MetaClassifier, MetaRegressor
 from .display import Display
 
 __all__ = ["ComparisonDisplay", "WeightsDisplay"]
 
 HATCHES = ("", "//", "..")  # beyond ten candidates colours come again
+
+
+def _check_stack(display, estimator):
+    if not isinstance(estimator, (MetaRegressor, MetaClassifier)):
+        raise TypeError(
+            f"{display.__name__} draws a MetaRegressor or a MetaClassifier; got {estimator!r}."
+        )
+    check_is_fitted(estimator)
 
 
 class WeightsDisplay(Display):
@@ -64,7 +73,7 @@ class WeightsDisplay(Display):
         -------
         WeightsDisplay
         """
-        check_is_fitted(estimator)
+        _check_stack(cls, estimator)
         pairs = zip(estimator.candidates_, estimator.weights_.T, strict=True)
         weights = {name: column for name, column in pairs if column.any()}
         return cls(n_shots=estimator.shots_, weights=weights).plot(ax=ax)
@@ -155,7 +164,7 @@ class ComparisonDisplay(Display):
         -------
         ComparisonDisplay
         """
-        check_is_fitted(estimator)
+        _check_stack(cls, estimator)
         return cls.from_results(comparison(estimator), ax=ax)
 
     @classmethod

@@ -147,7 +147,10 @@ class Profile:
     def solve(self, factor, tau=1.0):
         """Everything that a value of Lambda, and of tau / sigma, determines."""
         omega = 0.0 if self.slopes is None else 1.0 / (tau**2 + LEAST)
-        if not NOISE_FLOOR * np.sum((self.ZZ @ factor) * factor) < MOST:
+        nu = 0.0 if self.shrinkage is None else self.shrinkage.nu
+        prior = 2 * nu * np.linalg.slogdet(factor)[1] if nu > 0 else 0.0
+        possible = prior > -np.inf  # the prior leaves no variance at 0, where rounding may end
+        if not (possible and NOISE_FLOOR * np.sum((self.ZZ @ factor) * factor) < MOST):
             return Solution(factor, tau, omega, deviance=np.inf)
         P, kS, yHy, log_H = self.sums(factor)
         if omega:
@@ -156,13 +159,12 @@ class Profile:
         B = (C @ (C.T @ kS.ravel())).reshape(kS.shape)
         rss = max(yHy - np.sum(kS * B), 0.0)
         sigma2 = rss / self.dof + self.floor
-        prior, dof = 0.0, self.dof
+        dof = self.dof
         if self.shrinkage is not None:
-            nu, nu1, s2 = self.shrinkage.nu, self.shrinkage.nu1, self.shrinkage.s2
+            nu1, s2 = self.shrinkage.nu1, self.shrinkage.s2
             dof, pulled = self.dof + nu * len(factor) + nu1, nu1 * s2
             if nu > 0:
                 pulled += nu * self._pulled(factor)[1]
-                prior = 2 * nu * np.linalg.slogdet(factor)[1]
             sigma2 = (rss + pulled) / dof + self.floor
             prior += (dof - self.dof) * np.log(sigma2) + pulled / sigma2
         deviance = log_H + self.dof * np.log(2 * np.pi * sigma2) + rss / sigma2

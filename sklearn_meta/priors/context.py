@@ -190,7 +190,8 @@ def surely_better(prior, contextual):
     known = np.isfinite(plain)
     use = known.mean(axis=1) > 0.5
     plain, errors, known = plain[use], errors[use], known[use]
-    gain = (plain - errors) / np.nanmean(plain, axis=1)[:, None]
+    typical = np.maximum(np.nanmean(plain, axis=1), np.finfo(np.float64).tiny)
+    gain = (plain - errors) / typical[:, None]
     of_shots = [_mean_and_error(g[k]) for g, k in zip(gain, known, strict=True)]
     mean, error = _mean_and_error(np.nansum(gain, axis=0) / np.maximum(known.sum(axis=0), 1))
     return mean > MIN_ERRORS * error and all(m >= -e for m, e in of_shots)

@@ -129,5 +129,5 @@ def _check_numbers(values, rows, table):
     if len(odd):
         raise ValueError(
             f"{table.where(rows[odd[0]])}: y is {plain(values[odd[0]])!r}. Unknown label type: "
-            "continuous. For numbers, wrap a regressor."
+            "continuous. For numbers, take MetaRegressor or wrap a regressor."
         )

@@ -374,10 +374,13 @@ def check_known(y, classes, where, saying):
 
 
 def _not_finite(where, column, kind):
-    return (
-        f"{where}: column {column} of X contains {kind}. Impute it, for example with SimpleImputer "
-        "in a Pipeline, drop the row, or use an estimator that accepts NaN."
-    )
+    way = "Replace it, or drop the row."
+    if kind == "NaN":
+        way = (
+            "Impute it, with TableEncoder or SimpleImputer in a Pipeline inside, drop the row, or "
+            "use an estimator that accepts NaN."
+        )
+    return f"{where}: column {column} of X contains {kind}. {way}"
 
 
 def _column_name(X, j):
@@ -428,7 +431,7 @@ def addressed(error, X, where, numeric=False, transformed=False):
         if value is None or isinstance(value, float):
             kind = "NaN" if value is None or value != value else "infinity"
             return ValueError(_not_finite(where(i), column, kind))
-        way = "Encode it, for example with a ColumnTransformer in a Pipeline"
+        way = "Encode it, with TableEncoder or a ColumnTransformer in a Pipeline inside"
         if "unknown categor" in text:
             way = "Set handle_unknown='ignore' on the encoder to let new categories pass"
         kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -543,7 +546,10 @@ def check_target(y, *, classifier, where):
             at = f"{where(bad[0])}: y is {_shown(values[bad[0]])}"
             if isinstance(values[bad[0]], int):
                 raise ValueError(f"{at}, {TOO_LARGE}")
-            raise ValueError(f"{at}, and a regressor needs numbers. For labels, wrap a classifier.")
+            raise ValueError(
+                f"{at}, and a regressor needs numbers. Convert it, as in y.astype(float); for "
+                "labels, take MetaClassifier or wrap a classifier."
+            )
         values = values.astype(np.float64)
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
