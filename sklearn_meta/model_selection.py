@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import check_scoring, log_loss, make_scorer
-from sklearn.model_selection import KFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from .base import BaseMetaEstimator
 from .base.html import Results
+from .tasks.folds import task_folds
 from .tasks.ids import as_ids
 from .tasks.rows import n_rows_of
 from .tasks.table import tasks_from_table
@@ -311,9 +311,7 @@ def cross_validate_tasks(
     if not shots or shots[0] < 0:
         raise ValueError(f"n_shots must be numbers of rows, 0 or more; got {n_shots!r}.")
     seed = _seed(random_state)
-    if isinstance(cv, (int, np.integer)):
-        cv = KFold(cv, shuffle=True, random_state=seed % 2**32)
-    folds = list(check_cv(cv).split(tasks))
+    folds = task_folds(cv, tasks, seed % 2**32)
     per_class = any(_has_own_classes(estimator) for estimator in estimators.values())
     if per_class and shots[0] == 0:
         raise ValueError(

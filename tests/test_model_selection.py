@@ -18,6 +18,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
     KFold,
+    LeaveOneGroupOut,
     LeaveOneOut,
     ShuffleSplit,
     cross_validate,
@@ -28,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_meta import (
     HierarchicalBayes,
     Independent,
+    MetaRegressor,
     Pooled,
     Task,
     cross_validate_tasks,
@@ -525,3 +527,12 @@ def test_absolute_error_is_that_by_hand(fixed):
     model = HierarchicalBayes().meta_fit(fixed[:8])
     expected = np.mean([by_hand(model, task, metric=mean_absolute_error) for task in fixed[8:]])
     assert_allclose(-few_shot_scorer("neg_mean_absolute_error")(model, fixed[8:]), expected)
+
+
+@pytest.mark.parametrize("cv", [GroupKFold(3), LeaveOneGroupOut(), KFold(3)], ids=str)
+def test_folds_by_groups_are_folds_of_tasks(cv):
+    tasks = make_linear_tasks(12, 6, 2, random_state=0)
+    results = cross_validate_tasks(Pooled(), tasks, cv=cv, n_shots=(0,))
+    assert sorted(results["task_id"].tolist()) == list(range(12))
+    stack = MetaRegressor([("pooled", Pooled()), ("own", Independent())], cv=cv, n_shots=(0, 2))
+    assert stack.meta_fit(tasks).results_["n_shots"].max() == 2

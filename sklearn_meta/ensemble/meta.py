@@ -26,11 +26,12 @@ from ..kernels.stacking import between
 from ..learners.privates import Composition, Interval
 from ..learners.sharing import sharing
 from ..priors.intervals import Calibration, calibration_of
+from ..tasks.folds import task_folds
 from .candidates import check_candidates, default_candidates
 from .docs import documented
 from .encoding import TableEncoder
 from .members import Member, Stack
-from .out_of_fold import fold_list, leave_tasks_out, seconds_of
+from .out_of_fold import leave_tasks_out, seconds_of
 
 __all__ = ["MetaClassifier", "MetaRegressor"]
 
@@ -232,7 +233,8 @@ class _MetaStack(Composition, BaseMetaEstimator):
     def _learn_weights(self, candidates, table, seed, report):
         """A meta-model without members: the weights of all candidates, and what is told of them."""
         classes, names = self._labels.outputs, [name for name, _ in candidates]
-        folds = fold_list(self.cv, table.n_tasks, seed)
+        cv = min(self.cv, table.n_tasks) if isinstance(self.cv, Integral) else self.cv
+        folds = task_folds(cv, np.arange(table.n_tasks), seed)
         shots = sorted({int(k) for k in self.n_shots})
         left_out = {}
         if self.time_budget is not None:

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.model_selection import KFold, check_cv
 
 from ..kernels.pooling import LogPool, SquaredPool, bagged_weights
 from ..learners.sharing import sharing
 from ..tasks.supports import take_rows
 from .members import Member
 
-__all__ = ["Judged", "fold_list", "leave_tasks_out", "seconds_of"]
+__all__ = ["Judged", "leave_tasks_out", "seconds_of"]
 
 MAX_QUERY = 100  # rows that judge a task, after each number of rows
 EPISODES = 200  # where tasks are fewer, they are shuffled several times,
@@ -95,13 +94,6 @@ def take_tasks(table, tasks):
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     rows = np.arange(offsets[-1]) + np.repeat(table.offsets[tasks] - offsets[:-1], sizes)
     return replace(take_rows(table, rows, offsets, tasks), origin=None)
-
-
-def fold_list(cv, n_tasks, seed):
-    """Pairs (train, test) of positions of tasks."""
-    if isinstance(cv, (int, np.integer)):
-        cv = KFold(min(cv, n_tasks), shuffle=True, random_state=seed)
-    return list(check_cv(cv).split(np.arange(n_tasks)))
 
 
 def leave_tasks_out(
