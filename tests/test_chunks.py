@@ -11,7 +11,7 @@ from sklearn_meta.datasets import make_linear_tasks
 from sklearn_meta.kernels import chunks
 from sklearn_meta.kernels.chunks import mean_over_chunks, thread_pool
 from sklearn_meta.kernels.losses import Squared
-from sklearn_meta.kernels.network import Batch, Network
+from sklearn_meta.kernels.network import Batch, Network, mean_weight
 
 TASKS = make_linear_tasks(n_tasks=23, n_rows=(4, 12), random_state=0)
 NETWORK = Network((2, 1), Squared())
@@ -91,3 +91,18 @@ def test_an_error_in_a_thread_is_an_error(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS", 1)
     with thread_pool(2) as pool, pytest.raises(FloatingPointError, match="no"):
         mean_over_chunks(broken, NETWORK, episode(), pool)
+
+
+def test_chunks_are_padded_to_their_own_largest_task():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((8, 50, 2)), rng.standard_normal((8, 50, 1))
+    n_rows = np.array([3, 50, 4, 4, 0, 2, 5, 1])
+    weight = mean_weight((np.arange(50) < n_rows[:, None]).astype(float))
+    batch, seen = Batch(X, y, weight), []
+    for t in range(8):
+        part = batch.rows(slice(t, t + 1)).without_padding()
+        seen.append(part.X.shape[1])
+        k = min(n_rows[t], 50)
+        np.testing.assert_array_equal(part.X[0, :k], X[t, :k])
+        np.testing.assert_array_equal(part.weight[0, :k], weight[t, :k])
+    assert seen == [3, 50, 4, 4, 1, 2, 5, 1]

@@ -8,6 +8,7 @@ __all__ = ["N_EPISODES", "draw_probe", "mean_loss"]
 
 N_EPISODES = 200
 MAX_REPEATS = 20  # most episodes of one task
+MAX_QUERY = 100  # rows that judge an episode: one large task does not make all of them large
 
 
 def draw_probe(sampler, tasks, n_shots, rng, most=N_EPISODES):
@@ -31,7 +32,9 @@ def draw_probe(sampler, tasks, n_shots, rng, most=N_EPISODES):
     n_repeats = min(-(-N_EPISODES // len(tasks)), MAX_REPEATS)
     drawn = np.concatenate([rng.permutation(tasks) for _ in range(n_repeats)])
     n_episodes = max(N_EPISODES, min(len(tasks), most))
-    return replace(sampler, n_shots=(n_shots, n_shots)).draw(drawn[:n_episodes], rng)
+    n_query = MAX_QUERY if sampler.n_query is None else min(sampler.n_query, MAX_QUERY)
+    sampler = replace(sampler, n_shots=(n_shots, n_shots), n_query=n_query)
+    return sampler.draw(drawn[:n_episodes], rng)
 
 
 def mean_loss(network, theta, batch):

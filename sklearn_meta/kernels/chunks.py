@@ -58,10 +58,12 @@ def _leaves(episode):
 
 
 def _part(episode, tasks):
-    """Some tasks of an episode."""
+    """Some tasks of an episode, padded to the largest of these."""
     if isinstance(episode, (tuple, list)):
         return type(episode)(_part(part, tasks) for part in episode)
-    return episode.rows(tasks) if isinstance(episode, Batch) else episode[tasks]
+    if isinstance(episode, Batch):
+        return episode.rows(tasks).without_padding()
+    return episode[tasks]
 
 
 def keep_freed_memory():

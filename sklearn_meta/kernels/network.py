@@ -62,6 +62,15 @@ class Batch:
         offset = None if self.offset is None else self.offset[tasks]
         return Batch(self.X[tasks], self.y[tasks], self.weight[tasks], offset)
 
+    def without_padding(self):
+        """The same without columns that are padding in every task, but for one."""
+        used = np.flatnonzero(self.weight.any(axis=0))
+        lo, hi = (used[0], used[-1] + 1) if len(used) else (0, min(1, self.weight.shape[1]))
+        if hi - lo == self.weight.shape[1]:
+            return self
+        arrays = (self.X, self.y, self.weight, self.offset)
+        return Batch(*(a if a is None else np.ascontiguousarray(a[:, lo:hi]) for a in arrays))
+
 
 def mean_weight(weight):
     """Row weights of shape (n_tasks, n_rows) that make sums means; 0 in a task without rows."""
