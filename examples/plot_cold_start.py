@@ -123,7 +123,7 @@ left.axhline(1.5, color="#767676", lw=1)
 left.text(0, 1.52, "noise", color="#767676", va="bottom")
 left.set_xticks(range(len(n_shots)), [str(k) for k in n_shots])
 left.set(xlabel="Known days of the new shop", ylabel="RMSE", title="50 new shops", ylim=(1.3, None))
-left.legend()
+left.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92))
 TaskMapDisplay.from_estimator(
     models["batch"],
     color=[task.descriptor["street"] for task in old],
