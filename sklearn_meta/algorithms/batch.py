@@ -54,7 +54,7 @@ from ..learners import (
     is_squared_linear,
     last_step,
 )
-from ..learners.conditional import Conditional, learn_conditional
+from ..learners.conditional import Conditional, are_counts, learn_conditional
 from ..learners.privates import HasMethods, Interval, StrOptions
 from ..priors.conditional import ConditionalPrior, fit_prior, posterior_modes
 from ..priors.gaussian import learn_gaussian
@@ -447,7 +447,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             )
         meta_model = self.meta_model_
         s = self._vectors_of(self.learner_, meta_model, table)[0]
-        of_kind = np.array([not name.endswith("log_n_rows") for name in meta_model.names])
+        of_kind = ~are_counts(meta_model.names)
         mean, std = mean_and_std(meta_model.vectors)
         apart = ((meta_model.vectors - s) / nonzero_scale(std, mean))[:, of_kind]
         distances = np.sqrt((apart**2).sum(axis=1))

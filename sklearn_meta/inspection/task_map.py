@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..kernels.scaling import mean_and_std, nonzero_scale
+from ..learners.conditional import are_counts
 from .display import Display
 
 __all__ = ["TaskMapDisplay", "map_positions"]
@@ -119,7 +120,7 @@ class TaskMapDisplay(Display):
             color = vectors[:, _entry(color, names)]
         if color is not None and len(color) != len(vectors):
             raise ValueError(f"color has {len(color)} entries for {len(vectors)} tasks.")
-        of_kind = [j for j, name in enumerate(names) if not name.endswith("log_n_rows")]
+        of_kind = np.flatnonzero(~are_counts(names))
         positions, share = map_positions(vectors[:, of_kind])
         if share is None:
             axis_names = tuple(names[j] for j in of_kind)

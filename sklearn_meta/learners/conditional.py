@@ -23,7 +23,7 @@ from ..tasks.supports import draw_episodes, take_rows
 from ..tasks.validation import column_names
 from .conditioned import with_columns
 
-__all__ = ["Conditional", "learn_conditional"]
+__all__ = ["Conditional", "are_counts", "learn_conditional"]
 
 N_BLOCKS = 3  # queries that the rows of a task are dealt to in one draw
 
@@ -74,12 +74,17 @@ def _unlearned(estimator, S, n_rows, names, n_tasks, raw):
     if _positive_only(estimator):
         center, scale = low, nonzero_scale(high - low, low)
     else:
-        counts = np.array([name.endswith("log_n_rows") for name in names], dtype=bool)
+        counts = are_counts(names)
         low, high = np.where(counts, low, -np.inf), np.where(counts, high, np.inf)
     center, scale, low, high = (a[columns] for a in (center, scale, low, high))
     names = [names[j] for j in columns]
     limits = (low - center) / scale, (high - center) / scale
     return Conditional(columns, names, center, scale, *limits, raw=raw)
+
+
+def are_counts(names):
+    """Which entries of a vector say how many rows are known of a task, not what kind it is."""
+    return np.array([name.endswith("log_n_rows") for name in names], dtype=bool)
 
 
 def _positive_only(estimator):
