@@ -24,7 +24,6 @@ EPISODES = 200  # where tasks are fewer, they are shuffled several times,
 MAX_REPEATS = 4  # at most so often
 MAX_TASKS = 2000  # that are judged
 MIN_TASKS = 5  # for a number of rows to be judged at
-MIN_PROBABILITY = 1e-6
 PROBE_TASKS = 10  # at least, that seconds are measured on
 
 
@@ -60,7 +59,7 @@ class Judged:
         tasks = np.unique(self.tasks, return_inverse=True)[1]
         if classes is None:
             return SquaredPool.of(self.F, self.y, tasks, self.weight)
-        return LogPool.of(np.maximum(self.F, MIN_PROBABILITY), tasks, self.weight)
+        return LogPool.of(self.F, tasks, self.weight)
 
     def of(self, candidates):
         """Those of some candidates, by position."""

@@ -23,6 +23,7 @@ __all__ = ["LogPool", "SquaredPool", "bagged_weights"]
 N_DRAWS = 100
 MAX_ITER = 200  # of EM; a tenth of it is enough but at the borders
 TOL = 1e-6
+MIN_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ class LogPool:
     Parameters
     ----------
     P : ndarray of shape (n_rows, n_candidates)
-        The probability that each candidate gave to the true class.
+        The probability that each candidate gave to the true class, at least 1e-6.
     tasks : ndarray of shape (n_rows,)
     share : ndarray of shape (n_rows,)
         Of the row in its task; of sum 1 in each.
@@ -94,7 +95,8 @@ class LogPool:
     @classmethod
     def of(cls, P, tasks, weight):
         """From probabilities of the true class, each row of weight ``weight``."""
-        return cls(P, tasks, weight / np.bincount(tasks, weight)[tasks])
+        share = weight / np.bincount(tasks, weight)[tasks]
+        return cls(np.maximum(P, MIN_PROBABILITY), tasks, share)
 
     @property
     def n_tasks(self):

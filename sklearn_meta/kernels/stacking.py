@@ -25,7 +25,6 @@ KAPPA = 3.0
 MIN_EPISODES = 4
 MAX_LOG = 100.0  # of a mean
 MAX_ITER = 40  # of an offset
-MIN_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class RawLoss:
         """The loss of pools of candidates ``F`` of shape (n_candidates, n_rows, n_outputs)."""
         if self.link == "softmax":
             right = np.sum(self.mean(F) * Y, axis=-1)
-            return LogPool.of(np.maximum(right.T, MIN_PROBABILITY), tasks, weight)
+            return LogPool.of(right.T, tasks, weight)
         return SquaredPool.of(self.mean(F)[..., 0].T, Y[:, 0], tasks, weight)
 
 
