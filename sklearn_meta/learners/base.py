@@ -59,6 +59,12 @@ class Learner(ABC):
         self.classes = classes
         self.feature_names = feature_names
 
+    @classmethod
+    def like(cls, learner, **changed):
+        """The learner of this class for the rows and the estimator of another learner."""
+        names = ("n_features", "steps", "name", "classes", "feature_names")
+        return cls(learner.estimator, **{name: getattr(learner, name) for name in names} | changed)
+
     # -- rows --
 
     def transform(self, X, origin=None):

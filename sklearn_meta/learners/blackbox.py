@@ -23,12 +23,6 @@ class BlackBoxLearner(TaskwiseLearner):
 
     checks_rows = False
 
-    @classmethod
-    def like(cls, learner, **changed):
-        """The same learner with fitted estimators as parameter rows."""
-        names = ("n_features", "steps", "name", "classes", "feature_names")
-        return cls(learner.estimator, **{name: getattr(learner, name) for name in names} | changed)
-
     def fit_one(self, X, y, sample_weight=None, fit_params=None):
         if fit_params:
             return super().fit_one(X, y, sample_weight, fit_params)

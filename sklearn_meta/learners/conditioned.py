@@ -172,17 +172,12 @@ class ConditionedLearner(Learner):
     @classmethod
     def around(cls, learner, raw, models, descriptor_names):
         """The learner of an estimator that another learner holds, fitted as ``models``."""
-        return cls(
-            learner.estimator,
+        return cls.like(
+            learner,
             models=models,
             descriptor_names=descriptor_names,
             raw=raw,
             checks_rows=learner.checks_rows,
-            n_features=learner.n_features,
-            steps=learner.steps,
-            name=learner.name,
-            classes=learner.classes,
-            feature_names=learner.feature_names,
         )
 
     def rows(self, X, S):
