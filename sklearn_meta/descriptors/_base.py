@@ -88,7 +88,12 @@ class DescribedTable(TaskTable):
     @cached_property
     def numbers(self):
         """The numeric columns of X; NaN where they are missing."""
-        return numeric_columns(self.X, numeric_places(self.X))
+        return numeric_columns(self.X, self.numeric)
+
+    @cached_property
+    def numeric(self):
+        """Places of these columns."""
+        return numeric_places(self.X)
 
     @cached_property
     def targets(self):
@@ -106,7 +111,7 @@ class DescribedTable(TaskTable):
         """Names of the columns of ``numbers``."""
         names = column_names(self.X)
         if names is not None:
-            return [str(names[j]) for j in numeric_places(self.X)]
+            return [str(names[j]) for j in self.numeric]
         if self.feature_names is not None:
             return list(map(str, self.feature_names))
         return [f"x{j}" for j in range(self.numbers.shape[1])]
