@@ -301,10 +301,11 @@ def check_times(X):
     dtypes = getattr(X, "dtypes", None)
     if dtypes is None:
         dtypes = [X.dtype] * num_features(X) if hasattr(X, "dtype") else []
-    for j, dtype in enumerate(dtypes):
-        kind = str(dtype).lower()
-        if kind == "object" and np.ndim(X) == 2:
-            of_times = {type(value) for value in np.asarray(X)[:, j]} & TIMES
+    kinds = [str(dtype).lower() for dtype in dtypes]
+    cells = np.asarray(X) if "object" in kinds and np.ndim(X) == 2 else None
+    for j, (dtype, kind) in enumerate(zip(dtypes, kinds, strict=True)):
+        if kind == "object" and cells is not None:
+            of_times = {type(value) for value in cells[:, j]} & TIMES
             dtype = kind = next((cls.__name__ for cls in of_times), kind)
         if kind.startswith(("date", "time", "duration", "period")):
             raise TypeError(
