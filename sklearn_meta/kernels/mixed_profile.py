@@ -59,22 +59,23 @@ class Profile:
         self.reml = reml
         self.shrinkage = shrinkage
         self.slopes = slopes
-        self.kept = self._estimable()
+        P, q = _normal(self.s, self.G), len(self.s)
+        sums = P[::q, ::q][self.random][:, self.random].copy()
+        self.kept = self._estimable(P)
         if centred:
-            self.kept = self.kept[self.kept % len(self.s) > 0]
+            self.kept = self.kept[self.kept % q > 0]
         n_flat = len(self.kept) - (0 if slopes is None else len(slopes))
         n_rows = moments.M[0, 0].sum()
         self.dof = max(n_rows - (n_flat if reml or slopes is not None else 0), 1.0)
         self.floor = max(NOISE_FLOOR * self.yy.sum() / n_rows, np.finfo(np.float64).tiny)
-        self.ZZ = self.G.sum(axis=-1)[self.random][:, self.random] / n_rows
+        self.ZZ = sums / n_rows
         self.whitened = np.empty_like(self.G if self.rows is None else self.rows)
         self.k = np.empty_like(self.g)
         step = max(1, CELLS // max(1, self.whitened[..., 0].size))
         self.parts = [slice(a, a + step) for a in range(0, moments.n_tasks, step)]
 
-    def _estimable(self):
+    def _estimable(self, P):
         """Positions of the fixed effects that do not depend linearly on those before them."""
-        P = _normal(self.s, self.G)
         if self.slopes is not None:  # what has a prior is determined
             P[self.slopes, self.slopes] = np.maximum(2 * P[self.slopes, self.slopes], 1.0)
         scale = np.sqrt(np.diag(P))
