@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..kernels.mixed_model import MixedModel, Moments, fit_mixed_model, posterior
-from ..kernels.scaling import Scaling, nonzero_scale
+from ..kernels.scaling import Scaling, mean_and_std, nonzero_scale
 from .context import Context, context_of, posterior_in_context, surely_better
 from .noise import TaskNoise, learn_noise
 from .pull import MIN_TASKS, Pull, learn_pull, with_pooled
@@ -328,8 +328,8 @@ def learn_gaussian(
     if settings.get("centred"):
         mean[-1] = 0.0  # without rows, 0 is predicted
     scaling = Scaling(mean[:-1], scale[:-1], mean[-1], scale[-1])
-    s_mean = moments.S.mean(axis=1)
-    s_scale = nonzero_scale(moments.S.std(axis=1), s_mean)
+    s_mean, s_std = mean_and_std(moments.S.T)
+    s_scale = nonzero_scale(s_std, s_mean)
     prior = GaussianPrior(None, moments, shift, scaling, s_mean, s_scale, intercept, held)
     prior = replace(prior, settings={"covariance": covariance, **settings})
     settings |= {"intercept": intercept, "covariance": covariance}
