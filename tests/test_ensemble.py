@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -232,6 +233,27 @@ def test_before_fit():
         with pytest.raises(NotFittedError, match="MetaRegressor is not fitted yet: call fit first"):
             ask(MetaRegressor())
     assert not hasattr(MetaRegressor(), "weights_")
+
+
+def test_a_stack_goes_on_where_all_its_candidates_do():
+    plain = {"regularization": None, "contextual_effects": False}
+    candidates = [
+        ("level", HierarchicalBayes(random_effects="intercept", **plain)),
+        ("slopes", HierarchicalBayes(**plain)),
+    ]
+    tasks = linear_tasks()
+    meta = MetaRegressor(candidates, random_state=0).partial_meta_fit(tasks[:20])
+    before, old = meta.weights_, dict(meta.candidates_)
+    old_means = {name: model.prior_mean_ for name, model in old.items()}
+    meta.partial_meta_fit(iter(tasks[20:]))
+    assert meta.n_tasks_ == 30
+    assert_array_equal(meta.weights_, before)
+    for name, candidate in candidates:
+        alone = clone(candidate).meta_fit(tasks)
+        assert_allclose(meta.candidates_[name].prior_mean_, alone.prior_mean_, rtol=1e-5)
+        assert_array_equal(old[name].prior_mean_, old_means[name])
+    assert not hasattr(MetaRegressor(), "partial_meta_fit")
+    assert not hasattr(MetaRegressor(LINEAR), "partial_meta_fit")
 
 
 @pytest.mark.parametrize("display", [WeightsDisplay, ComparisonDisplay])

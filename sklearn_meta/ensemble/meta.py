@@ -8,6 +8,7 @@ whose weights were learned on tasks that the candidates had not seen (``kernels/
 are linear in ``log(1 + k)`` between the numbers of rows at which they were.
 """
 
+import copy
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
@@ -173,6 +174,14 @@ class _MetaStack(Composition, BaseMetaEstimator):
     def _needs(self):
         return Needs(fits=False, n_epochs=None)  # folds, then candidates
 
+    def _can_go_on(self):
+        """Whether there is ``partial_meta_fit``: where every candidate has it."""
+        pairs = self._candidates()
+        ends = [name for name, model in pairs if not hasattr(model, "partial_meta_fit")]
+        if ends:
+            raise AttributeError(f"candidates that cannot go on learning: {', '.join(ends)}.")
+        return True
+
     def _check_wrapped(self, estimator):
         shots = np.asarray(self.n_shots)
         if shots.ndim != 1 or len(shots) == 0 or shots.dtype.kind not in "iu" or shots.min() < 0:
@@ -199,6 +208,8 @@ class _MetaStack(Composition, BaseMetaEstimator):
         if fit_params:
             raise TypeError(f"fit takes no further arguments; got {sorted(fit_params)}.")
         (table,) = tables
+        if meta_model is not None:
+            return _gone_on(meta_model, table)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         classes = self._labels.outputs
         pairs = self._candidates(2 if classes is None else len(classes))
@@ -363,6 +374,16 @@ class _MetaStack(Composition, BaseMetaEstimator):
             parts = ", ".join(f"{100 * weights[c]:.0f} % {names[c]}" for c in order)
             lines.append(f"with {k} row{'' if k == 1 else 's'}: {parts}")
         return "\n".join(lines)
+
+
+def _gone_on(meta_model, table):
+    """The meta-model whose members have learned from more tasks; its weights stay."""
+    members = []
+    with sharing():
+        for member in meta_model.members:
+            model = copy.copy(member.model).partial_meta_fit(replace(table, origin=None))
+            members.append(replace(member, model=model))
+    return replace(meta_model, members=tuple(members))
 
 
 def _alone(candidates):
