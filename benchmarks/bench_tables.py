@@ -20,8 +20,9 @@ Protocol:
 5. `--family gradient`: MAML, FOMAML and MetaSGD around linear models, boosting and perceptrons, all
    settings the defaults, compared with `Pooled` of the same estimator and with `Independent`.
 6. `--meta`: MetaRegressor and MetaClassifier, all settings the defaults, on eighteen tables,
-   compared with the best of the single classes in the same run, and on the first eight tables with
-   that of peers and prototypes (`peer_results.csv`, seeds 0 to 4).
+   compared with the best of the single classes and of the peers of `table_peers.py` that are
+   installed, in the same run, and on the first eight tables with that of peers and prototypes
+   (`peer_results.csv`, seeds 0 to 4).
 7. Peers come from `peer_results.csv`, which was measured once on the same splits: the best method
    off the shelf, the best prototype ("reference"), and `eb`, linear empirical Bayes with all
    coefficients random (logistic for classification). Below each table are the ratios to `eb`:
@@ -46,6 +47,7 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from table_peers import TABLE_PEERS
 from tables import N_SHOTS, SPEC, episode, make_split
 
 from sklearn_meta import (
@@ -94,12 +96,12 @@ VALIDATION_REPEATS = 10
 
 FOR_ANY_KIND = ("pooled", "boosting", "independent")
 PROCESS = {"process": LINEAR, "process_boosting": BOOSTING}
-FOR_REGRESSION = (*HIERARCHICAL, *PROCESS, *CANDIDATES)
+FOR_REGRESSION = (*HIERARCHICAL, *PROCESS, *CANDIDATES, *TABLE_PEERS)
 GRADIENT_METHODS = tuple(f"{name}_{body}" for body in BODIES for name in ("pooled", *GRADIENT))
 FAMILIES = {
     "closed": (*FOR_ANY_KIND, *FOR_REGRESSION),
     "gradient": ("independent", *GRADIENT_METHODS),
-    "meta": ("meta", *FOR_ANY_KIND, "intercept", "diag", "auto"),
+    "meta": ("meta", *FOR_ANY_KIND, "intercept", "diag", "auto", *TABLE_PEERS),
 }
 METHODS = tuple(dict.fromkeys(method for family in FAMILIES.values() for method in family))
 
@@ -107,6 +109,8 @@ METHODS = tuple(dict.fromkeys(method for family in FAMILIES.values() for method 
 def make_method(method, kind):
     if method == "meta":
         return (MetaRegressor if kind == "regression" else MetaClassifier)(random_state=0)
+    if method in TABLE_PEERS:
+        return TABLE_PEERS[method]()
     if method in HIERARCHICAL:
         return HierarchicalBayes(**HIERARCHICAL[method])
     if method in PROCESS:
@@ -159,8 +163,11 @@ def meta_train(methods, split, kind, validation_seed):
     return {method: fitted[name] for method, name in names.items()}
 
 
-def few_shot_errors(meta, tasks, kind):
-    """Mean error over tasks for every number of shots that some task has rows for."""
+def few_shot_errors(meta, tasks, kind, covered=None):
+    """Mean error over tasks for every number of shots that some task has rows for.
+
+    The dict ``covered`` takes how much of the query rows 90 % intervals cover.
+    """
     errors = {}
     for n_shots in N_SHOTS:
         episodes = {t.id: e for t in tasks if (e := episode(t, n_shots)) is not None}
@@ -180,6 +187,10 @@ def few_shot_errors(meta, tasks, kind):
         bounds = np.cumsum([len(task.y) for task in query])[:-1]
         parts = zip(np.split(y, bounds), np.split(predicted, bounds), strict=True)
         errors[n_shots] = np.mean([loss(*part, **options) for part in parts])
+        if covered is not None and hasattr(adapted, "predict_interval"):
+            low, high = adapted.predict_interval(X, groups=groups).T
+            parts = np.split((low <= y) & (y <= high), bounds)
+            covered[n_shots] = np.mean([part.mean() for part in parts])
     return errors
 
 
@@ -200,12 +211,14 @@ def run(name, seed, methods, validation_seed):
     for method, fitted in meta_train(methods, split, kind, validation_seed).items():
         chosen, meta, seconds = fitted
         converged = chosen not in HIERARCHICAL or meta.n_iter_ < meta.max_iter
-        for n_shots, score in few_shot_errors(meta, split.test, kind).items():
-            rows.append((name, seed, method, n_shots, score, chosen, converged, seconds))
+        covered = {} if method == "meta" else None
+        for n_shots, score in few_shot_errors(meta, split.test, kind, covered).items():
+            share = (covered or {}).get(n_shots, np.nan)
+            rows.append((name, seed, method, n_shots, score, chosen, converged, seconds, share))
     return rows
 
 
-COLUMNS = ["table", "seed", "method", "n_shots", "score", "chosen", "converged", "fit_seconds"]
+COLUMNS = "table seed method n_shots score chosen converged fit_seconds covered".split()
 
 
 def peers():
@@ -253,6 +266,8 @@ def report_meta(results):
     print(f"within 5 % or its standard error in {(near | rows['within_se']).mean():.2f}")
     print(f"ratio at most {ratio.max():.3f}, geometric mean {np.exp(np.log(ratio).mean()):.3f}")
     print(f"mean rank {np.mean(ranks):.1f}; at 0 rows to Pooled at most {at_0.max():.3f}")
+    covered = results.groupby("n_shots")["covered"].mean().dropna()
+    print("90 % intervals cover " + ", ".join(f"{c:.3f} ({k} rows)" for k, c in covered.items()))
     print(f"seconds to meta-train: median {seconds.median():.0f}, most {seconds.max():.0f}")
 
 

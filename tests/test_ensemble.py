@@ -174,15 +174,15 @@ def test_float32_stays_float32():
 
 
 def test_few_tasks_are_predicted_by_the_first_candidate():
-    tasks = linear_tasks(9)
-    with pytest.warns(UserWarning, match="9 tasks are too few.*'hierarchical', predicts alone"):
+    tasks = linear_tasks(2)
+    with pytest.warns(UserWarning, match="2 tasks are too few.*'hierarchical', predicts alone"):
         model = MetaRegressor(LINEAR[1:], random_state=0).meta_fit(tasks)
     alone = HierarchicalBayes(covariance="diag").meta_fit(tasks)
     new = linear_tasks(31)[30]
     assert_allclose(model.predict(new.X), alone.predict(new.X))
     assert model.summary() == "with 0 rows: 100 % hierarchical"
     assert "too few tasks" in model.left_out_["independent"]
-    with pytest.raises(ValueError, match="9 tasks are too few to know errors"):
+    with pytest.raises(ValueError, match="2 tasks are too few to know errors"):
         model.predict_interval(new.X)
     with pytest.raises(ValueError, match="too few to compare"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -410,16 +410,18 @@ def test_callbacks_hear_of_folds_and_candidates():
     assert heard == ["fold"] * 3 + ["epoch"] * n_members + ["fit"]
 
 
-def test_slopes_vary_for_two_classes_only(monkeypatch):
+def test_candidates_depend_on_classes_and_rows(monkeypatch):
     asked = []
 
-    def few(classifier, n_classes=2):
-        asked.append(n_classes)
+    def few(classifier, n_classes=2, n_rows=0):
+        asked.append((n_classes, n_rows))
         return LABELLED
 
     monkeypatch.setattr("sklearn_meta.ensemble.meta.default_candidates", few)
     tasks = [(t.X, np.digitize(t.y, [-1.0, 1.0])) for t in linear_tasks(12)]
     MetaClassifier(n_shots=(0, 2), cv=2, random_state=0).meta_fit(tasks)
-    assert asked[-1] == 3
-    names = [[name for name, _ in default_candidates(True, k)] for k in (2, 3)]
-    assert set(names[0]) - set(names[1]) == {"random slopes"}
+    assert asked[-1] == (3, 12 * 25)
+    names = [{name for name, _ in default_candidates(True, k)} for k in (2, 3)]
+    assert names[0] - names[1] == {"random slopes"}
+    names = [{name for name, _ in default_candidates(False, n_rows=k)} for k in (5000, 5001)]
+    assert names[0] - names[1] == {"forest, task level"}

@@ -26,7 +26,7 @@ def compare(
     Parameters
     ----------
     tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
-        10 tasks or more.
+        Three tasks or more.
     estimators : list of (str, meta-estimator), default=None
         What to compare; None: the candidates of :class:`MetaRegressor`, or of
         :class:`MetaClassifier` where targets are labels.
@@ -72,7 +72,7 @@ def comparison(model):
     results, rows = model.results_, []
     if not results:
         raise ValueError(
-            f"{model.n_tasks_} tasks are too few to compare anything on; pass 10 or more."
+            f"{model.n_tasks_} tasks are too few to compare anything on; pass three or more."
         )
     for k in np.unique(results["n_shots"]):
         at = results["n_shots"] == k

@@ -60,8 +60,9 @@ SHARED = {
     Notes
     -----
     Cost: the candidates are fitted ``cv + 1`` times, and what several of them stand on, as boosting
-    on all rows, once for all. With fewer than 10 tasks no weights are learned: the first candidate
-    predicts alone, and a warning says so. A candidate that fails is left out, with a warning.
+    on all rows, once for all. With fewer than ten tasks weights are uncertain, and with fewer than
+    three the first candidate predicts alone; a warning says so. A candidate that fails is left
+    out, with a warning.
 
     References
     ----------

@@ -26,7 +26,7 @@ from ..kernels.pooling import bagged_weights
 from ..kernels.stacking import between
 from ..learners.privates import Composition, Interval
 from ..learners.sharing import sharing
-from ..priors.intervals import Calibration, calibration_of
+from ..priors.intervals import Calibration, calibration_of, quantiles
 from ..tasks.folds import task_folds
 from .candidates import check_candidates, default_candidates
 from .docs import documented
@@ -36,7 +36,8 @@ from .out_of_fold import leave_tasks_out, seconds_of
 
 __all__ = ["MetaClassifier", "MetaRegressor"]
 
-MIN_TASKS = 10  # for weights to be learned
+MIN_TASKS = 3  # for weights to be learned,
+FEW_TASKS = 10  # that are uncertain with fewer than these
 MIN_WEIGHT = 0.02  # a candidate that never has more is left out
 STACK = "stack"  # its name among the candidates in results_
 
@@ -91,8 +92,8 @@ class MetaModel:
 
     def half_widths(self, n_rows, level):
         """Half the widths of intervals after numbers of rows: shape (n,)."""
-        scale = between(self.scale, self.shots, n_rows)
-        return scale * self.calibration.quantile(level, n_rows)
+        scale, freedom = between(self.scale, self.shots, n_rows), self.calibration.n_tasks - 1
+        return scale * quantiles(self.calibration, level, n_rows, freedom)
 
 
 class _MetaStack(Composition, BaseMetaEstimator):
@@ -191,9 +192,9 @@ class _MetaStack(Composition, BaseMetaEstimator):
             )
         self._candidates()
 
-    def _candidates(self, n_classes=2):
+    def _candidates(self, n_classes=2, n_rows=0):
         if self.estimators is None:
-            return default_candidates(self._labelled, n_classes)
+            return default_candidates(self._labelled, n_classes, n_rows)
         return check_candidates(self.estimators, self._labelled)
 
     def __sklearn_tags__(self):
@@ -212,7 +213,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
             return _gone_on(meta_model, table)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         classes = self._labels.outputs
-        pairs = self._candidates(2 if classes is None else len(classes))
+        pairs = self._candidates(2 if classes is None else len(classes), len(table.y))
         candidates = [(name, clone(model)) for name, model in pairs]
         for _, model in candidates:
             if "random_state" in model.get_params(deep=False) and model.random_state is None:
@@ -226,6 +227,13 @@ class _MetaStack(Composition, BaseMetaEstimator):
             )
             judged = _alone(candidates)
         else:
+            if table.n_tasks < FEW_TASKS:
+                warnings.warn(
+                    f"{table.n_tasks} tasks are few to learn weights and intervals from: both are "
+                    f"uncertain with fewer than {FEW_TASKS}.",
+                    UserWarning,
+                    stacklevel=2,
+                )
             judged = self._learn_weights(candidates, table, seed, report)
         used = np.flatnonzero(judged.weights.any(axis=0))
         members = []
@@ -438,8 +446,8 @@ class MetaRegressor(IntervalMixin, _MetaStack):
     ----------
     estimators : list of (str, meta-estimator), default=None
         The candidates, of this package, which see the table as it is. None: pooled, independent
-        and hierarchical linear models, pooled and hierarchical boosting, and Gaussian processes
-        around both.
+        and hierarchical linear models, pooled and hierarchical boosting, Gaussian processes around
+        both, and up to 5,000 rows a hierarchical forest.
     {parameters}
 
     Attributes

@@ -135,7 +135,7 @@ class ComparisonDisplay(Display):
         Parameters
         ----------
         tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
-            10 tasks or more.
+            Three tasks or more.
         estimators : list of (str, meta-estimator), default=None
             What to compare.
         ax : matplotlib Axes, default=None
