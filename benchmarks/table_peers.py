@@ -60,7 +60,7 @@ class GPBoost(RandomIntercept):
             gpboost.Dataset(X, y),
             num_boost_round=MAX_ROUNDS,
             gp_model=model(),
-            folds=list(GroupKFold(5).split(X, y, codes)),
+            folds=list(GroupKFold(min(5, codes[-1] + 1)).split(X, y, codes)),
             early_stopping_rounds=20,
             verbose_eval=False,
         )
