@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
+from ..tasks.frames import SavesFrames
 from ..tasks.rows import n_rows_of, safe_indexing
 from ..tasks.table import TaskTable
 from ..tasks.validation import concat_rows
@@ -22,7 +23,7 @@ N_FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Rows(SavesFrames):
     """Rows of one task, as the wrapped estimator sees them.
 
     Parameters
