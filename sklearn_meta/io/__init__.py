@@ -48,7 +48,7 @@ _OWN = {
     "kernels.optimizers": "AdamState",
     "kernels.scaling": "Scaling",
     "kernels.stacking": "RawLoss Stack",
-    "learners.blackbox": "BlackBoxLearner",
+    "learners.blackbox": "BlackBoxLearner Fitted",
     "learners.blend": "BlendClassifier BlendRegressor PoolClassifier",
     "learners.conditional": "Conditional",
     "learners.conditioned": "ConditionedClassifier ConditionedLearner ConditionedRegressor",
@@ -84,6 +84,7 @@ _WRAPPED = {
     "sklearn.metrics._dist_metrics": "EuclideanDistance64",
     "sklearn.neighbors._kd_tree": "KDTree",
     "sklearn.tree._tree": "Tree",
+    "sklearn.utils._bunch": "Bunch",
     "sklearn.utils.validation": "check_array",
 }
 
