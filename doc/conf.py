@@ -51,6 +51,7 @@ sphinx_gallery_conf = {
     "parallel": 2,
     "download_all_examples": False,
     "show_signature": False,
+    "write_computation_times": False,
 }
 
 html_theme = "pydata_sphinx_theme"
@@ -61,6 +62,9 @@ html_extra_path = ["llms.txt"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_math_renderer = "mathml"
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system
+PAGES = "benchmarks citing faq getting_started glossary install traps whats_new".split()
+html_sidebars = {page: [] for page in PAGES}  # of no section
 html_theme_options = {
     "logo": {
         "image_light": "_static/logo.svg",

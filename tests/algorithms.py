@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.linear_model import (
+    BayesianRidge,
     ElasticNet,
     GammaRegressor,
     HuberRegressor,
@@ -25,6 +31,7 @@ from sklearn.linear_model import (
     SGDRegressor,
     TweedieRegressor,
 )
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -213,7 +220,16 @@ CANDIDATES = {
     ],
 }
 WRAPPED = {
-    Pooled: SQUARED + OTHER_LINEAR + BLACK_BOXES,
+    Pooled: [
+        *SQUARED,
+        *OTHER_LINEAR,
+        *BLACK_BOXES,
+        BayesianRidge(),
+        ExtraTreesRegressor(n_estimators=3),
+        GaussianNB(),
+        GradientBoostingClassifier(n_estimators=2),
+        SVC(),
+    ],
     Independent: SQUARED + OTHER_LINEAR + BLACK_BOXES,
     HierarchicalBayes: [
         *SQUARED,

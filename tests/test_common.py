@@ -150,7 +150,13 @@ def assert_same(a, b, X, equal=assert_array_equal, **ids):
 
 # -- scikit-learn's checks -------------------------------------------------------------------------
 
+# With --parallel-threads of pytest-run-parallel, one thread runs these.
+one_thread = pytest.mark.thread_unsafe(
+    reason="the checks set filters of warnings, and liblinear a generator, that threads share"
+)
 
+
+@one_thread
 @each_pair
 def test_check_estimator(make):
     results = check_estimator(make(), on_fail="raise")
@@ -161,6 +167,7 @@ def test_check_estimator(make):
     assert all(result["status"] in ("passed", "skipped") for result in results)
 
 
+@one_thread
 @each_pair
 def test_checks_that_check_estimator_leaves_out(make):
     meta = make()

@@ -1,6 +1,7 @@
 """Tables as they come, as numbers."""
 
 import datetime
+import warnings
 
 import numpy as np
 import pytest
@@ -146,3 +147,17 @@ def test_a_cell_that_is_not_of_the_kind_of_its_column(column, value, words):
 def test_a_date_that_does_not_exist():
     with pytest.raises(ValueError, match="column 'day' of X holds '2026-02-30', which is no date"):
         TableEncoder().fit(pd.DataFrame({"day": ["2026-01-01", "2026-02-30"]}))
+
+
+@pytest.mark.parametrize("text", ["31/01/2026", "31.1.2026 10:00", "1-31-2026", "2026/01/31"])
+def test_text_that_looks_like_dates_is_told_of(text):
+    X = pd.DataFrame({"price": [1.0, 2.0, 3.0], "day": [text, None, text]})
+    with pytest.warns(UserWarning, match=f"column 'day' of X looks like dates, such as '{text}'"):
+        assert TableEncoder().fit(X).kinds_["categories"] == ["day"]
+
+
+@pytest.mark.parametrize("text", ["1/2", "10.0.0.1", "3-4-5", "2026-01", "12/2026 x"])
+def test_text_that_does_not_look_like_dates_is_not_told_of(text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TableEncoder().fit(pd.DataFrame({"day": [text, "a"], "code": [text, None]}))

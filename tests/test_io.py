@@ -4,14 +4,16 @@ import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from io import BytesIO
 
+import joblib
 import numpy as np
 import pytest
-from algorithms import CASES, PAIRS, Case, make_meta, make_table
+from algorithms import CASES, CLASSES, PAIRS, Case, make_meta, make_table
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_iris
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
 from sklearn.pipeline import make_pipeline
 
@@ -21,6 +23,7 @@ from sklearn_meta import (
     BatchMetaLearner,
     GaussianProcessMeta,
     HierarchicalBayes,
+    Independent,
     MetaRegressor,
     Pooled,
     PrototypeClassifier,
@@ -105,6 +108,56 @@ def test_a_table_as_it_comes_goes_through_skops():
     assert_array_equal(skopsed(meta).predict(X), meta.predict(X))
 
 
+ENCODED = make_pipeline(TableEncoder(), Ridge())
+TREES = HistGradientBoostingRegressor(max_iter=2, categorical_features="from_dtype")
+ON_FRAMES = [(cls, ENCODED) for cls in [*CLASSES, RidgeHead]]
+ON_FRAMES += [(PrototypeClassifier, make_pipeline(TableEncoder(), LogisticRegression()))]
+# These see the dataframe itself, and the rows that are remembered stay one.
+ON_FRAMES += [(cls, TREES) for cls in (Independent, BatchMetaLearner, TransferMetaLearner, MAML)]
+ON_FRAMES += [(MetaRegressor, [("pooled", Pooled(ENCODED)), ("trees", Pooled(TREES))])]
+
+
+def pickled(thing):
+    return pickle.loads(pickle.dumps(thing))
+
+
+def dumped(thing):
+    file = BytesIO()
+    joblib.dump(thing, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+@pytest.mark.parametrize("by", ["column", "groups"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("cls, wrapped", ON_FRAMES, ids=str)
+def test_what_was_fitted_on_a_dataframe_comes_back(cls, wrapped, library, by):
+    pd = pytest.importorskip("pandas", reason="the table is a dataframe")
+    meta = make_meta(cls, wrapped)
+    table = make_table(meta, n_tasks=10)
+    X = table.frame().assign(open=table.X[:, 0] > 0)
+    X["kind"] = pd.Categorical(np.where(table.X[:, 1] > 0, "a", "b"))
+    X["n"] = pd.array([None, *range(1, len(X))], dtype="Int64")
+    if wrapped is not TREES and cls is not MetaRegressor:
+        X["day"] = pd.date_range("2026-01-31", periods=len(X), tz="Europe/Berlin")
+        X["text"] = np.where(table.X[:, 2] > 0, "c", None)
+    if library == "polars":
+        X = pytest.importorskip("polars", reason="the other library").from_pandas(X)
+    ids = {}
+    if by == "column":
+        meta.set_params(task_column="store")
+    else:
+        X, ids = X[[name for name in X.columns if name != "store"]], {"groups": table.ids}
+    meta.fit(X, table.y, **ids)
+    for back in (pickled(meta), dumped(meta), skopsed(meta)):
+        assert_array_equal(back.predict(X, **ids), meta.predict(X, **ids))
+    if hasattr(meta, "partial_adapt"):
+        some = {name: values[:30] for name, values in ids.items()}
+        back.partial_adapt(X[:30], table.y[:30], **some)
+        meta.partial_adapt(X[:30], table.y[:30], **some)
+        assert_array_equal(back.predict(X, **ids), meta.predict(X, **ids))
+
+
 def test_a_stack_with_intervals_goes_through_skops():
     table = make_table(n_tasks=10)
     candidates = [("mixed", HierarchicalBayes()), ("pooled", Pooled())]
@@ -168,8 +221,8 @@ def test_a_state_of_a_newer_format_is_refused(monkeypatch):
             other.setattr(versions, "__version__", "99.0")
             data = pickle.dumps(thing)
         expected = (
-            rf"this {type(thing).__name__} was saved by sklearn_meta 99\.0 in format 2, and "
-            r"sklearn_meta [\d.]+ reads format 1: install sklearn_meta 99\.0 or newer, or fit"
+            rf"this {type(thing).__name__} was saved by sklearn_meta 99\.0 in format 3, and "
+            r"sklearn_meta [\d.]+ reads format 2: install sklearn_meta 99\.0 or newer, or fit"
         )
         with pytest.raises(ValueError, match=expected):
             pickle.loads(data)
@@ -180,7 +233,7 @@ def test_a_state_of_an_older_format_is_refused(monkeypatch):
         other.setattr(versions, "FORMAT", versions.FORMAT - 1)
         other.setattr(versions, "__version__", "0.0.1")
         data = pickle.dumps(Pooled())
-    with pytest.raises(ValueError, match=r"reads format 1: read it with sklearn_meta 0\.0\.1, or"):
+    with pytest.raises(ValueError, match=r"reads format 2: read it with sklearn_meta 0\.0\.1, or"):
         pickle.loads(data)
     state = vars(Pooled()).copy()
     with pytest.raises(ValueError, match="sklearn_meta of an unknown version in format 0"):

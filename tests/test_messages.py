@@ -46,7 +46,7 @@ FITS = {
     "datetime y": (X, np.arange(N).astype("M8[D]"), IDS, r"\(y - y.min\(\)\) / np.timedelta64"),
     "huge X": (HUGE, Y, IDS, "task 'a', row 3: column 1 of X holds an integer of 1329 bits"),
     "huge y": (X, HUGE_Y, IDS, "task 'a', row 4: y is an integer of 1329 bits.*other units"),
-    "datetime X": (TIMES, Y, IDS, "column 'when' of X holds times.*Pipeline inside"),
+    "datetime X": (TIMES, Y, IDS, "column 'when' of X holds times.*TableEncoder in a"),
     "all datetime": (TIMES[["when"]], Y, IDS, "column 'when' of X holds times"),
     "datetime array": (
         np.arange(2 * N).reshape(N, 2).astype("M8[D]"),

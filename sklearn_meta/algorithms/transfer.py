@@ -24,6 +24,7 @@ from ..base.candidates import candidates, judged, learn_sources, risks
 from ..base.labels import SharedClasses
 from ..base.sources import reasons, task_ids
 from ..learners import BlackBoxLearner, chunk_bounds, classes_of
+from ..learners.blackbox import ask
 from ..learners.privates import Interval, StrOptions
 from ..learners.refit import Fitter, Rows
 from ..tasks.columns import View, aligned, check_gaps, present, shared_names, without_company
@@ -60,7 +61,7 @@ class AdaptedLearner(BlackBoxLearner):
 
     def _one(self, method, adapted, X):
         X = X if adapted.view is None else adapted.view.rows(X)
-        return super()._one(method, adapted.model, X)
+        return ask(adapted.model, method, X, self.classes)
 
 
 class OpenClasses(SharedClasses):

@@ -3,6 +3,7 @@
 import datetime
 import math
 import re
+import warnings
 from contextlib import contextmanager
 from numbers import Number
 from typing import Any, Self
@@ -24,6 +25,7 @@ __all__ = ["TableEncoder"]
 
 MISSING = "missing"
 ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$")
+OTHER_DATE = re.compile(r"(\d{1,2}([./-])\d{1,2}\2\d{4}|\d{4}([./])\d{1,2}\3\d{1,2})\b")
 PARTS = ("days", "year_sin", "year_cos", "week_sin", "week_cos", "day_sin", "day_cos")
 DAY = 86400.0
 PERIODS = np.array([365.2425, 7.0, 1.0])  # days
@@ -33,9 +35,10 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
     """Make numbers of a table with text, categories, dates and missing values.
 
     Numbers stay; where they are missing they become the median, with a column that says so. Dates
-    (also text as ``2026-01-31``) become days since 1970 and sine and cosine of the time of year,
-    week and day. All else is categories, and so is a column of categorical dtype, whatever it
-    holds: the most frequent of them have a column each. An array of numbers stays as it is.
+    (also text as ``2026-01-31``; of other orders ``fit`` warns) become days since 1970 and sine and
+    cosine of the time of year, week and day. All else is categories, and so is a column of
+    categorical dtype, whatever it holds: the most frequent of them have a column each. An array of
+    numbers stays as it is.
 
     Parameters
     ----------
@@ -95,8 +98,11 @@ class TableEncoder(TransformerMixin, Versioned, BaseEstimator):
         if 0 in X.shape:
             check_features(X, where=_row)  # raises
         self.kinds_ = {"numbers": [], "dates": [], "categories": []}
-        for key, column in _keyed(X).items():
+        columns = _keyed(X)
+        for key, column in columns.items():
             self.kinds_[_kind(*column)].append(key)
+        for key in self.kinds_["categories"]:
+            _warn_of_dates(*columns[key][:2])
         numbers = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
         categories = OneHotEncoder(
             max_categories=self.max_categories,
@@ -234,6 +240,19 @@ def _kind(name, values, dtype):
     if all(isinstance(value, str) and ISO_DATE.match(value) for value in known):
         return "dates"
     return "categories"
+
+
+def _warn_of_dates(name, values):
+    """Warn of text like ``01/02/2026``: which part is the month, only the user knows."""
+    known = [value for value in values.tolist() if not is_missing(value)]
+    if known and all(isinstance(value, str) and OTHER_DATE.match(value) for value in known):
+        warnings.warn(
+            f"column {name!r} of X looks like dates, such as {known[0]!r}, and is taken as "
+            "categories, since its order of day, month and year is not known. Convert it, as in "
+            f"X[{name!r}] = pandas.to_datetime(X[{name!r}], dayfirst=True).",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _columns(X):

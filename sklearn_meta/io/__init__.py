@@ -48,7 +48,7 @@ _OWN = {
     "kernels.optimizers": "AdamState",
     "kernels.scaling": "Scaling",
     "kernels.stacking": "RawLoss Stack",
-    "learners.blackbox": "BlackBoxLearner",
+    "learners.blackbox": "BlackBoxLearner Fitted",
     "learners.blend": "BlendClassifier BlendRegressor PoolClassifier",
     "learners.conditional": "Conditional",
     "learners.conditioned": "ConditionedClassifier ConditionedLearner ConditionedRegressor",
@@ -75,6 +75,7 @@ _OWN = {
 }
 # What estimators of scikit-learn hold that skops does not know.
 _WRAPPED = {
+    "functools": "partial",  # of functions that are trusted, too
     "numpy": "dtype",
     "sklearn._loss.loss": "HalfTweedieLoss HalfTweedieLossIdentity",
     "sklearn.ensemble._hist_gradient_boosting.predictor": "TreePredictor",
@@ -83,6 +84,8 @@ _WRAPPED = {
     "sklearn.metrics._dist_metrics": "EuclideanDistance64",
     "sklearn.neighbors._kd_tree": "KDTree",
     "sklearn.tree._tree": "Tree",
+    "sklearn.utils._bunch": "Bunch",
+    "sklearn.utils.validation": "check_array",
 }
 
 TRUSTED_TYPES: tuple[str, ...] = tuple(

@@ -1,6 +1,7 @@
 """Estimators of any other kind: the parameters of a task are the fitted estimator itself."""
 
 import copy
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -9,15 +10,27 @@ from ..tasks.rows import n_rows_of, safe_indexing
 from .base import TaskwiseLearner
 from .sharing import once
 
-__all__ = ["BlackBoxLearner", "ask", "classes_of", "label_shares", "numbers"]
+__all__ = ["BlackBoxLearner", "Fitted", "ask", "classes_of", "label_shares", "numbers"]
 
 LIKELY = 0.9  # a label says that its class is likely, not that it is certain
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A fitted estimator as a parameter: no sequence, as an ensemble is, that arrays take apart.
+
+    Parameters
+    ----------
+    estimator : estimator
+    """
+
+    estimator: object
 
 
 class BlackBoxLearner(TaskwiseLearner):
     """An estimator without parameters that this package knows.
 
-    Its parameter rows are arrays of dtype object with one fitted estimator each, so algorithms
+    Its parameter rows are arrays of dtype object with one :class:`Fitted` each, so algorithms
     that only fit and predict work with it, and those that compute with parameters do not.
     """
 
@@ -31,7 +44,7 @@ class BlackBoxLearner(TaskwiseLearner):
 
     def read(self, fitted, class_prior=None, n_rows=1):
         row = np.empty(1, dtype=object)
-        row[0] = fitted
+        row[0] = Fitted(fitted)
         return row
 
     def constant(self, value):
@@ -43,7 +56,7 @@ class BlackBoxLearner(TaskwiseLearner):
         return self.read(dummy.fit(X, self.classes, sample_weight=np.maximum(value, 1e-12)))
 
     def make_estimator(self, row):
-        return self.wrap(copy.copy(row[0]))
+        return self.wrap(copy.copy(row[0].estimator))
 
     def predict(self, method, params, X, index):
         if len(params) == 1:
@@ -63,7 +76,7 @@ class BlackBoxLearner(TaskwiseLearner):
         return out
 
     def _one(self, method, model, X):
-        return ask(model, method, X, self.classes)
+        return ask(model.estimator, method, X, self.classes)
 
 
 def ask(model, method, X, classes):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
+from ..tasks.frames import SavesFrames
 from ..tasks.rows import n_rows_of, safe_indexing
 from ..tasks.table import TaskTable
 from ..tasks.validation import concat_rows
-from .blackbox import BlackBoxLearner
+from .blackbox import BlackBoxLearner, Fitted
 from .blend import MIN_PROBABILITY, blend, raw_scores
 from .linear import LinearLearner
 
@@ -22,7 +23,7 @@ N_FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Rows(SavesFrames):
     """Rows of one task, as the wrapped estimator sees them.
 
     Parameters
@@ -110,7 +111,7 @@ class Fitter:
     def estimators(self, rows):
         """Models as rows of a learner that is not linear: fitted estimators, for transformed X."""
         out = np.empty((len(rows), 1), dtype=object)
-        out[:, 0] = [self.learner.plain(row) if self.linear else row[0] for row in rows]
+        out[:, 0] = [Fitted(self.learner.plain(row)) if self.linear else row[0] for row in rows]
         return out
 
     def raw(self, rows, X):
@@ -131,13 +132,13 @@ class Fitter:
         n_outputs = 1 if self.classes is None else len(self.classes)
         raw = np.empty((len(rows), n_rows_of(X), n_outputs))
         for b, row in enumerate(rows if n_rows_of(X) else ()):
-            raw[b] = raw_scores(row[0], X, self.classes)
+            raw[b] = raw_scores(row[0].estimator, X, self.classes)
         return raw
 
     def blend(self, rows, weights, offset):
         """The blend of models, with an offset, as a fitted estimator."""
         if not self.linear:
-            return blend([row[0] for row in rows], weights, self.classes, offset)
+            return blend([row[0].estimator for row in rows], weights, self.classes, offset)
         row, k = weights @ rows, self.learner.n_outputs
         row[:k] += offset[1:] - offset[:1] if k < len(offset) else offset
         return self.learner.plain(row.astype(self.learner.dtype, copy=False))

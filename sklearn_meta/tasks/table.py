@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .frames import SavesFrames
 from .ids import as_ids, factorize_ids, missing_ids
 from .libraries import in_memory
 from .rows import n_rows_of, safe_indexing
@@ -129,7 +130,7 @@ def distinct_rows(table):
 
 
 @dataclass(frozen=True, eq=False)
-class TaskTable:
+class TaskTable(SavesFrames):
     """Rows of many tasks, stored task after task.
 
     Parameters

@@ -310,8 +310,8 @@ def check_times(X):
         if kind.startswith(("date", "time", "duration", "period")):
             raise TypeError(
                 f"column {_column_name(X, j)} of X holds times ({dtype}), and numbers are needed. "
-                "Convert it, as in (t - t.min()) / np.timedelta64(1, 'D'), or put a transformer in "
-                "a Pipeline inside; if it is the task id, pass "
+                "Convert it, with TableEncoder in a Pipeline inside, or as in "
+                "(t - t.min()) / np.timedelta64(1, 'D'); if it is the task id, pass "
                 f"task_column={_column_name(X, j)}."
             )
 
