@@ -1,6 +1,9 @@
 """Sums per task: they add up, and the fit from them is that of the rows."""
 
 import math
+import os
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -225,14 +228,56 @@ def test_polars(files):
     assert_same(table, expected)
 
 
-def test_dask(files):
-    dd = pytest.importorskip("dask.dataframe")
-    folder, expected = files
+@pytest.fixture
+def summaries():
+    """What engines call with a part of the rows: of no module, so that it is sent to workers."""
+    pd = pytest.importorskip("pandas")
 
-    def summaries(part):
+    def summaries(part: pd.DataFrame) -> pd.DataFrame:
         X = part[["store", "price", "size"]]
         return task_summaries(X, part["sales"], task_column="store", target="sales")
 
+    return summaries
+
+
+def test_dask(files, summaries):
+    dd = pytest.importorskip("dask.dataframe")
+    folder, expected = files
     rows = dd.read_parquet(folder)
     parts = rows.map_partitions(summaries, meta=summaries(rows.head(2)))
     assert_same(parts.groupby("store").sum().reset_index().compute(), expected)
+
+
+@pytest.fixture(scope="module")
+def spark():
+    """Spark on this machine, whose workers are this Python."""
+    sql = pytest.importorskip("pyspark.sql")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("Spark needs Java")
+    settings = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        session = sql.SparkSession.builder.master("local[2]").config(map=settings).getOrCreate()
+        yield session
+        session.stop()
+
+
+def test_pyspark(files, spark, summaries):
+    folder, expected = files
+    functions = pytest.importorskip("pyspark.sql.functions")
+    rows = spark.read.parquet(str(folder))
+    schema = spark.createDataFrame(summaries(rows.limit(2).toPandas())).schema
+    parts = rows.groupby(functions.hash("store") % 8)
+    assert_same(parts.applyInPandas(summaries, schema).toPandas(), expected)
+
+
+@pytest.mark.parametrize("engine", ["pandas", "spark"])
+def test_fugue(files, summaries, engine, request):
+    fa = pytest.importorskip("fugue.api")
+    folder, expected = files
+    engine = request.getfixturevalue("spark") if engine == "spark" else engine
+    rows = fa.load(str(folder), "parquet", engine=engine)
+    schema = fa.get_schema(summaries(fa.as_pandas(fa.head(rows, 2))))
+    together = {"by": "store", "algo": "coarse"}
+    parts = fa.transform(rows, summaries, schema=schema, partition=together, engine=engine)
+    assert_same(fa.as_pandas(parts), expected)
