@@ -2,24 +2,31 @@
 
     python benchmarks/bench_scaling.py                    # tables and checks; some minutes
     python benchmarks/bench_scaling.py HierarchicalBayes  # some of the classes
+    python benchmarks/bench_scaling.py mapped --gigabytes 10  # memory for tasks in files
 
 Every size is measured in a process of its own with one thread. Exponents are the slopes of log cost
 against log size by least squares; memory is what the fit adds to the data. At the end the time for
 ten times as many tasks is predicted, a constant and a share of each task, and then measured.
+
+"mapped" writes tasks of 1000 rows to files, and streams them from memory maps: its memory is that
+of the process, and of it the part that is no file's.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import warnings
 
 import numpy as np
 import scipy.optimize
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, SGDRegressor
 
 from sklearn_meta import (
     FOMAML,
@@ -64,8 +71,8 @@ WITH_SHOTS = ("MAML", "FOMAML", "Reptile")
 CHECKED = ("HierarchicalBayes", "FOMAML", "Reptile")
 
 
-def make_data(n_tasks, n_rows, n_features):
-    rng = np.random.default_rng(0)
+def make_data(n_tasks, n_rows, n_features, seed=0):
+    rng = np.random.default_rng(seed)
     ids = np.repeat(np.arange(n_tasks), n_rows)
     X = rng.standard_normal((n_tasks * n_rows, n_features))
     w = 1 + rng.standard_normal((n_tasks, n_features + 1))
@@ -92,13 +99,17 @@ def measure(name, n_tasks, n_rows, n_features, shots):
 
 
 def cost(name, size):
+    return in_process("--measure", [name, *size])
+
+
+def in_process(what, arguments):
     """A measurement in a process of its own."""
-    command = [sys.executable, __file__, "--measure", json.dumps([name, *size])]
+    command = [sys.executable, __file__, what, json.dumps(arguments)]
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = os.environ | dict.fromkeys(names, "1")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        sys.exit(f"{name} failed at {size}:\n{done.stderr}")
+        sys.exit(f"{arguments} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -148,6 +159,70 @@ def check(name):
     )
 
 
+MAPPED = {
+    "HierarchicalBayes": lambda: HierarchicalBayes(regularization=None),
+    "FOMAML": lambda: FOMAML(max_iter=10, inner_lr=0.1, random_state=0),
+    "Reptile": lambda: Reptile(max_iter=10, inner_lr=0.1, random_state=0),
+    "BatchMetaLearner": lambda: BatchMetaLearner(
+        SGDRegressor(), n_estimators=1, tasks_per_batch=256, n_epochs=1, random_state=0
+    ),
+}
+ROWS, FEATURES, AT_A_TIME = 1000, 10, 100  # tasks that are mapped at a time
+
+
+def mapped(gigabytes):
+    """Peak memory of fits to tasks that lie in files."""
+    n_tasks = int(gigabytes * 1e9 / (8 * ROWS * (FEATURES + 1)))
+    with tempfile.TemporaryDirectory() as folder:
+        if shutil.disk_usage(folder).free < gigabytes * 1.1e9:
+            sys.exit(f"There is no room for {gigabytes:g} GB in {folder}; set TMPDIR.")
+        with open(f"{folder}/X", "wb") as X_file, open(f"{folder}/y", "wb") as y_file:
+            for lo in range(0, n_tasks, AT_A_TIME):
+                X, y, _ = make_data(min(AT_A_TIME, n_tasks - lo), ROWS, FEATURES, seed=lo)
+                X.tofile(X_file)
+                y.tofile(y_file)
+        print(
+            f"{n_tasks:,} tasks of {ROWS} rows and {FEATURES} features, {gigabytes:g} GB in files:"
+        )
+        for name in MAPPED:
+            found = in_process("--measure-mapped", [name, folder, n_tasks])
+            print(
+                f"{name:20} {found['seconds']:7.1f} s, {found['peak'] / 1e6:.0f} MB, of it "
+                f"{found['anonymous'] / 1e6:.0f} MB of no file",
+                flush=True,
+            )
+
+
+def stream(folder, n_tasks):
+    """Tasks whose rows are mapped, and no longer mapped once nothing holds them."""
+    for lo in range(0, n_tasks, AT_A_TIME):
+        n, at = min(AT_A_TIME, n_tasks - lo), 8 * ROWS * lo
+        X_shape, X_at = (n, ROWS, FEATURES), at * FEATURES
+        X = np.memmap(f"{folder}/X", np.float64, "r", offset=X_at, shape=X_shape)
+        y = np.memmap(f"{folder}/y", np.float64, "r", offset=at, shape=(n, ROWS))
+        yield from zip(X, y, strict=True)
+
+
+def measure_mapped(name, folder, n_tasks):
+    """One fit, and the peaks of what /proc says, sampled."""
+    peaks, done, start = {}, threading.Event(), time.process_time()
+
+    def watch():
+        while not done.wait(0.005):
+            with open("/proc/self/status") as file:
+                now = dict(line.split(":") for line in file)
+            for key in ("RssAnon", "VmRSS"):
+                peaks[key] = max(peaks.get(key, 0), int(now[key].split()[0]) * 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    MAPPED[name]().partial_meta_fit(stream(folder, n_tasks))
+    done.set()
+    watcher.join()
+    seconds = time.process_time() - start
+    return {"seconds": seconds, "peak": peaks["VmRSS"], "anonymous": peaks["RssAnon"]}
+
+
 def million():
     found = cost("plain likelihood", (1_000_000, 10, 1, 10))
     memory = found["bytes"] / 1e6
@@ -160,12 +235,20 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; all")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; all; or: mapped"
+    )
     parser.add_argument("--no-check", action="store_true", help="the table only")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--gigabytes", type=float, default=10, help='of "mapped"')
+    parser.add_argument("--measure-mapped", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.measure:
-        print(json.dumps(measure(*json.loads(args.measure))))
+    for function, given in ((measure, args.measure), (measure_mapped, args.measure_mapped)):
+        if given:
+            print(json.dumps(function(*json.loads(given))))
+            return
+    if args.models == ["mapped"]:
+        mapped(args.gigabytes)
         return
     unknown = set(args.models) - set(MODELS)
     if unknown:

@@ -46,7 +46,8 @@ from .typed import F, available_if, with_callbacks
 __all__ = ["BaseMetaEstimator", "transactional"]
 
 STREAM_TASKS = 4096  # tasks that are read at a time from an iterator,
-STREAM_NUMBERS = 2**21  # and the entries of X (16 MB) where how many tasks changes nothing
+STREAM_NUMBERS = 2**21  # and the entries of X (16 MB), where how many tasks changes nothing,
+STREAM_LEARNED = 2**23  # or where it does (64 MB)
 BLOCK_TASKS = 2**14  # tasks that one worker adapts at a time
 TABLES = (
     "Tasks go to meta_fit, as tasks_from_table(X, y, groups=ids) makes them; a long table goes to "
@@ -236,7 +237,7 @@ class BaseMetaEstimator(
         streams = needs.streams and isinstance(tasks, Iterator)
         size = None
         if streams and not isinstance(estimator, Pipeline):
-            size = STREAM_TASKS, STREAM_NUMBERS if needs.sums else np.inf
+            size = STREAM_TASKS, STREAM_NUMBERS if needs.sums else STREAM_LEARNED
         if isinstance(tasks, TaskTable):
             blocks = iter([self._take_table(tasks)])
         else:

@@ -178,7 +178,7 @@ class TaskTable:
         descriptors = None
         if side is not None:
             descriptors = constant_within_tasks(side, codes, unique, side_names)
-        if (np.diff(codes) >= 0).all():
+        if (codes[1:] >= codes[:-1]).all():
             return cls(X, y, offsets, unique, sample_weight, descriptors, np.arange(n_rows))
         order = np.argsort(codes, kind="stable")
         weight = None if sample_weight is None else sample_weight[order]
