@@ -401,3 +401,11 @@ def test_slopes_vary_for_two_classes_only(monkeypatch):
     assert asked[-1] == 3
     names = [[name for name, _ in default_candidates(True, k)] for k in (2, 3)]
     assert set(names[0]) - set(names[1]) == {"random slopes"}
+
+
+def test_candidates_that_fail_alike_are_told_of_once():
+    tasks = make_linear_tasks(n_tasks=12, n_rows=10, random_state=0)
+    with pytest.warns(UserWarning) as told:
+        model = MetaClassifier(random_state=0).meta_fit([(t.X, np.zeros(10, int)) for t in tasks])
+    assert len(told) == 1 and "are left out: all meta-train rows are of one class" in str(told[0])
+    assert (model.predict(tasks[0].X) == 0).all()

@@ -2,6 +2,7 @@
 
 import copy
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -437,3 +438,10 @@ def test_room_is_linear_in_the_sources():
     tracemalloc.stop()
     assert peak < 300 * 3000 * 8  # less than a number for each source and target
     assert len(model.adapt(X[:1], y[:1]).source_scores_) == 3000
+
+
+def test_places_of_sources_without_ids_are_told_from_ids():
+    tasks = make_linear_tasks(n_tasks=6, n_rows=5, random_state=0)
+    mixed = [replace(task, id=i) for task, i in zip(tasks, [0, None, 1, None, 9, 2], strict=True)]
+    model = TransferMetaLearner(random_state=0).meta_fit(mixed)
+    assert list(model.source_ids_) == [0, "task 1", 1, 3, 9, 2]

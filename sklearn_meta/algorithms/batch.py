@@ -440,6 +440,8 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         """
         check_is_fitted(self)
         table, _ = self._support_rows(X, y, None, sample_weight, descriptor)
+        if table.n_tasks == 0:  # a column of ids, and no rows
+            table = self._empty_table(1)
         table = self._labels.check(table)
         if table.n_tasks != 1:
             raise ValueError(

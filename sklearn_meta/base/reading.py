@@ -12,7 +12,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
 from ..learners import has_network, takes_numbers_only
-from ..tasks.ids import as_ids
+from ..tasks.ids import as_ids, factorize_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.side import stack_descriptors, stack_side, without_missing
 from ..tasks.table import TaskTable, check_ids, constant_within_tasks
@@ -99,6 +99,23 @@ class ReadingMixin:
                 stacklevel=6,
             )
 
+    def _warn_of_two_ids(self, ids, groups):
+        """Groups of tasks may be what a splitter keeps together; groups that cut tasks are not."""
+        groups = as_ids(groups)
+        codes, parts = factorize_ids(ids)[1], factorize_ids(groups)[1]
+        if len(parts) != len(codes):
+            raise ValueError(f"groups has {len(parts)} entries for {len(codes)} rows of X.")
+        apart = parts != parts[np.unique(codes, return_index=True)[1]][codes]
+        if apart.any():
+            i = int(np.argmax(apart))
+            warnings.warn(
+                f"task_column={self.task_column!r} holds the task ids, and groups, which is not "
+                f"used, cuts {task_label(ids[i], 0)} at row {i}. Leave groups out, or set "
+                "task_column=None.",
+                UserWarning,
+                stacklevel=6,
+            )
+
     def _check_as_fitted(self, taken, reset, learns=True):
         """Refuse parameters that make rows mean something else than they did in meta-training.
 
@@ -166,6 +183,8 @@ class ReadingMixin:
                 raise ValueError(f"groups has {len(ids)} entries for {n_rows} rows of X.")
         if ids is not None and labelled:
             check_ids(ids, n_rows)
+            if groups is not None and self.task_column is not None:
+                self._warn_of_two_ids(ids, groups)
             if reset:
                 self._warn_of_features_as_ids(ids)
 
