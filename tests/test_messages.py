@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_meta import (
     BatchMetaLearner,
+    GaussianProcessMeta,
     HierarchicalBayes,
     MetaClassifier,
     Pooled,
@@ -274,3 +275,23 @@ def test_groups_that_cut_the_tasks_of_a_column():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.fit(X, y, groups=ids // 2)  # for a splitter
+
+
+def test_a_matrix_that_cannot_be_solved_blames_columns_of_x_only(monkeypatch):
+    """Of what transformers or a body made of X no user knows the columns."""
+
+    def singular(*args):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    tasks = make_linear_tasks(n_tasks=6, n_rows=5, random_state=0)
+    X, y = tasks[0].X, tasks[0].y
+    with_body, plain = GaussianProcessMeta(random_state=0), HierarchicalBayes()
+    for model in (with_body, plain):
+        model.meta_fit(tasks)
+        monkeypatch.setattr(model, "_adapt", singular)
+    with pytest.raises(ValueError, match="^Singular matrix: the rows, or how far .* Pipeline"):
+        plain.adapt(X, y)
+    with pytest.raises(ValueError, match="^X holds numbers, too far from the other rows"):
+        with_body.adapt(1e9 * X, y)
+    with pytest.raises(ValueError, match=r"^row \d: column \d of X holds .*, too far"):
+        plain.adapt(1e9 * X, y)

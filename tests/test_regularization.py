@@ -120,3 +120,9 @@ def test_the_order_of_held_tasks_is_that_of_their_sums(ties):
     M[0, 0] = rng.integers(1, 4, size=200)
     expected = np.lexsort((M[0, -1], M[-1, -1], M[0, 0]))
     assert_array_equal(canonical_order(M), expected)
+
+
+def test_the_strongest_regularisation_is_that_of_two_variances():
+    tasks = make_tasks(12, 8, 3)
+    most, much = (HierarchicalBayes(regularization=nu).meta_fit(tasks) for nu in (1e300, 1e8))
+    assert_allclose(most.prior_covariance_, much.prior_covariance_, rtol=1e-4, atol=1e-4)

@@ -275,7 +275,7 @@ class BaseMetaEstimator(
                 "inside with what leaves fewer features, such as TruncatedSVD."
             ) from error
         except (TypeError, ValueError, OverflowError) as error:
-            raise addressed(error, first.X, first.where) from error
+            raise self._addressed(error, first.X, first.where) from error
 
     def _reporter(self, needs, data):
         """What tells the callbacks how learning goes on."""
@@ -522,7 +522,11 @@ class BaseMetaEstimator(
         try:
             return self._adapt_blocks(table, fit_params)
         except (TypeError, ValueError, OverflowError) as error:
-            raise addressed(error, table.X, table.where) from error
+            raise self._addressed(error, table.X, table.where) from error
+
+    def _addressed(self, error, X, where):
+        """An error about transformed rows, with the cell of X that it is about, if it is of X."""
+        return addressed(error, X if self.learner_.keeps_columns else None, where)
 
     def _adapt_blocks(self, table, fit_params):
         if table.n_tasks <= BLOCK_TASKS or fit_params:
@@ -620,7 +624,7 @@ class BaseMetaEstimator(
             values = self._predicts.predict(method, params, X, index)
         except (TypeError, ValueError, OverflowError) as error:
             at, _, row = where(getattr(error, "rows", [0])[0]).rpartition(", ")
-            error = addressed(error, X, where)
+            error = self._addressed(error, X, where)
             raise (with_address(error, at) if at else error) from error
         if method == "predict" and values.dtype.kind == "f" and not np.isfinite(values).all():
             i = int(np.argmin(np.isfinite(values)))
