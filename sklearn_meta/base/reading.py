@@ -282,7 +282,7 @@ class ReadingMixin:
 
     def _read_chunk(self, tasks, position, reset, min_rows):
         labels = [task_label(task.id, position + i) for i, task in enumerate(tasks)]
-        blocks, targets, weights, sides = [], [], [], []
+        blocks, targets, weights, sides, supports = [], [], [], [], []
         columns, classifier = self._columns(), is_classifier(self)
         for i, (task, label) in enumerate(zip(tasks, labels, strict=True)):
             try:
@@ -303,6 +303,7 @@ class ReadingMixin:
                     raise ValueError(f"X has {n_rows} rows and y {len(y)}.")
                 if n_rows < min_rows:
                     raise ValueError("it has no rows. Leave it out of the tasks.")
+                supports.append(fixed_support(task))
                 weights.append(as_weight(task.sample_weight, n_rows, all_zero=min_rows == 0))
             except (TypeError, ValueError) as error:
                 raise with_address(error, label) from error
@@ -323,7 +324,9 @@ class ReadingMixin:
         if mixed:  # NumPy would make all of them text, or all numbers of one type
             targets = [y.astype(object) for y in targets]
         table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
-        table = replace(table, X=self._check_X(table.X, table.where, min_rows), role=_roles(tasks))
+        table = replace(
+            table, X=self._check_X(table.X, table.where, min_rows), role=_roles(supports, sizes)
+        )
         if self._needs().side:
             descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
             table = replace(table, descriptors=descriptors)
@@ -410,13 +413,12 @@ class ReadingMixin:
         return replace(table, X=X)
 
 
-def _roles(tasks):
+def _roles(supports, sizes):
     """What episodes may use each row for (``TaskTable.role``); None if every row for anything."""
-    if all(task.support is None for task in tasks):
+    if all(mask is None for mask in supports):
         return None
-    masks = [fixed_support(task) for task in tasks]
     roles = [
-        np.zeros(n_rows_of(task.X), dtype=np.int8) if mask is None else np.where(mask, 1, 2)
-        for task, mask in zip(tasks, masks, strict=True)
+        np.zeros(n, dtype=np.int8) if mask is None else np.where(mask, 1, 2)
+        for mask, n in zip(supports, sizes, strict=True)
     ]
     return np.concatenate(roles).astype(np.int8)
