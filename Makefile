@@ -23,7 +23,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo      adapt to a new school from a few pupils: tables and pictures"
 	@echo "make test      run the tests            (ARGS='-k tasks -x' is passed to pytest)"
-	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, Optuna, ONNX, numba, mypy and notebooks"
+	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, Optuna, ONNX, numba, mypy, notebooks,"
+	@echo "                  Spark, Fugue and Ray"
 	@echo "make doctest   run the examples in docstrings, README.md and doc/"
 	@echo "make dist-check   build wheel and sdist, and try the wheel in empty environments"
 	@echo "make lint      check the code with ruff (ARGS=--fix repairs what it can)"
@@ -42,10 +43,16 @@ demo: env
 test: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto $(ARGS)
 
-# What needs other libraries, and is skipped where they are missing.
+# What needs other libraries, and is skipped where they are missing. Engines are in an environment of
+# their own, since Fugue wants a pandas of its own.
+ENGINES := $(ENV)/engines
+
 test-extras: install-test install-third-party install-onnx install-fast install-lint install-notebooks
+	$(MAKE) --no-print-directory VIRTUAL_ENV= ENV="$(ENGINES)" PYTHON=$(PY) install-engines
 	$(ONE_THREAD) $(PY) -m pytest -n auto tests/test_third_party.py tests/test_onnx.py \
 	    tests/test_fast.py tests/typing tests/test_notebooks.py $(ARGS)
+	$(ONE_THREAD) "$(ENGINES)/bin/python" -m pytest -n auto --dist loadfile \
+	    tests/test_summaries.py tests/test_distributed.py $(ARGS)
 
 doctest: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto --doctest-modules --doctest-glob='*.md' --doctest-glob='*.rst' \

@@ -2,34 +2,48 @@
 
     python benchmarks/bench_scaling.py                    # tables and checks; some minutes
     python benchmarks/bench_scaling.py HierarchicalBayes  # some of the classes
+    python benchmarks/bench_scaling.py mapped --gigabytes 10  # memory for tasks in files
 
 Every size is measured in a process of its own with one thread. Exponents are the slopes of log cost
 against log size by least squares; memory is what the fit adds to the data. At the end the time for
 ten times as many tasks is predicted, a constant and a share of each task, and then measured.
+
+"mapped" writes tasks of 1000 rows to files, and streams them from memory maps: its memory is that
+of the process, and of it the part that is no file's.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import warnings
 
 import numpy as np
 import scipy.optimize
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, SGDRegressor
 
 from sklearn_meta import (
+    ANIL,
     FOMAML,
+    IMAML,
     MAML,
     BatchMetaLearner,
     GaussianProcessMeta,
     HierarchicalBayes,
+    Independent,
+    MetaClassifier,
     MetaRegressor,
+    MetaSGD,
     Pooled,
+    PrototypeClassifier,
     Reptile,
+    RidgeHead,
     TransferMetaLearner,
 )
 
@@ -40,32 +54,55 @@ MODELS = {
     "plain likelihood": lambda: HierarchicalBayes(regularization=None),
     "random intercept": lambda: HierarchicalBayes(random_effects=["intercept"]),
     "Pooled": Pooled,
+    "Independent": Independent,
     "MAML": lambda shots=10: MAML(n_shots=shots, **GRADIENT),
     "FOMAML": lambda shots=10: FOMAML(n_shots=shots, **GRADIENT),
+    "ANIL": lambda shots=10: ANIL(n_shots=shots, **GRADIENT),
+    "MetaSGD": lambda shots=10: MetaSGD(n_shots=shots, **GRADIENT),
+    "IMAML": lambda shots=10: IMAML(n_shots=shots, **GRADIENT),
     "Reptile": lambda shots=10: Reptile(inner_batch_size=shots, adapt_steps=5, **GRADIENT),
     "BatchMetaLearner": lambda: BatchMetaLearner(random_state=0),
     "TransferMetaLearner": lambda: TransferMetaLearner(Ridge(), random_state=0),
     "GaussianProcessMeta": lambda: GaussianProcessMeta(random_state=0),
+    "RidgeHead": lambda shots=10: RidgeHead(n_shots=shots, max_iter=ITERATIONS, random_state=0),
+    "PrototypeClassifier": lambda shots=10: PrototypeClassifier(
+        n_shots=shots, max_iter=ITERATIONS, random_state=0
+    ),
     "MetaRegressor": lambda: MetaRegressor(random_state=0),
+    "MetaClassifier": lambda: MetaClassifier(random_state=0),
 }
-# Tasks, rows of a task and features that one size at a time grows from, and up to how many tasks.
-START = {
-    "TransferMetaLearner": (25, 20, 2, 100),
-    "GaussianProcessMeta": (25, 20, 2, 100),
-    "MetaRegressor": (25, 20, 2, 100),
-    "BatchMetaLearner": (250, 20, 2, 1000),
-    "HierarchicalBayes": (25_000, 20, 2, 100_000),
-    "plain likelihood": (25_000, 20, 2, 100_000),
-    "random intercept": (25_000, 20, 2, 100_000),
-    "Pooled": (25_000, 20, 2, 100_000),
+CLASSIFIERS = ("PrototypeClassifier", "MetaClassifier")
+# Tasks that growth begins with, and ends with; 20 rows each, 2 features.
+TASKS = {
+    "HierarchicalBayes": (25_000, 100_000),
+    "plain likelihood": (25_000, 100_000),
+    "random intercept": (25_000, 100_000),
+    "Pooled": (25_000, 100_000),
+    "Independent": (25_000, 100_000),
+    "BatchMetaLearner": (250, 1000),
+    "TransferMetaLearner": (250, 1000),
+    "GaussianProcessMeta": (100, 400),
+    "RidgeHead": (250, 1000),
+    "PrototypeClassifier": (250, 1000),
+    "MetaRegressor": (25, 100),
+    "MetaClassifier": (25, 100),
 }
-USUAL = (4000, 20, 2, 16_000)
-WITH_SHOTS = ("MAML", "FOMAML", "Reptile")
-CHECKED = ("HierarchicalBayes", "FOMAML", "Reptile")
+USUAL = (4000, 16_000)
+ROWS_OF_TASK, COLUMNS, SHOTS = 20, 2, 10
+WITH_SHOTS = (
+    "MAML",
+    "FOMAML",
+    "ANIL",
+    "MetaSGD",
+    "IMAML",
+    "Reptile",
+    "RidgeHead",
+    "PrototypeClassifier",
+)
 
 
-def make_data(n_tasks, n_rows, n_features):
-    rng = np.random.default_rng(0)
+def make_data(n_tasks, n_rows, n_features, seed=0):
+    rng = np.random.default_rng(seed)
     ids = np.repeat(np.arange(n_tasks), n_rows)
     X = rng.standard_normal((n_tasks * n_rows, n_features))
     w = 1 + rng.standard_normal((n_tasks, n_features + 1))
@@ -83,22 +120,28 @@ def measure(name, n_tasks, n_rows, n_features, shots):
     """One fit, after a small one that loads what is imported late."""
     warnings.simplefilter("ignore")
     make = (lambda: MODELS[name](shots)) if name in WITH_SHOTS else MODELS[name]
+    as_target = (lambda y: y > 1) if name in CLASSIFIERS else np.asarray
     X, y, ids = make_data(25, n_rows, n_features)
-    make().fit(X, y, groups=ids)
+    make().fit(X, as_target(y), groups=ids)
     X, y, ids = make_data(n_tasks, n_rows, n_features)
+    y = as_target(y)
     before, start = peak_memory(), time.process_time()
     make().fit(X, y, groups=ids)
     return {"seconds": time.process_time() - start, "bytes": peak_memory() - before}
 
 
 def cost(name, size):
+    return in_process("--measure", [name, *size])
+
+
+def in_process(what, arguments):
     """A measurement in a process of its own."""
-    command = [sys.executable, __file__, "--measure", json.dumps([name, *size])]
+    command = [sys.executable, __file__, what, json.dumps(arguments)]
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = os.environ | dict.fromkeys(names, "1")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        sys.exit(f"{name} failed at {size}:\n{done.stderr}")
+        sys.exit(f"{arguments} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -114,38 +157,105 @@ def grow(name, start, axis, factors):
 
 
 def row(name):
-    n_tasks, n_rows, n_features, most = START.get(name, USUAL)
-    start, found = (n_tasks, n_rows, n_features, 10), []
+    """One line of the table; the numbers of tasks and what they cost."""
+    least, most = TASKS.get(name, USUAL)
+    start, found = (least, ROWS_OF_TASK, COLUMNS, SHOTS), []
     for axis in range(4):
         if axis == 3 and name not in WITH_SHOTS:
             found.append("")
             continue
-        factors = (1, 2, most // n_tasks) if axis == 0 else (1, 2, 4)
-        base = start if axis < 3 else (n_tasks, 100, n_features, 10)
-        sizes, costs = grow(name, base, axis, factors)
+        base = start if axis < 3 else (least, 100, COLUMNS, SHOTS)
+        sizes, costs = grow(name, base, axis, (1, 2, 4))
+        seconds = [c["seconds"] for c in costs]
         if axis == 0:
-            largest = costs[-1]
-        found.append(f"{exponent(sizes, [c['seconds'] for c in costs]):.2f}")
-    size = f"{most} x {n_rows} x {n_features}"
-    seconds, memory = largest["seconds"], largest["bytes"] / 2**20
+            tasks = sizes, seconds
+            memory = costs[-1]["bytes"] / 2**20
+        found.append(f"{exponent(sizes, seconds):.2f}")
+    size = f"{most} x {ROWS_OF_TASK} x {COLUMNS}"
     cells = "".join(f"{value:>9}" for value in found)
-    print(f"{name:20} {size:>15} {seconds:8.2f} {memory:8.0f}{cells}", flush=True)
+    print(f"{name:20} {size:>15} {tasks[1][-1]:8.2f} {memory:8.0f}{cells}", flush=True)
+    return tasks
 
 
-def check(name):
-    """Whether the cost at ten times the largest size is as predicted within a factor of 2."""
-    n_tasks, n_rows, n_features, most = START.get(name, USUAL)
-    sizes, costs = grow(name, (n_tasks, n_rows, n_features, 10), 0, (1, 2, most // n_tasks))
-    seconds = [c["seconds"] for c in costs]
+def check(name, sizes, seconds):
+    """Whether the cost at ten times the largest size is as predicted within a factor of 2.
+
+    Predicted are a constant and a share of each task.
+    """
     fixed, each = scipy.optimize.nnls(np.column_stack([np.ones(3), sizes]), seconds)[0]
-    predicted = fixed + 10 * most * each
-    measured = cost(name, (10 * most, n_rows, n_features, 10))["seconds"]
+    n_tasks = 10 * sizes[-1]
+    predicted = fixed + n_tasks * each
+    measured = cost(name, (n_tasks, ROWS_OF_TASK, COLUMNS, SHOTS))["seconds"]
     ratio = measured / predicted
     print(
-        f"{name:20} {10 * most:>7,} tasks: predicted {predicted:7.2f} s, measured {measured:7.2f}"
+        f"{name:20} {n_tasks:>9,} tasks: predicted {predicted:7.2f} s, measured {measured:7.2f}"
         f" s, ratio {ratio:.2f} {'' if 0.5 <= ratio <= 2 else 'MORE THAN A FACTOR OF 2'}",
         flush=True,
     )
+
+
+MAPPED = {
+    "HierarchicalBayes": lambda: HierarchicalBayes(regularization=None),
+    "FOMAML": lambda: FOMAML(max_iter=10, inner_lr=0.1, random_state=0),
+    "Reptile": lambda: Reptile(max_iter=10, inner_lr=0.1, random_state=0),
+    "BatchMetaLearner": lambda: BatchMetaLearner(
+        SGDRegressor(), n_estimators=1, tasks_per_batch=256, n_epochs=1, random_state=0
+    ),
+}
+ROWS, FEATURES, AT_A_TIME = 1000, 10, 100  # tasks that are mapped at a time
+
+
+def mapped(gigabytes):
+    """Peak memory of fits to tasks that lie in files."""
+    n_tasks = int(gigabytes * 1e9 / (8 * ROWS * (FEATURES + 1)))
+    with tempfile.TemporaryDirectory() as folder:
+        if shutil.disk_usage(folder).free < gigabytes * 1.1e9:
+            sys.exit(f"There is no room for {gigabytes:g} GB in {folder}; set TMPDIR.")
+        with open(f"{folder}/X", "wb") as X_file, open(f"{folder}/y", "wb") as y_file:
+            for lo in range(0, n_tasks, AT_A_TIME):
+                X, y, _ = make_data(min(AT_A_TIME, n_tasks - lo), ROWS, FEATURES, seed=lo)
+                X.tofile(X_file)
+                y.tofile(y_file)
+        print(
+            f"{n_tasks:,} tasks of {ROWS} rows and {FEATURES} features, {gigabytes:g} GB in files:"
+        )
+        for name in MAPPED:
+            found = in_process("--measure-mapped", [name, folder, n_tasks])
+            print(
+                f"{name:20} {found['seconds']:7.1f} s, {found['peak'] / 1e6:.0f} MB, of it "
+                f"{found['anonymous'] / 1e6:.0f} MB of no file",
+                flush=True,
+            )
+
+
+def stream(folder, n_tasks):
+    """Tasks whose rows are mapped, and no longer mapped once nothing holds them."""
+    for lo in range(0, n_tasks, AT_A_TIME):
+        n, at = min(AT_A_TIME, n_tasks - lo), 8 * ROWS * lo
+        X_shape, X_at = (n, ROWS, FEATURES), at * FEATURES
+        X = np.memmap(f"{folder}/X", np.float64, "r", offset=X_at, shape=X_shape)
+        y = np.memmap(f"{folder}/y", np.float64, "r", offset=at, shape=(n, ROWS))
+        yield from zip(X, y, strict=True)
+
+
+def measure_mapped(name, folder, n_tasks):
+    """One fit, and the peaks of what /proc says, sampled."""
+    peaks, done, start = {}, threading.Event(), time.process_time()
+
+    def watch():
+        while not done.wait(0.005):
+            with open("/proc/self/status") as file:
+                now = dict(line.split(":") for line in file)
+            for key in ("RssAnon", "VmRSS"):
+                peaks[key] = max(peaks.get(key, 0), int(now[key].split()[0]) * 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    MAPPED[name]().partial_meta_fit(stream(folder, n_tasks))
+    done.set()
+    watcher.join()
+    seconds = time.process_time() - start
+    return {"seconds": seconds, "peak": peaks["VmRSS"], "anonymous": peaks["RssAnon"]}
 
 
 def million():
@@ -160,28 +270,34 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; all")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; all; or: mapped"
+    )
     parser.add_argument("--no-check", action="store_true", help="the table only")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--gigabytes", type=float, default=10, help='of "mapped"')
+    parser.add_argument("--measure-mapped", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.measure:
-        print(json.dumps(measure(*json.loads(args.measure))))
+    for function, given in ((measure, args.measure), (measure_mapped, args.measure_mapped)):
+        if given:
+            print(json.dumps(function(*json.loads(given))))
+            return
+    if args.models == ["mapped"]:
+        mapped(args.gigabytes)
         return
     unknown = set(args.models) - set(MODELS)
     if unknown:
         parser.error(f"unknown models: {', '.join(sorted(unknown))}")
     names = args.models or list(MODELS)
-    print(f"Of MAML, FOMAML and Reptile {ITERATIONS} meta-iterations. Exponents of time in:")
+    print(f"Of what learns by gradients {ITERATIONS} meta-iterations. Exponents of time in:")
     heads = ("tasks", "rows", "features", "shots")
     print(f"{'':20} {'size':>15} {'s':>8} {'MB':>8}" + "".join(f"{h:>9}" for h in heads))
-    for name in names:
-        row(name)
+    measured = {name: row(name) for name in names}
     if args.no_check:
         return
     print()
     for name in names:
-        if name in CHECKED:
-            check(name)
+        check(name, *measured[name])
     if "HierarchicalBayes" in names:
         million()
 

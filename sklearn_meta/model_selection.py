@@ -7,6 +7,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,9 @@ def few_shot_scorer(
     >>> search.best_params_
     {'random_effects': 'all'}
     """
+    for name, number, least in (("n_shots", n_shots, 0), ("n_repeats", n_repeats, 1)):
+        if not isinstance(number, Integral) or number < least:
+            raise ValueError(f"{name}={number!r} is no whole number of {least} or more.")
     return _FewShotScorer(scoring, n_shots, n_repeats, random_state)
 
 

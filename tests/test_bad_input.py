@@ -10,7 +10,7 @@ from functools import cache, partial
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from algorithms import CLASSES, GRADIENT, make_meta, name_of
+from algorithms import CLASSES, GRADIENT, make_meta, make_table, name_of
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
@@ -32,6 +32,7 @@ from sklearn_meta import (
     RidgeHead,
     Task,
     TransferMetaLearner,
+    few_shot_scorer,
 )
 
 pd = pytest.importorskip("pandas", reason="columns have names in a dataframe")
@@ -897,3 +898,28 @@ def test_extreme_numbers_work_or_are_named(meta, what, scale, knows):
         assert re.search(r"column 1\b" if what != "y" else r"\by\b", str(error))
     else:
         assert np.isfinite(predicted).all()
+
+
+@pytest.mark.parametrize("support", [[9], [1.5], [True, False], "abc", [np.nan], [None]])
+def test_supports_that_are_no_rows(support):
+    tasks = [Task(np.eye(4), np.arange(4.0), id=f"s{t}", support=support) for t in range(3)]
+    with pytest.raises(ValueError, match="task 's0': support=.* is neither places of its 4 rows"):
+        HierarchicalBayes().meta_fit(tasks)
+
+
+def test_a_support_of_no_rows():
+    tasks = [Task(np.eye(4), np.arange(4.0) + t, support=[]) for t in range(3)]
+    assert HierarchicalBayes().meta_fit(iter(tasks)).n_tasks_ == 3
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, "a", None])
+def test_numbers_that_are_none(number):
+    tasks = make_table().tasks
+    model = BatchMetaLearner(Ridge(), n_estimators=1, random_state=0).meta_fit(tasks)
+    with pytest.raises(ValueError, match="n_neighbors=.* is no whole number of 1 or more"):
+        model.nearest_tasks(tasks[0].X, tasks[0].y, n_neighbors=number)
+    for name in ("n_shots", "n_repeats"):
+        with pytest.raises(ValueError, match=f"{name}=.* is no whole number of"):
+            few_shot_scorer("r2", **{name: number})
+    with pytest.raises(ValueError, match="confidence_level=.* is not between 0 and 1"):
+        HierarchicalBayes().meta_fit(tasks).predict_interval(tasks[0].X, confidence_level=number)

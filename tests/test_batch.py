@@ -32,6 +32,7 @@ from sklearn.svm import LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_meta import BatchMetaLearner, HierarchicalBayes, Independent, Pooled, Task
+from sklearn_meta.datasets import make_linear_tasks
 from sklearn_meta.descriptors import (
     FunctionDescriptor,
     LandmarkDescriptor,
@@ -852,3 +853,12 @@ def test_arguments_that_no_fit_takes():
     ):
         with pytest.raises(TypeError, match="'speed'"):
             meta.fit(X, y, groups=ids, speed=3)
+
+
+def test_nearest_tasks_of_no_rows_and_a_column_of_ids():
+    tasks = make_linear_tasks(n_tasks=8, n_rows=10, random_state=0)
+    X = np.concatenate([np.column_stack([t.X, np.full(len(t.y), i)]) for i, t in enumerate(tasks)])
+    y = np.concatenate([t.y for t in tasks])
+    model = BatchMetaLearner(Ridge(), n_estimators=1, task_column=X.shape[1] - 1, random_state=0)
+    ids, distances = model.fit(X, y).nearest_tasks(X[:0], y[:0])
+    assert set(ids) < set(range(8)) and np.isfinite(distances).all()

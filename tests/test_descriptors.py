@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_meta import Task
+from sklearn_meta import HierarchicalBayes, Task
 from sklearn_meta.descriptors import (
     ClassDescriptor,
     FunctionDescriptor,
@@ -28,6 +28,7 @@ from sklearn_meta.descriptors import (
     TaskDescriptor,
     looks_at,
 )
+from sklearn_meta.kernels.scaling import mean_and_std
 
 few_examples = settings(max_examples=15, deadline=None, derandomize=True)
 
@@ -436,3 +437,29 @@ def test_bad_tasks():
         QuantileDescriptor(quantiles=[2.0]).fit(make_tasks())
     with pytest.raises(ValueError, match="prior_rows"):
         MomentsDescriptor(prior_rows=0).fit(make_tasks())
+
+
+@pytest.mark.parametrize(
+    "side, message",
+    [
+        ({"a": [1, 2]}, r"task 0 .*: entry 'a' of its descriptor is \[1, 2\], no single value"),
+        ({"a": {"b": 1}}, "task 0 .*: entry 'a' of its descriptor is {'b': 1}, no single value"),
+        ([{"a": 1}], r"task 0 .*: its descriptor \[{'a': 1}\] holds more than single values"),
+        ([10**400], "task 0 .*: entry 's0' of its descriptor is inf; it must be finite"),
+    ],
+)
+def test_side_information_that_is_no_row_of_a_table(side, message):
+    tasks = [Task([[0.0], [1.0]], [0.0, 1.0], descriptor=side)] * 3
+    with pytest.raises(ValueError, match=message):
+        SideInformation().fit(tasks)
+    if side == [10**400]:
+        with pytest.raises(ValueError, match="task 0.*: its descriptor holds a number too large"):
+            HierarchicalBayes().meta_fit(tasks)
+
+
+def test_side_information_of_arrays_without_axes_and_of_any_size():
+    sides = [1e300, 2e300, 4e300]
+    tasks = [Task([[0.0]], [1.0], descriptor={"a": np.array(side)}) for side in sides]
+    assert SideInformation().fit_transform(tasks)[:, 0].tolist() == sides
+    mean, std = mean_and_std(np.array(sides)[:, None])
+    assert_allclose([mean[0] / 1e300, std[0] / 1e300], [7 / 3, np.std([1, 2, 4])])

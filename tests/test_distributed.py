@@ -1,8 +1,9 @@
-"""Everything parallel under joblib's Dask backend: the same bits, also where a worker is lost."""
+"""Everything parallel on clusters: the same bits, with Dask also where a worker is lost."""
 
 import logging
 import os
 import signal
+import sys
 
 import pytest
 from joblib import parallel_config
@@ -82,6 +83,28 @@ def test_a_cluster_changes_nothing(tmp_path):
         fragile = Fragile(str(marker), os.getpid())
         assert_array_equal(batch(fragile, 2), expected[batch])
         assert marker.exists()  # a worker was lost
+
+
+def test_ray_changes_nothing(tmp_path):
+    """A worker that is lost ends the call, as a process of this machine does."""
+    ray = pytest.importorskip("ray")
+    register = pytest.importorskip("ray.util.joblib").register_ray
+    expected = {part: part(Fragile(), None) for part in PARTS}
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    quiet = {"include_dashboard": False, "log_to_driver": False}
+    ray.init(num_cpus=2, runtime_env={"env_vars": path}, **quiet)
+    register()
+    try:
+        with parallel_config(backend="ray"):
+            for part in PARTS:
+                assert_array_equal(part(Fragile(), 2), expected[part])
+            killing = Fragile(str(tmp_path / "killed"), os.getpid())
+            model = BatchMetaLearner(killing, n_estimators=2, random_state=0, n_jobs=2)
+            with pytest.raises(ray.exceptions.RayActorError):
+                model.meta_fit(TASKS)
+            assert not hasattr(model, "meta_model_")
+    finally:
+        ray.shutdown()
 
 
 def test_a_lost_process_of_this_machine_is_an_error(tmp_path):

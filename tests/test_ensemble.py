@@ -425,3 +425,11 @@ def test_candidates_depend_on_classes_and_rows(monkeypatch):
     assert names[0] - names[1] == {"random slopes"}
     names = [{name for name, _ in default_candidates(False, n_rows=k)} for k in (5000, 5001)]
     assert names[0] - names[1] == {"forest, task level"}
+
+
+def test_candidates_that_fail_alike_are_told_of_once():
+    tasks = make_linear_tasks(n_tasks=12, n_rows=10, random_state=0)
+    with pytest.warns(UserWarning) as told:
+        model = MetaClassifier(random_state=0).meta_fit([(t.X, np.zeros(10, int)) for t in tasks])
+    assert len(told) == 1 and "are left out: all meta-train rows are of one class" in str(told[0])
+    assert (model.predict(tasks[0].X) == 0).all()

@@ -55,6 +55,15 @@ def test_factorize_equals_a_loop(values, as_text):
     assert unique.tolist() == list(number)
 
 
+@given(st.lists(st.integers(-3, 3)), st.sampled_from(["int64", "float32", "U2", "M8[ns]"]))
+def test_typed_ids_are_numbered_as_objects_are(values, dtype):
+    ids = np.array(values, dtype="int64").astype(dtype)
+    unique, codes = factorize_ids(ids)
+    expected, numbers = factorize_ids(np.array([str(v) for v in ids] + [None], dtype=object)[:-1])
+    assert codes.tolist() == numbers.tolist()
+    assert [str(v) for v in unique] == expected.tolist()
+
+
 @pytest.mark.parametrize("ids", [np.array([3, 1, 2]), np.array(["c", "a", "b"])])
 def test_typed_arrays_stay_typed_and_keep_first_appearance(ids):
     rows = np.concatenate([ids, ids])

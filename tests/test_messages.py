@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_meta import (
     BatchMetaLearner,
+    GaussianProcessMeta,
     HierarchicalBayes,
     MetaClassifier,
     Pooled,
@@ -22,6 +23,7 @@ from sklearn_meta import (
     cross_validate_tasks,
     few_shot_scorer,
 )
+from sklearn_meta.datasets import make_linear_tasks
 
 N = 24
 RNG = np.random.default_rng(0)
@@ -258,3 +260,38 @@ def test_a_search_hides_errors_of_its_scorer_unless_told_to_raise():
     search = GridSearchCV(Pooled(), grid, scoring=scorer, cv=2).fit(tasks)
     assert np.isnan(search.cv_results_["mean_test_score"]).all()
     assert search.best_params_ == {"handle_unknown": "warn"}
+
+
+def test_groups_that_cut_the_tasks_of_a_column():
+    tasks = make_linear_tasks(n_tasks=6, n_rows=4, random_state=0)
+    X, y = np.concatenate([t.X for t in tasks]), np.concatenate([t.y for t in tasks])
+    ids = np.repeat(np.arange(6), 4)
+    model = HierarchicalBayes(task_column=0)
+    X = np.column_stack([ids, X])
+    with pytest.warns(UserWarning, match="groups, which is not used, cuts task 0.0 at row 1"):
+        model.fit(X, y, groups=np.arange(24))
+    with pytest.raises(ValueError, match="groups has 23 entries for 24 rows"):
+        model.fit(X, y, groups=ids[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(X, y, groups=ids // 2)  # for a splitter
+
+
+def test_a_matrix_that_cannot_be_solved_blames_columns_of_x_only(monkeypatch):
+    """Of what transformers or a body made of X no user knows the columns."""
+
+    def singular(*args):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    tasks = make_linear_tasks(n_tasks=6, n_rows=5, random_state=0)
+    X, y = tasks[0].X, tasks[0].y
+    with_body, plain = GaussianProcessMeta(random_state=0), HierarchicalBayes()
+    for model in (with_body, plain):
+        model.meta_fit(tasks)
+        monkeypatch.setattr(model, "_adapt", singular)
+    with pytest.raises(ValueError, match="^Singular matrix: the rows, or how far .* Pipeline"):
+        plain.adapt(X, y)
+    with pytest.raises(ValueError, match="^X holds numbers, too far from the other rows"):
+        with_body.adapt(1e9 * X, y)
+    with pytest.raises(ValueError, match=r"^row \d: column \d of X holds .*, too far"):
+        plain.adapt(1e9 * X, y)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_meta import HierarchicalBayes, Independent, Pooled
+from sklearn_meta.base.moments import canonical_order
 from sklearn_meta.datasets import make_linear_tasks
 
 
@@ -110,3 +111,18 @@ def test_tasks_that_do_not_differ_have_no_variance():
 def test_bad_strengths(value):
     with pytest.raises(ValueError, match="regularization"):
         HierarchicalBayes(regularization=value).meta_fit(make_tasks(5, 5, 1))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_order_of_held_tasks_is_that_of_their_sums(ties):
+    rng = np.random.default_rng(0)
+    M = rng.integers(3, size=(3, 3, 200)) + (0.0 if ties else rng.random((3, 3, 200)))
+    M[0, 0] = rng.integers(1, 4, size=200)
+    expected = np.lexsort((M[0, -1], M[-1, -1], M[0, 0]))
+    assert_array_equal(canonical_order(M), expected)
+
+
+def test_the_strongest_regularisation_is_that_of_two_variances():
+    tasks = make_tasks(12, 8, 3)
+    most, much = (HierarchicalBayes(regularization=nu).meta_fit(tasks) for nu in (1e300, 1e8))
+    assert_allclose(most.prior_covariance_, much.prior_covariance_, rtol=1e-4, atol=1e-4)

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import sklearn_meta.base.meta_estimator
-from sklearn_meta import HierarchicalBayes
+from sklearn_meta import FOMAML, HierarchicalBayes, Reptile
 
 MEGABYTE = 2**20
 
@@ -91,6 +91,16 @@ def test_where_parts_end_changes_no_sums(monkeypatch):
     assert_allclose(parts.prior_mean_, whole.prior_mean_, rtol=1e-4, atol=1e-5)
     assert_allclose(parts.prior_covariance_, whole.prior_covariance_, rtol=1e-3, atol=1e-5)
     assert parts.n_tasks_ == 40
+
+
+@pytest.mark.parametrize("model", [FOMAML(max_iter=2), Reptile(max_iter=2)])
+def test_parts_of_large_tasks_are_few_tasks(monkeypatch, model):
+    X, y, _ = table(40, 10)
+    tasks = list(zip(np.split(X, 40), np.split(y, 40), strict=True))
+    monkeypatch.setattr(sklearn_meta.base.meta_estimator, "STREAM_LEARNED", 400)
+    model.meta_fit(iter(tasks))
+    assert model.n_tasks_ == 40
+    assert model.n_iter_ == 4  # of two parts
 
 
 def test_mapped_tasks_are_read_a_part_at_a_time(tmp_path):

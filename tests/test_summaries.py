@@ -1,6 +1,9 @@
 """Sums per task: they add up, and the fit from them is that of the rows."""
 
 import math
+import os
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -147,6 +150,12 @@ def good():
         ({"n": [2.0, 0.0, 2.0]}, "task 2: 'n' is 0; leave tasks without rows out"),
         ({"x1*x1": [10.0, 33.0, 1e9]}, "task 2: 'x1\\*x1' is 33, and 2 rows of sum 12 have"),
         ({"y": ["a", "b", "c"]}, "column 'y' of the table of summaries is no numbers"),
+        ({"x0": [1.0, 2.0]}, r"column 'x0' of the table of summaries has shape \(2,\), and there"),
+        ({"n": 2.0}, r"column 'n' of the table of summaries has shape \(\), and there are 3 tasks"),
+        (
+            {"x0*x1": [1e3, -1e3, 1e3]},
+            "the sums cannot be solved for: they must be of the same rows",
+        ),
         ({"task": [1, 2, 1]}, "task 1 has several rows: group the parts by 'task' and sum"),
         ({name: [] for name in good()}, "no tasks: the table of summaries is empty"),
     ],
@@ -157,6 +166,33 @@ def test_tables_that_are_wrong(change, message):
     with pytest.raises(ValueError, match=message):
         model.meta_fit_summaries(table)
     assert vars(model) == vars(HierarchicalBayes())
+
+
+@pytest.mark.parametrize("table", [None, 3, "sums", [1, 2], np.zeros((3, 3))])
+def test_what_is_no_table(table):
+    with pytest.raises(TypeError, match="is a dict of columns or a dataframe"):
+        HierarchicalBayes().meta_fit_summaries(table)
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["a", "a*a"], r"the name 'a\*a' has a \*"),
+        (["a", "task"], "the name 'task' is that of the task ids"),
+        (["a", "n"], "the name 'n' is that of the number of rows"),
+        (["a", "y"], "the name 'y' occurs twice among features and target"),
+    ],
+)
+def test_names_that_sums_cannot_have(names, message):
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match=message):
+        task_summaries(pd.DataFrame(np.eye(2), columns=names), [0.0, 1.0], groups=[0, 1])
+
+
+def test_tasks_of_weight_0_have_no_sums():
+    X, y = np.arange(6.0).reshape(3, 2), np.arange(3.0)
+    table = task_summaries(X, y, groups=["a", "b", "b"], sample_weight=[0.0, 1.0, 1.0])
+    assert list(table["task"]) == ["b"] and list(table["n"]) == [2.0]
 
 
 def test_what_sums_are_not_for():
@@ -177,9 +213,9 @@ def test_what_sums_are_not_for():
 def test_rows_that_are_wrong():
     with pytest.raises(ValueError, match="Pass the task ids"):
         task_summaries([[1.0]], [1.0])
-    with pytest.raises(ValueError, match="'y' stands for twice among features and target"):
+    with pytest.raises(ValueError, match="'y' occurs twice among features and target"):
         summary_terms(["y"])
-    with pytest.raises(ValueError, match="'n' stands for the number of rows"):
+    with pytest.raises(ValueError, match="'n' is that of the number of rows"):
         summary_terms(["n"])
     with pytest.raises(ValueError, match="X has 1 rows and y 2"):
         task_summaries([[1.0]], [1.0, 2.0], groups=[1])
@@ -225,14 +261,56 @@ def test_polars(files):
     assert_same(table, expected)
 
 
-def test_dask(files):
-    dd = pytest.importorskip("dask.dataframe")
-    folder, expected = files
+@pytest.fixture
+def summaries():
+    """What engines call with a part of the rows: of no module, so that it is sent to workers."""
+    pd = pytest.importorskip("pandas")
 
-    def summaries(part):
+    def summaries(part: pd.DataFrame) -> pd.DataFrame:
         X = part[["store", "price", "size"]]
         return task_summaries(X, part["sales"], task_column="store", target="sales")
 
+    return summaries
+
+
+def test_dask(files, summaries):
+    dd = pytest.importorskip("dask.dataframe")
+    folder, expected = files
     rows = dd.read_parquet(folder)
     parts = rows.map_partitions(summaries, meta=summaries(rows.head(2)))
     assert_same(parts.groupby("store").sum().reset_index().compute(), expected)
+
+
+@pytest.fixture(scope="module")
+def spark():
+    """Spark on this machine, whose workers are this Python."""
+    sql = pytest.importorskip("pyspark.sql")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("Spark needs Java")
+    settings = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        session = sql.SparkSession.builder.master("local[2]").config(map=settings).getOrCreate()
+        yield session
+        session.stop()
+
+
+def test_pyspark(files, spark, summaries):
+    folder, expected = files
+    functions = pytest.importorskip("pyspark.sql.functions")
+    rows = spark.read.parquet(str(folder))
+    schema = spark.createDataFrame(summaries(rows.limit(2).toPandas())).schema
+    parts = rows.groupby(functions.hash("store") % 8)
+    assert_same(parts.applyInPandas(summaries, schema).toPandas(), expected)
+
+
+@pytest.mark.parametrize("engine", ["pandas", "spark"])
+def test_fugue(files, summaries, engine, request):
+    fa = pytest.importorskip("fugue.api")
+    folder, expected = files
+    engine = request.getfixturevalue("spark") if engine == "spark" else engine
+    rows = fa.load(str(folder), "parquet", engine=engine)
+    schema = fa.get_schema(summaries(fa.as_pandas(fa.head(rows, 2))))
+    together = {"by": "store", "algo": "coarse"}
+    parts = fa.transform(rows, summaries, schema=schema, partition=together, engine=engine)
+    assert_same(fa.as_pandas(parts), expected)

@@ -348,3 +348,13 @@ def test_draws_depend_on_the_generator_only():
     task = Task(np.zeros((30, 1)), np.zeros(30))
     draws = [split_support(task, 5, np.random.default_rng(s))[0].tolist() for s in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize("y", [[0.0, 1.0], [0.0] * 4, 1.0, None])
+def test_a_long_table_has_a_target_in_every_row(y):
+    with pytest.raises(ValueError, match="^X has 3 rows, and y (has|is) "):
+        tasks_from_table(np.eye(3), y, groups=[0, 0, 1])
+
+
+def test_a_long_table_without_rows_has_no_tasks():
+    assert tasks_from_table(np.empty((0, 2)), [], groups=[]) == []

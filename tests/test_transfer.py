@@ -1,6 +1,8 @@
 """TransferMetaLearner: what helps, what must not harm, and what differs between tasks."""
 
 import copy
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -423,3 +425,23 @@ def test_landmarks_of_an_infinite_number():
     sources = TransferMetaLearner(boosting, random_state=0).fit(frame, y, groups=ids).meta_model_
     assert sources.landmarks.whiten.shape == (2, 2)
     assert np.isfinite(sources.landmarks(X)).all()
+
+
+def test_room_is_linear_in_the_sources():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((3000, 2)), rng.standard_normal(3000)
+    pairs = [(X[i : i + 1], y[i : i + 1]) for i in range(len(y))]
+    model = TransferMetaLearner(random_state=0).meta_fit(pairs)
+    tracemalloc.start()
+    model.adapt(X[:300], y[:300], groups=np.arange(300))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 300 * 3000 * 8  # less than a number for each source and target
+    assert len(model.adapt(X[:1], y[:1]).source_scores_) == 3000
+
+
+def test_places_of_sources_without_ids_are_told_from_ids():
+    tasks = make_linear_tasks(n_tasks=6, n_rows=5, random_state=0)
+    mixed = [replace(task, id=i) for task, i in zip(tasks, [0, None, 1, None, 9, 2], strict=True)]
+    model = TransferMetaLearner(random_state=0).meta_fit(mixed)
+    assert list(model.source_ids_) == [0, "task 1", 1, 3, 9, 2]

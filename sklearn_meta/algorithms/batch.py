@@ -439,7 +439,11 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             Euclidean distances, ascending.
         """
         check_is_fitted(self)
+        if not isinstance(n_neighbors, Integral) or n_neighbors < 1:
+            raise ValueError(f"n_neighbors={n_neighbors!r} is no whole number of 1 or more.")
         table, _ = self._support_rows(X, y, None, sample_weight, descriptor)
+        if table.n_tasks == 0:  # a column of ids, and no rows
+            table = self._empty_table(1)
         table = self._labels.check(table)
         if table.n_tasks != 1:
             raise ValueError(

@@ -8,7 +8,7 @@ own model. They are stacked with weights that depend on the number of its rows
 
 import copy
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -40,12 +40,13 @@ MIN_SHARE = 0.05  # of a source that is worth a refit ("weighted")
 class Adapted:
     """The parameter row of a target: its model, how that sees rows, and where it comes from.
 
-    The report has attributes of TransferMetaLearner.
+    The report has attributes of TransferMetaLearner; tasks of a table, which may be as many as
+    sources, have none.
     """
 
     model: object
     view: View
-    report: dict
+    report: dict = field(default_factory=dict)
 
 
 class AdaptedLearner(BlackBoxLearner):
@@ -301,7 +302,7 @@ class TransferMetaLearner(BaseMetaEstimator):
     def _adapt(self, learner, meta_model, table, fit_params):
         settings = self.selection, self.source_weight, self.temperature
         parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_adapt_chunk)(meta_model, table.block(lo, hi), settings)
+            delayed(_adapt_chunk)(meta_model, table.block(lo, hi), settings, table.n_tasks == 1)
             for lo, hi in chunk_bounds(table.n_tasks)
         )
         rows = np.empty((table.n_tasks, 1), dtype=object)
@@ -335,12 +336,13 @@ class TransferMetaLearner(BaseMetaEstimator):
         return self
 
 
-def _adapt_chunk(meta_model, table, settings):
-    return [_adapt_one(meta_model, table.block(t, t + 1), settings) for t in range(table.n_tasks)]
+def _adapt_chunk(meta_model, table, settings, reports):
+    blocks = (table.block(t, t + 1) for t in range(table.n_tasks))
+    return [_adapt_one(meta_model, block, settings, reports) for block in blocks]
 
 
-def _adapt_one(meta_model, table, settings):
-    """The model of one task, and where it comes from."""
+def _adapt_one(meta_model, table, settings, reports):
+    """The model of one task, and where it comes from: numbers of each source, if it reports."""
     view, sources = None, meta_model
     if meta_model.frame is not None:
         view, sources = _seen_by(meta_model, table)
@@ -357,6 +359,8 @@ def _adapt_one(meta_model, table, settings):
         if len(table.y) == 0:
             raise
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
+    if not reports:
+        return Adapted(model, view)
     full = np.full((3, len(meta_model)), [[np.nan], [np.nan], [0.0]])
     full[:, [id_ not in sources.refused for id_ in meta_model.ids]] = risk, error, share[:-2]
     report = {
@@ -401,7 +405,7 @@ def _model_of(sources, target, risk, selection, source_weight, temperature):
     if selection == "stack" and stack and (sources.closed or n <= 2 * stack.n_rows[-1]):
         v = stack.weights(n)
         rows, mix, offset, best = candidates(sources, target, risk, source_weight)
-        share = np.append(v[-2] * np.eye(len(risk))[best], [v[:-2].sum(), v[-1]])
+        share = np.append(v[-2] * (np.arange(len(risk)) == best), [v[:-2].sum(), v[-1]])
         return fitter.blend(rows, v @ mix, v @ offset), share
     own, Y = fitter.refit(None, target, 1.0), fitter.outputs(target.y)
     if n:
@@ -414,7 +418,7 @@ def _model_of(sources, target, risk, selection, source_weight, temperature):
         temperature = sources.unit / max(target.weight.sum(), 1.0)
     share = softmax(-risk / temperature)
     if selection == "best":
-        share = np.eye(len(risk))[np.argmin(risk)]
+        share = (np.arange(len(risk)) == np.argmin(risk)).astype(float)
     rows = np.concatenate([sources.rows, sources.pools, own[None]])
     for a in np.flatnonzero(share[: len(sources)] >= MIN_SHARE) if n else ():
         rows[a] = fitter.refit(sources.data[a], target, source_weight)

@@ -2,6 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -48,7 +49,7 @@ class IntervalMixin(ABC):
         ndarray of shape (n_rows, 2)
             Lower and upper bounds, in the units of y.
         """
-        if not 0 < confidence_level < 1:
+        if not (isinstance(confidence_level, Real) and 0 < confidence_level < 1):
             raise ValueError(
                 f"confidence_level={confidence_level!r} is not between 0 and 1, as 0.9 is."
             )

@@ -46,7 +46,8 @@ from .typed import F, available_if, with_callbacks
 __all__ = ["BaseMetaEstimator", "transactional"]
 
 STREAM_TASKS = 4096  # tasks that are read at a time from an iterator,
-STREAM_NUMBERS = 2**21  # and the entries of X (16 MB) where how many tasks changes nothing
+STREAM_NUMBERS = 2**21  # and the entries of X (16 MB), where how many tasks changes nothing,
+STREAM_LEARNED = 2**23  # or where it does (64 MB)
 BLOCK_TASKS = 2**14  # tasks that one worker adapts at a time
 TABLES = (
     "Tasks go to meta_fit, as tasks_from_table(X, y, groups=ids) makes them; a long table goes to "
@@ -236,7 +237,7 @@ class BaseMetaEstimator(
         streams = needs.streams and isinstance(tasks, Iterator)
         size = None
         if streams and not isinstance(estimator, Pipeline):
-            size = STREAM_TASKS, STREAM_NUMBERS if needs.sums else np.inf
+            size = STREAM_TASKS, STREAM_NUMBERS if needs.sums else STREAM_LEARNED
         if isinstance(tasks, TaskTable):
             blocks = iter([self._take_table(tasks)])
         else:
@@ -274,7 +275,7 @@ class BaseMetaEstimator(
                 "inside with what leaves fewer features, such as TruncatedSVD."
             ) from error
         except (TypeError, ValueError, OverflowError) as error:
-            raise addressed(error, first.X, first.where) from error
+            raise self._addressed(error, first.X, first.where) from error
 
     def _reporter(self, needs, data):
         """What tells the callbacks how learning goes on."""
@@ -521,7 +522,11 @@ class BaseMetaEstimator(
         try:
             return self._adapt_blocks(table, fit_params)
         except (TypeError, ValueError, OverflowError) as error:
-            raise addressed(error, table.X, table.where) from error
+            raise self._addressed(error, table.X, table.where) from error
+
+    def _addressed(self, error, X, where):
+        """An error about transformed rows, with the cell of X that it is about, if it is of X."""
+        return addressed(error, X if self.learner_.keeps_columns else None, where)
 
     def _adapt_blocks(self, table, fit_params):
         if table.n_tasks <= BLOCK_TASKS or fit_params:
@@ -619,7 +624,7 @@ class BaseMetaEstimator(
             values = self._predicts.predict(method, params, X, index)
         except (TypeError, ValueError, OverflowError) as error:
             at, _, row = where(getattr(error, "rows", [0])[0]).rpartition(", ")
-            error = addressed(error, X, where)
+            error = self._addressed(error, X, where)
             raise (with_address(error, at) if at else error) from error
         if method == "predict" and values.dtype.kind == "f" and not np.isfinite(values).all():
             i = int(np.argmin(np.isfinite(values)))

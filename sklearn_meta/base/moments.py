@@ -10,6 +10,7 @@ from ..priors.regularization import Held
 from ..tasks.table import padded_batches
 
 __all__ = [
+    "canonical_order",
     "gather_moments",
     "held_without_rows",
     "moments_of",
@@ -61,9 +62,17 @@ def held_without_rows(moments):
     return _held_tasks(moments, MAX_HELD, np.random.default_rng(0))
 
 
+def canonical_order(M):
+    """An order of tasks by number of rows, sum of squared targets, and their sum."""
+    n, y, yy = M[0, 0], M[0, -1], M[-1, -1]
+    order = np.argsort(yy)  # several times as fast as lexsort, but says nothing of ties
+    if (yy[order[1:]] == yy[order[:-1]]).any():
+        return np.lexsort((y, yy, n))
+    return order[np.argsort(n[order], kind="stable")]
+
+
 def _held_tasks(moments, most, rng):
-    canonical = np.lexsort((moments.M[0, -1], moments.M[-1, -1], moments.M[0, 0]))
-    tasks = rng.permutation(canonical)[:most]
+    tasks = rng.permutation(canonical_order(moments.M))[:most]
     rows = np.zeros((len(tasks), MAX_HELD_ROWS, len(moments.M)))
     rows[..., 0] = 1.0
     return Held(tasks, rows, np.zeros(rows.shape[:2]))

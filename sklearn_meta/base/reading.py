@@ -12,7 +12,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
 from ..learners import has_network, takes_numbers_only
-from ..tasks.ids import as_ids
+from ..tasks.ids import as_ids, factorize_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.side import stack_descriptors, stack_side, without_missing
 from ..tasks.table import TaskTable, check_ids, constant_within_tasks
@@ -99,6 +99,23 @@ class ReadingMixin:
                 stacklevel=6,
             )
 
+    def _warn_of_two_ids(self, ids, groups):
+        """Groups of tasks may be what a splitter keeps together; groups that cut tasks are not."""
+        groups = as_ids(groups)
+        codes, parts = factorize_ids(ids)[1], factorize_ids(groups)[1]
+        if len(parts) != len(codes):
+            raise ValueError(f"groups has {len(parts)} entries for {len(codes)} rows of X.")
+        apart = parts != parts[np.unique(codes, return_index=True)[1]][codes]
+        if apart.any():
+            i = int(np.argmax(apart))
+            warnings.warn(
+                f"task_column={self.task_column!r} holds the task ids, and groups, which is not "
+                f"used, cuts {task_label(ids[i], 0)} at row {i}. Leave groups out, or set "
+                "task_column=None.",
+                UserWarning,
+                stacklevel=6,
+            )
+
     def _check_as_fitted(self, taken, reset, learns=True):
         """Refuse parameters that make rows mean something else than they did in meta-training.
 
@@ -166,6 +183,8 @@ class ReadingMixin:
                 raise ValueError(f"groups has {len(ids)} entries for {n_rows} rows of X.")
         if ids is not None and labelled:
             check_ids(ids, n_rows)
+            if groups is not None and self.task_column is not None:
+                self._warn_of_two_ids(ids, groups)
             if reset:
                 self._warn_of_features_as_ids(ids)
 
@@ -263,7 +282,7 @@ class ReadingMixin:
 
     def _read_chunk(self, tasks, position, reset, min_rows):
         labels = [task_label(task.id, position + i) for i, task in enumerate(tasks)]
-        blocks, targets, weights, sides = [], [], [], []
+        blocks, targets, weights, sides, supports = [], [], [], [], []
         columns, classifier = self._columns(), is_classifier(self)
         for i, (task, label) in enumerate(zip(tasks, labels, strict=True)):
             try:
@@ -284,6 +303,7 @@ class ReadingMixin:
                     raise ValueError(f"X has {n_rows} rows and y {len(y)}.")
                 if n_rows < min_rows:
                     raise ValueError("it has no rows. Leave it out of the tasks.")
+                supports.append(fixed_support(task))
                 weights.append(as_weight(task.sample_weight, n_rows, all_zero=min_rows == 0))
             except (TypeError, ValueError) as error:
                 raise with_address(error, label) from error
@@ -304,7 +324,9 @@ class ReadingMixin:
         if mixed:  # NumPy would make all of them text, or all numbers of one type
             targets = [y.astype(object) for y in targets]
         table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
-        table = replace(table, X=self._check_X(table.X, table.where, min_rows), role=_roles(tasks))
+        table = replace(
+            table, X=self._check_X(table.X, table.where, min_rows), role=_roles(supports, sizes)
+        )
         if self._needs().side:
             descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
             table = replace(table, descriptors=descriptors)
@@ -391,13 +413,12 @@ class ReadingMixin:
         return replace(table, X=X)
 
 
-def _roles(tasks):
+def _roles(supports, sizes):
     """What episodes may use each row for (``TaskTable.role``); None if every row for anything."""
-    if all(task.support is None for task in tasks):
+    if all(mask is None for mask in supports):
         return None
-    masks = [fixed_support(task) for task in tasks]
     roles = [
-        np.zeros(n_rows_of(task.X), dtype=np.int8) if mask is None else np.where(mask, 1, 2)
-        for task, mask in zip(tasks, masks, strict=True)
+        np.zeros(n, dtype=np.int8) if mask is None else np.where(mask, 1, 2)
+        for mask, n in zip(supports, sizes, strict=True)
     ]
     return np.concatenate(roles).astype(np.int8)

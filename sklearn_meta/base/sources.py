@@ -101,9 +101,11 @@ class Sources:
 
 
 def task_ids(table):
-    """The ids of tasks, places where they have none."""
-    ids = [None] * table.n_tasks if table.ids is None else table.ids
-    return [t if i is None else plain(i) for t, i in enumerate(ids)]
+    """The ids of tasks, places where they have none; text where another's id is this number."""
+    ids = [None if i is None else plain(i) for i in (() if table.ids is None else table.ids)]
+    taken, ids = set(ids), ids or [None] * table.n_tasks
+    places = [f"task {t}" if t in taken else t for t in range(len(ids))]
+    return [place if i is None else i for i, place in zip(ids, places, strict=True)]
 
 
 def fit_sources(fitter, table, extra, n_jobs, refused):

@@ -82,5 +82,13 @@ class SummariesMixin:
         if named or self.task_column is not None:
             self.feature_names_in_ = np.array(columns, dtype=object)
         held = held_without_rows(moments)
-        self._set_meta_model(self._learn_sums(self.learner_, moments, shift, held), moments.n_tasks)
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                meta_model = self._learn_sums(self.learner_, moments, shift, held)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                "the sums cannot be solved for: they must be of the same rows, not rounded, and of "
+                f"columns whose squares are numbers; use other units if these are not. ({error})"
+            ) from error
+        self._set_meta_model(meta_model, moments.n_tasks)
         return self

@@ -106,13 +106,14 @@ class FunctionDescriptor(TaskDescriptor):
             for lo, hi in chunk_bounds(len(tasks))
         )
         vectors = [vector for part in parts for vector in part]
-        keys, length = (names if names and self._keyed else None), names and len(names)
+        keys = names if names and self._keyed else None
+        length = None if names is None else len(names)
         for t, vector in zip(tasks, vectors, strict=True):
             label = table.label(t)
             if isinstance(vector, Exception):
                 raise ValueError(
-                    f"{label}: {type(vector).__name__} in the descriptor function: {vector}."
-                    f"{self._way(table, t)}"
+                    f"{label}: {type(vector).__name__} in the descriptor function: "
+                    f"{str(vector).rstrip('.')}.{self._way(table, t)}"
                 ) from vector
             own, vector = vector
             if length is None:

@@ -80,7 +80,7 @@ class SideInformation(TaskDescriptor):
                 continue
             if not isinstance(value, Number) or isinstance(value, complex):
                 way = "meta-training had numbers there"
-            elif not np.isfinite(value):
+            elif not np.isfinite(value := _as_float(value)):
                 way = "it must be finite, or None where it is not known"
             else:
                 continue
@@ -115,3 +115,11 @@ class SideInformation(TaskDescriptor):
             names += [name] if categories is None else [f"{name}={c}" for c in categories]
             names += [f"{name}_missing"] if marked else []
         return list(map(str, names))
+
+
+def _as_float(value):
+    """A number; infinity if it is beyond all floating-point numbers."""
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf

@@ -269,9 +269,11 @@ class _MetaStack(Composition, BaseMetaEstimator):
             n_jobs=self.n_jobs,
             on_fold=lambda: report.part("fold"),
         )
-        for name, error in failures.items():
-            left_out[name] = str(error)
-            warnings.warn(f"candidate {name!r} is left out: {error}", UserWarning, stacklevel=3)
+        left_out |= {name: str(error) for name, error in failures.items()}
+        for why in dict.fromkeys(map(str, failures.values())):
+            some = [repr(name) for name in failures if left_out[name] == why]
+            what = f"candidate {some[0]} is" if len(some) == 1 else f"{', '.join(some)} are"
+            warnings.warn(f"{what} left out: {why}", UserWarning, stacklevel=3)
         able = [c for c, (name, _) in enumerate(candidates) if name not in left_out]
         if not able or not judged:
             raise ValueError(

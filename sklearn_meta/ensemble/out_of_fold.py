@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 from sklearn.base import clone
 
 from ..kernels.pooling import LogPool, SquaredPool, bagged_weights
@@ -127,7 +128,8 @@ def leave_tasks_out(
     if largest > MAX_TASKS:
         chosen[rng.permutation(table.n_tasks)[MAX_TASKS:]] = False
     parts = []
-    for part in Parallel(n_jobs=n_jobs, return_as="generator")(
+    one_by_one = get_active_backend()[0].supports_return_generator  # Ray's does not
+    for part in Parallel(n_jobs=n_jobs, return_as="generator" if one_by_one else "list")(
         delayed(_one_fold)(candidates, table, shots, train, test[chosen[test]], classes, seed, f)
         for f, (train, test) in enumerate(folds)
     ):

@@ -78,7 +78,9 @@ def mean_and_std(X, weight=None):
     x, share = X - X[0], np.ones(len(X)) if weight is None else weight
     share = share / share.sum()
     mean = share @ x
-    return X[0] + mean, np.sqrt(share @ (x - mean) ** 2)
+    x = x - mean
+    size = np.ldexp(1.0, np.frexp(np.abs(x).max(axis=0, initial=0.0))[1] - 1)  # changes no digit
+    return X[0] + mean, size * np.sqrt(share @ (x / size) ** 2)
 
 
 def nonzero_scale(scale, mean):

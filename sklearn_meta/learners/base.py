@@ -80,6 +80,11 @@ class Learner(ABC):
             X = step.transform(X)
         return X.toarray() if hasattr(X, "toarray") else X
 
+    @property
+    def keeps_columns(self):
+        """Whether rows are transformed to themselves."""
+        return not self.steps
+
     def column_names(self, names_in):
         """Names of the features that the estimator sees: a list of str, or None if nobody knows.
 

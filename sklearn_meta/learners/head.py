@@ -332,6 +332,8 @@ class HeadLearner(GradientLearner):
             f[origin >= 0] = self.out_of_fold[origin[origin >= 0]]
         return np.concatenate([f, np.where(np.isnan(x), self.fill, x)], axis=1)
 
+    keeps_columns = False
+
     def offset(self, X):
         return (X[..., : self.n_outputs] - self.scaling.y_mean) / self.scaling.y_scale
 

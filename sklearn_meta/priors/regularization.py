@@ -38,6 +38,7 @@ from ..kernels.stacked import stack
 __all__ = ["N_FOLDS", "ROUGH", "Held", "fit_regularized", "folds_of", "refit", "two_of"]
 
 MULTIPLES = (0.0, 1.0, 4.0, 16.0)  # nu, in parameters of a row of Sigma
+STRONGEST = 1e9  # tasks: beside so many others do not count
 NU1 = 5.0  # rows that the noise of the two-variance fit counts as
 N_FOLDS = 5
 MIN_ERRORS = 2.0  # standard errors that make a loss sure
@@ -136,6 +137,7 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
             by_task = _scores(fit, moments, held, grid, intercept)
             nu = grid[_surely_best(by_task)]
             scores = dict(zip(map(float, grid), by_task.mean(axis=1).tolist(), strict=False))
+    nu = min(nu, STRONGEST)
     model = fit(moments, nu, callback=callback)
     return two, _embedded(model, random, active), float(nu), scores
 

@@ -134,11 +134,14 @@ def factorize_ids(ids):
     codes : ndarray of shape (n_rows,), dtype intp
     """
     if ids.dtype.kind in _TYPED:
-        unique, first, codes = np.unique(ids, return_index=True, return_inverse=True)
+        begins = np.ones(len(ids), dtype=bool)  # rows of a task mostly stand together
+        np.not_equal(ids[1:], ids[:-1], out=begins[1:])
+        begins = np.flatnonzero(begins)
+        unique, first, codes = np.unique(ids[begins], return_index=True, return_inverse=True)
         order = np.argsort(first, kind="stable")
         rank = np.empty(len(order), dtype=np.intp)
         rank[order] = np.arange(len(order))
-        return unique[order], rank[codes]
+        return unique[order], np.repeat(rank[codes], np.diff(begins, append=len(ids)))
     number = {}
     codes = np.fromiter(
         (number.setdefault(v, len(number)) for v in ids), dtype=np.intp, count=len(ids)

@@ -13,7 +13,7 @@ def without_missing(values):
     """An object array with None in place of everything that means missing."""
     out = np.empty(np.shape(values), dtype=object)
     out.ravel()[:] = [
-        None if is_missing(v) else v.item() if isinstance(v, np.generic) else v
+        None if is_missing(v) else v.item() if isinstance(v, (np.generic, np.ndarray)) else v
         for v in np.asarray(values, dtype=object).ravel()
     ]
     return out
@@ -73,10 +73,18 @@ def _row(descriptor, names, label):
                 f"{label}: its descriptor has the key {unknown[0]!r}, which no meta-train task "
                 f"has; known are {sorted(map(str, names))}."
             )
+        for name, value in descriptor.items():
+            if np.ndim(value) or isinstance(value, (Mapping, set)):
+                raise ValueError(
+                    f"{label}: entry {name!r} of its descriptor is {value!r}, no single value. "
+                    "Give each of its parts a key of its own."
+                )
         return without_missing([descriptor.get(name) for name in names])
     row = without_missing(np.atleast_1d(np.asarray(descriptor, dtype=object)))
     if row.ndim != 1:
         raise ValueError(f"{label}: its descriptor has shape {row.shape}, expected a vector.")
+    if any(isinstance(value, (Mapping, set)) for value in row):
+        raise ValueError(f"{label}: its descriptor {descriptor!r} holds more than single values.")
     return row
 
 
@@ -131,6 +139,10 @@ def _descriptor_row(descriptor, names, label):
         descriptor = [descriptor[name] for name in names]
     try:
         row = np.asarray(descriptor, dtype=np.float64)
+    except OverflowError as error:
+        raise ValueError(
+            f"{label}: its descriptor holds a number too large for float64."
+        ) from error
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{label}: its descriptor is not numeric ({descriptor!r}). Encode categories as "

@@ -66,11 +66,12 @@ def summary_terms(features: Iterable[str], target: str = "y") -> dict[str, tuple
     sales*sales ('sales', 'sales')
     """
     columns = [str(name) for name in (*features, target)]
-    repeated = [name for name in columns if columns.count(name) > 1]
-    if repeated or COUNT in columns:
-        name = repeated[0] if repeated else COUNT
-        what = "twice among features and target" if repeated else "the number of rows"
-        raise ValueError(f"the name {name!r} stands for {what}; rename the column.")
+    for name in columns:
+        what = "is that of the number of rows" if name == COUNT else None
+        what = "occurs twice among features and target" if columns.count(name) > 1 else what
+        what = "has a *, as names of products have" if "*" in name else what
+        if what:
+            raise ValueError(f"the name {name!r} {what}; rename the column.")
     terms = {COUNT: ()} | {name: (name,) for name in columns}
     for i, a in enumerate(columns):
         terms |= {f"{a}*{b}": (a, b) for b in columns[i:]}
@@ -142,11 +143,15 @@ def task_summaries(
         raise ValueError(f"X has {len(X)} rows and y {len(y)}.")
     weight = as_weight(sample_weight, len(X), where=where)
     table = TaskTable.from_rows(X, np.asarray(y, dtype=np.float64), ids, weight)
+    table = table.without_weightless(keeps_tasks=False)
     M = Moments.from_batches(
         padded_batches(table), table.n_tasks, X.shape[1], np.zeros(X.shape[1] + 1)
     ).M
     i, j = np.triu_indices(len(M))  # in the order of the terms
-    columns = {task_column if isinstance(task_column, str) else "task": table.ids}
+    id_name = task_column if isinstance(task_column, str) else "task"
+    if id_name in terms:
+        raise ValueError(f"the name {id_name!r} is that of the task ids; rename the column.")
+    columns = {id_name: table.ids}
     columns |= dict(zip(terms, np.array(M[i, j]), strict=True))
     return _like(given, columns)
 
@@ -178,7 +183,12 @@ def read_summaries(table, target="y", task_column="task"):
     shift : ndarray of shape (n_features + 1,)
         Means of all rows.
     """
-    names = [str(name) for name in getattr(table, "column_names", None) or list(_names(table))]
+    if _names(table) is None:
+        raise TypeError(
+            "the table of summaries is a dict of columns or a dataframe, as task_summaries makes "
+            f"it; got {type(table).__name__}."
+        )
+    names = list(map(str, _names(table)))
     single = [n for n in names if "*" not in n and n not in (COUNT, task_column, target)]
     features = [n for n in single if f"{n}*{n}" in names]
     terms = summary_terms(features, target)
@@ -210,7 +220,9 @@ def read_summaries(table, target="y", task_column="task"):
 
 
 def _names(table):
-    return table.keys() if isinstance(table, dict) else table.columns
+    if isinstance(table, dict):
+        return table.keys()
+    return getattr(table, "column_names", getattr(table, "columns", None))
 
 
 def _sums(values, name, ids):
@@ -218,6 +230,11 @@ def _sums(values, name, ids):
         values = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"column {name!r} of the table of summaries is no numbers.") from None
+    if values.shape != ids.shape:
+        raise ValueError(
+            f"column {name!r} of the table of summaries has shape {values.shape}, and there are "
+            f"{len(ids)} tasks."
+        )
     bad = ~np.isfinite(values)
     if bad.any():
         t = int(np.argmax(bad))
@@ -234,7 +251,8 @@ def _check_moments(M, names, ids):
             f"task {plain(ids[t])!r}: {COUNT!r} is {n[t]:g}; leave tasks without rows out."
         )
     for j, name in enumerate(names[1:], start=1):
-        least = M[0, j] ** 2 / n
+        with np.errstate(over="ignore"):
+            least = M[0, j] * (M[0, j] / n)
         bad = M[j, j] < least * (1 - ROUNDING)
         if bad.any():
             t = int(np.argmax(bad))

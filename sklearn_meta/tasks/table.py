@@ -74,8 +74,12 @@ def tasks_from_table(
         ids = as_ids(groups)
     check_ids(ids, n_rows_of(X))
     y = np.asarray(in_memory(y, "y"))
+    if y.ndim == 0 or len(y) != n_rows_of(X):
+        found = f"has {len(y)}" if y.ndim else f"is {y.item()!r}"
+        raise ValueError(f"X has {n_rows_of(X)} rows, and y {found}.")
     unique, codes = factorize_ids(ids)
-    rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    sizes = np.bincount(codes, minlength=len(unique))
+    rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(sizes))[:-1]
     descriptors = [None] * len(unique)
     if side is not None:
         names = getattr(side, "columns", descriptor_columns)
@@ -179,7 +183,7 @@ class TaskTable(SavesFrames):
         descriptors = None
         if side is not None:
             descriptors = constant_within_tasks(side, codes, unique, side_names)
-        if (np.diff(codes) >= 0).all():
+        if (codes[1:] >= codes[:-1]).all():
             return cls(X, y, offsets, unique, sample_weight, descriptors, np.arange(n_rows))
         order = np.argsort(codes, kind="stable")
         weight = None if sample_weight is None else sample_weight[order]

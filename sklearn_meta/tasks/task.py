@@ -234,8 +234,14 @@ def fixed_support(task):
     """The fixed support rows of a task as a mask; None where episodes draw their own."""
     if task.support is None:
         return None
-    fixed = np.zeros(n_rows_of(task.X), dtype=bool)
-    fixed[np.asarray(task.support)] = True
+    fixed, support = np.zeros(n_rows_of(task.X), dtype=bool), np.asarray(task.support)
+    try:
+        fixed[support if support.size else support.astype(np.intp)] = True
+    except (IndexError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"support={task.support!r} is neither places of its {len(fixed)} rows nor a mask of as "
+            f"many. ({error})"
+        ) from error
     return fixed
 
 
@@ -244,7 +250,8 @@ def chunks(tasks: Iterator, most: int, numbers: float):
     chunk, held = [], 0
     for task in tasks:
         chunk.append(task)
-        held += np.prod(getattr(task.X, "shape", None) or n_rows_of(task.X))
+        if task.X is not None:  # which is refused where there is a name for the task
+            held += np.prod(getattr(task.X, "shape", None) or n_rows_of(task.X))
         if len(chunk) == most or held >= numbers:
             yield chunk
             chunk, held = [], 0

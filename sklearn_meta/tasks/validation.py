@@ -450,7 +450,11 @@ def _of_size(error, X, values, where):
         size = np.nan_to_num(np.abs(values.astype(np.float64)))
         i, j = np.unravel_index(np.argmax(size), size.shape)
         if size[i, j] * np.sqrt(np.finfo(np.float64).eps) < 1:  # products with 1 keep their digits
-            return ValueError(str(error))
+            return ValueError(
+                f"{error}: the rows, or how far they are from those of meta-training, leave no "
+                "digits to compute with. Use the units of meta-training, or a StandardScaler in a "
+                "Pipeline."
+            )
         at = f"{where(i)}: column {_column_name(X, j)} of X holds {values[i, j]:g}"
     return ValueError(
         f"{at}, too far from the other rows, or from those of meta-training, to compute with. Use "
