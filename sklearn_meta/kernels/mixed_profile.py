@@ -27,7 +27,7 @@ import scipy.linalg
 
 from .stacked import cholesky, matmul, matvec, solve_lower, sum_of_products, transpose
 
-__all__ = ["LEAST", "Profile", "Solution"]
+__all__ = ["LEAST", "RANK_TOLERANCE", "Profile", "Solution", "normal_matrix"]
 
 # The variance of the noise is at least this share of that of y: data without noise have a maximum.
 NOISE_FLOOR = 1e-12
@@ -59,7 +59,7 @@ class Profile:
         self.reml = reml
         self.shrinkage = shrinkage
         self.slopes = slopes
-        P, q = _normal(self.s, self.G), len(self.s)
+        P, q = normal_matrix(self.s, self.G), len(self.s)
         sums = P[::q, ::q][self.random][:, self.random].copy()
         self.kept = self._estimable(P)
         if centred:
@@ -112,7 +112,7 @@ class Profile:
                     self.G[..., part], self.g[:, part], self.yy[part], self.random, factor
                 )
                 self.whitened[..., part], self.k[:, part] = K, k
-                P, kS = P + _normal(s, K), kS + k @ s.T
+                P, kS = P + normal_matrix(s, K), kS + k @ s.T
             else:
                 W, log = _whitened_rows(self.rows[..., part], self.random, factor)
                 self.whitened[..., part] = W
@@ -240,7 +240,7 @@ class Solution:
         return 0.5 * (self.deviance + self.prior)
 
 
-def _normal(s, K):
+def normal_matrix(s, K):
     """P = sum_t K_t (x) s_t s_t', indexed by coefficient, then descriptor."""
     if len(s) == 1:
         return K.sum(axis=-1)

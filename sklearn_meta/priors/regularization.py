@@ -121,12 +121,12 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
         settings["slopes"] = slopes_of(moments, random, intercept, n_contexts)
     callback = settings.pop("callback", None)
     two = fit_two(moments, random, covariance, **settings)
-    active = np.diag(two.factor) != 0
+    variances = two.sigma2 * np.diag(two.factor) ** 2
+    active = variances > np.finfo(np.float64).tiny  # others are 0, or rounding of a constant target
     if covariance == "spherical" or len(random) < 2 or not active.any() or moments.n_tasks < 2:
         return two, two, np.inf, {}
-    variances = two.sigma2 * np.diag(two.factor)[active] ** 2
     some = replace(two, random=random[active], factor=two.factor[np.ix_(active, active)])
-    prior = Shrinkage(0.0, np.diag(variances), NU1, two.sigma2)
+    prior = Shrinkage(0.0, np.diag(variances[active]), NU1, two.sigma2)
     fit = _Fit(some, prior, covariance, settings)
     scores = {}
     if nu == "auto":
@@ -216,17 +216,17 @@ def _scores(fit, moments, held, grid, intercept):
 
     From the weakest strength on, until one is surely worse than a weaker one.
     """
-    folds, starts = folds_of(moments, held.tasks), {}
+    folds, start = folds_of(moments, held.tasks), None
     n_rows = moments.M[0, 0, held.tasks]
     size = np.where(n_rows > 0, n_rows, 1.0)  # a task may weigh nothing
     scores = []
     for nu in grid:
         scores.append(np.empty(len(size)))
-        for f, out in enumerate(folds):
+        for out in folds:
             train = moments.of(np.delete(held.tasks, out))
-            model = fit(train, nu, starts.get(f), **ROUGH)
-            if nu > 0:  # whose variances are positive
-                starts[f] = model
+            model = fit(train, nu, start, **ROUGH)
+            if nu > 0:  # whose variances are positive; folds share most of their tasks
+                start = model
             whole = moments.of(held.tasks[out])
             scores[-1][out] = log_densities(model, whole, intercept=intercept) / size[out]
         if any(_gain(scores[-1], before) < -MIN_ERRORS for before in scores):
