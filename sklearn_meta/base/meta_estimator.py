@@ -173,12 +173,14 @@ class BaseMetaEstimator(
             step_params = {
                 step: rows_in_order(own, table, n_rows) for step, own in step_params.items()
             }
-            table = self._make_learner(estimator, table, step_params)
+            table = self._make_learner(estimator, table, step_params, known=True)
         else:
             table = self._transformed(self._labels.check(table))
         fit_params = rows_in_order(fit_params, table, n_rows)
         meta_model = self._learned_from(table, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
+        if before is None:
+            table = replace(table, X=self.learner_.known(table.X))
         params = self._adapt_table(table, fit_params)
         self._keep(table, params, self._labels.restored(table), ids)
         report.end()
@@ -248,7 +250,8 @@ class BaseMetaEstimator(
             first = self._transformed(self._labels.check(first))
         else:
             first = self._set_labels(first)
-            first = self._make_learner(estimator, first, {})
+            known = getattr(tasks, "origin", None) is not None  # to another object, of a table
+            first = self._make_learner(estimator, first, {}, known=known)
         report = self._reporter(needs, {})
 
         def tables():
@@ -360,7 +363,7 @@ class BaseMetaEstimator(
         if classes is not None:
             self.classes_ = classes
 
-    def _make_learner(self, estimator, table, step_params):
+    def _make_learner(self, estimator, table, step_params, known):
         needs = self._needs()
         try:
             self.learner_, X = make_learner(
@@ -374,6 +377,7 @@ class BaseMetaEstimator(
                 sample_weight=table.sample_weight,
                 codes=table.codes if needs.gradients or needs.body else None,
                 body=needs.body,
+                known=known,
             )
         except (TypeError, ValueError, OverflowError) as error:
             error = addressed(error, table.X, table.where)

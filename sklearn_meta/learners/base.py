@@ -80,6 +80,10 @@ class Learner(ABC):
             X = step.transform(X)
         return X.toarray() if hasattr(X, "toarray") else X
 
+    def known(self, Z):
+        """The rows that the learner was made on, as it sees them when it adapts to their tasks."""
+        return Z
+
     def column_names(self, names_in):
         """Names of the features that the estimator sees: a list of str, or None if nobody knows.
 
