@@ -806,6 +806,23 @@ def test_constant_target_of_tasks_of_any_size(seed):
     np.testing.assert_allclose(model.predict(X, groups=ids), 5.0, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("params", [{}, {"regularization": None}, {"noise": "per_task"}])
+@pytest.mark.parametrize("target", ["level", "random", "constant"])
+def test_dummies_of_all_categories_without_noise(target, params):
+    """They depend on the intercept, and the variances run off to where rounding is all there is."""
+    rng = np.random.default_rng(0)
+    ids = np.repeat(np.arange(20), 10)
+    D = np.eye(3)[rng.integers(0, 3, 200)]
+    y = D @ [1.0, 2.0, 3.0] + rng.normal(size=20)[ids]
+    if target != "level":
+        y = np.full(200, 2.0) if target == "constant" else np.sum(D * rng.normal(size=3), axis=1)
+        y = y + (target == "random") * np.sum(D * rng.normal(size=(20, 3))[ids], axis=1)
+    model = HierarchicalBayes(**params).fit(D, y, groups=ids)
+    np.testing.assert_allclose(model.predict(D, groups=ids), y, atol=1e-3)
+    assert np.isfinite(model.predict_interval(D, groups=ids)).all()
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_data_without_noise_are_recovered(scale):
     rng = np.random.default_rng(0)

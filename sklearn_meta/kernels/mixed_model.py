@@ -362,7 +362,8 @@ def fixed_effects(model, moments, *, intercept=True, pooled=False):
     if model.slopes is not None:
         slopes = model.slopes[model.slopes < len(b)]
         P[slopes, slopes] += model.omega
-    scale = np.sqrt(np.maximum(np.diag(P)[kept], np.finfo(np.float64).tiny))
+    size = np.diag(P)[kept]
+    scale = np.sqrt(np.where(size > np.finfo(np.float64).tiny, size, 1.0))  # 0, and rounding
     P = P[np.ix_(kept, kept)] / np.outer(scale, scale)
     B = np.zeros(len(b))
     B[kept] = np.linalg.lstsq(P, b[kept] / scale, rcond=RANK_TOLERANCE)[0] / scale
