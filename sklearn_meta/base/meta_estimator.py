@@ -693,21 +693,22 @@ class BaseMetaEstimator(
         if not unknown.any():
             return
         i = int(np.argmax(unknown))
-        text = (
-            f"row {i}: the task id {plain(ids[i])!r} is unknown; {len(self._memory)} tasks are "
-            "remembered. Adapt to rows of this task first"
-        )
+        other = self._memory.ids.as_other_type(ids) if unknown.all() else ""
+        if other:
+            text = (
+                f"No task id is known, and all would be as {other}: {plain(ids[i])!r} is not what "
+                "was fitted. Give ids the type that they had"
+            )
+        elif self.handle_unknown == "prior":
+            return
+        else:
+            text = (
+                f"row {i}: the task id {plain(ids[i])!r} is unknown; {len(self._memory)} tasks are "
+                "remembered. Adapt to rows of this task first"
+            )
         if self.handle_unknown == "error":
             raise ValueError(f'{text}, or set handle_unknown="prior".')
-        if self.handle_unknown == "warn":
-            warnings.warn(f"{text}: the meta-model predicts it.", UserWarning, stacklevel=4)
-        elif unknown.all() and (other := self._memory.ids.as_other_type(ids)):
-            warnings.warn(
-                f"No task id is known, and all would be as {other}: {plain(ids[i])!r} is not what "
-                "was fitted. The meta-model predicts these rows; give ids the type that they had.",
-                UserWarning,
-                stacklevel=4,
-            )
+        warnings.warn(f"{text}: the meta-model predicts it.", UserWarning, stacklevel=4)
 
     def _read_query(self, X, groups):
         """Transformed rows to predict, their ids and side information, what messages call them."""
