@@ -216,17 +216,17 @@ def _scores(fit, moments, held, grid, intercept):
 
     From the weakest strength on, until one is surely worse than a weaker one.
     """
-    folds, start = folds_of(moments, held.tasks), None
+    folds, starts = folds_of(moments, held.tasks), {}
     n_rows = moments.M[0, 0, held.tasks]
     size = np.where(n_rows > 0, n_rows, 1.0)  # a task may weigh nothing
     scores = []
     for nu in grid:
         scores.append(np.empty(len(size)))
-        for out in folds:
+        for f, out in enumerate(folds):
             train = moments.of(np.delete(held.tasks, out))
-            model = fit(train, nu, start, **ROUGH)
-            if nu > 0:  # whose variances are positive; folds share most of their tasks
-                start = model
+            model = fit(train, nu, starts.get(f), **ROUGH)
+            if nu > 0:  # whose variances are positive
+                starts[f] = model
             whole = moments.of(held.tasks[out])
             scores[-1][out] = log_densities(model, whole, intercept=intercept) / size[out]
         if any(_gain(scores[-1], before) < -MIN_ERRORS for before in scores):
