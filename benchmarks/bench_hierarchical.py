@@ -26,14 +26,21 @@ Protocol:
    Python of `--peers-python` (this one by default), on the same tables, of at most 1,000 and
    10,000 tasks.
    What is not installed is skipped. GPBoost has no correlation of intercept and slope.
-8. GLMM: y = Bernoulli(logit 0.5 + x + u0), u0 ~ N(0, 1), random intercepts, Laplace's
-   approximation, against GPBoost's; glmer's digits are tests (`tests/test_glmer.py`).
+8. GLMM: eta = 0.5 + x + u0 + u1 x, u0 ~ N(0, 1), u1 = 0 or ~ N(0, 0.25); y ~ Bernoulli(expit eta)
+   or Poisson(exp(eta / 2)); Laplace's approximation. lme4 is `glmer(y ~ x + (1 | g), nAGQ = 1)` or
+   with `(x | g)`, timed in R by `glmer_speed.R`: its defaults; "fast", with nloptwrap and without
+   the check of derivatives; "tight", whose digits are those to compare with, since the defaults
+   stop at 3 or 4. Processor time, ratios to the plain likelihood (`regularization=None`). GPBoost
+   fits the first. More of glmer's digits are tests (`tests/test_glmer.py`).
 9. Coverage of 90 % intervals for 20 new tasks after 0, 1, 5 and 20 rows, in COVERAGE; meta-train
    tasks have 20 rows, coefficients are N(mean, A A'), A = 0.8 N(0, 1) / sqrt(d + 1), noise 1 or, if
-   it varies, of a standard deviation log-normal with sigma 0.7. "worst": the worst tenth of tasks.
+   it varies, of a standard deviation log-normal with sigma 0.7. "worst": the worst tenth of tasks,
+   by 200 rows of each. "truth known": by who knows mean, A and sigma, and of a task its rows: the
+   level is exact on average, and the worst tenth what it is for intervals as good as can be.
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -48,11 +55,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
+from scipy.special import ndtr
+from sklearn.linear_model import LogisticRegression, PoissonRegressor
 
 from sklearn_meta import HierarchicalBayes
 
 R_SCRIPT = Path(__file__).with_name("lme4_speed.R")
+GLMER = Path(__file__).with_name("glmer_speed.R")
+GLMM = {"binomial": LogisticRegression(), "poisson": PoissonRegressor()}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 SIZES = ("1000x20", "10000x20", "100000x10", "1000000x10")
 LME4_MOST_TASKS = 100_000
@@ -64,7 +74,10 @@ COVERAGE = {  # meta-train tasks, features, whether noise varies, parameters
     "30 tasks, 3 features": (30, 3, False, {}),
     "30 tasks, varying noise": (30, 3, True, {}),
     "30 tasks, varying noise, per task": (30, 3, True, {"noise": "per_task"}),
+    "varying noise, truth known": (30, 3, True, None),
 }
+LEVEL = 0.9
+SPREAD = 0.7  # of the logarithm of the standard deviation of noise that varies
 # Seconds of lme4 1.1.31, one core of an AMD EPYC: shown where R is not installed.
 LME4_STORED = {"1000x20": 0.21, "10000x20": 3.3, "100000x10": 13.6}
 LME4_SECONDS = ("seconds", "seconds_no_derivative_check")
@@ -200,32 +213,105 @@ def report_lme4(size, fit, seconds):
         print("  lme4: not run at this size.")
 
 
-def compare_glmm(n_tasks, python, n_rows=20):
-    """Random intercepts of a logistic model."""
-    rng = np.random.default_rng(0)
-    groups, x = np.repeat(np.arange(n_tasks), n_rows), rng.standard_normal(n_tasks * n_rows)
-    eta = 0.5 + x + rng.standard_normal(n_tasks)[groups]
-    y = (rng.uniform(size=len(x)) < 1 / (1 + np.exp(-eta))).astype(float)
-    settings = {"random_effects": "intercept", "regularization": None}
-    start = time.perf_counter()
-    meta = HierarchicalBayes(LogisticRegression(), **settings).fit(x[:, None], y, groups=groups)
-    seconds = time.perf_counter() - start
-    print(f"\nGLMM, {n_tasks} tasks x {n_rows} rows")
-    print(f"  sklearn_meta  mean {meta.prior_mean_.round(4)}", end="  ")
-    print(f"variance {meta.prior_covariance_[0, 0]:.4f}  {seconds:.3f} s")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, values in (("X", x[:, None]), ("y", y), ("integer", groups)):
-            np.save(Path(folder) / f"{name}.npy", values)
-        if fit := peer("gpboost_logit", folder, python):
-            print(f"  {fit['name']:13} mean {np.round(fit['fixef'], 4)}", end="  ")
-            print(f"variance {fit['variance']:.4f}  {fit['seconds']:.3f} s", end=", ")
-            print(f"ratio {fit['seconds'] / seconds:.1f}")
+def measure_glmm(folder, family, effects, regularization):
+    """Fit a generalised linear mixed model once, in a fresh process."""
+    X, y, groups = read_data(folder, "integer")
+    params = {"random_effects": effects}
+    if not regularization:
+        params |= {"regularization": None, "contextual_effects": False}
+    few = slice(0, 200)  # loads what is imported late
+    HierarchicalBayes(GLMM[family], **params).fit(X[few], y[few], groups=groups[few])
+    start = time.process_time()
+    meta = HierarchicalBayes(GLMM[family], **params).fit(X, y, groups=groups)
+    seconds = time.process_time() - start
+    varcorr = meta.prior_covariance_
+    return {
+        "seconds": seconds,
+        "fixef": meta.prior_mean_.tolist(),
+        "varcorr": varcorr[: 1 + (effects == "all"), : 1 + (effects == "all")].tolist(),
+        "log_likelihood": meta.log_likelihood_,
+    }
+
+
+def glmm_line(name, fit, seconds=None):
+    numbers = np.concatenate([fit["fixef"], np.ravel(fit["varcorr"])])
+    print(f"  {name:28} {' '.join(f'{v:8.4f}' for v in numbers)}", end="")
+    print(f"  {fit['log_likelihood']:.3f}" if "log_likelihood" in fit else "", end="")
+    if "seconds" in fit:
+        print(f"  {fit['seconds']:.3f} s", end="")
+        print(f", ratio {fit['seconds'] / seconds:.1f}" if seconds else "", end="")
+    print()
+
+
+def compare_glmm(n_tasks, repeats, python, n_rows=10):
+    """Laplace's approximation, binomial and Poisson, random intercepts and slopes."""
+    for family, effects in itertools.product(GLMM, ("intercept", "all")):
+        rng = np.random.default_rng(0)
+        groups, x = np.repeat(np.arange(n_tasks), n_rows), rng.standard_normal(n_tasks * n_rows)
+        u = rng.standard_normal((n_tasks, 2)) * [1.0, 0.5 * (effects == "all")]
+        eta = 0.5 + x + u[groups, 0] + u[groups, 1] * x
+        if family == "binomial":
+            y = (rng.uniform(size=len(x)) < 1 / (1 + np.exp(-eta))).astype(float)
+        else:
+            y = rng.poisson(np.exp(eta / 2)).astype(float)
+        print(f"\nGLMM, {family}, {n_tasks} tasks x {n_rows} rows, random {effects}")
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            for name, values in (("X", x[:, None]), ("y", y), ("integer", groups)):
+                np.save(folder / f"{name}.npy", values)
+            pd.DataFrame({"y": y, "x": x, "g": groups}).to_csv(folder / "data.csv", index=False)
+            fits = {
+                regularised: [
+                    in_fresh_process("--measure-glmm", folder, family, effects, regularised)
+                    for _ in range(repeats)
+                ]
+                for regularised in ("", "auto")
+            }
+            plain, default = (
+                {**f[0], "seconds": statistics.median(fit["seconds"] for fit in f)}
+                for f in fits.values()
+            )
+            glmm_line("sklearn_meta, likelihood", plain)
+            glmm_line("sklearn_meta, default", default)
+            if shutil.which("Rscript"):
+                table = str(folder / "data.csv")
+                lme4 = run_json(["Rscript", str(GLMER), family, effects, table])
+                name = "lme4 " + lme4["lme4_version"]
+                glmm_line(name, lme4["default"], plain["seconds"])
+                glmm_line(name + ", fast", lme4["fast"], plain["seconds"])
+                glmm_line(name + ", tight", lme4["tight"], plain["seconds"])
+            else:
+                print("  lme4: not installed, skipped")
+            if (family, effects) == ("binomial", "intercept"):
+                if fit := peer("gpboost_logit", folder, python):
+                    glmm_line(fit["name"], fit, plain["seconds"])
 
 
 def draw_task(rng, A, mean, n_rows, varies):
     X, w = rng.normal(size=(n_rows, len(mean) - 1)), mean + A @ rng.normal(size=len(mean))
-    sd = np.exp(0.7 * rng.normal()) if varies else 1.0
+    sd = np.exp(SPREAD * rng.normal()) if varies else 1.0
     return X, w[0] + X @ w[1:] + sd * rng.normal(size=n_rows)
+
+
+def covered_by_truth(A, mean, X, y, k):
+    """Whether rows behind the first k lie in intervals of who knows what tasks are drawn from.
+
+    The predictive distribution after k rows is a mixture over the standard deviation of the noise.
+    """
+    X = np.column_stack([np.ones(len(X)), X])
+    log_weight, below = [], []
+    for node in np.linspace(-4, 4, 61):
+        sd = np.exp(SPREAD * node)
+        H = X[:k] @ A @ A.T @ X[:k].T + sd**2 * np.eye(k)
+        gain = np.linalg.solve(H, X[:k] @ A @ A.T).T
+        error = y[:k] - X[:k] @ mean
+        V = A @ A.T - gain @ X[:k] @ A @ A.T
+        at = X[k:] @ (mean + gain @ error)
+        below.append(ndtr((y[k:] - at) / np.sqrt(np.sum(X[k:] @ V * X[k:], axis=1) + sd**2)))
+        log_det = np.linalg.slogdet(H)[1]
+        log_weight.append(-0.5 * (node**2 + log_det + error @ np.linalg.solve(H, error)))
+    weight = np.exp(log_weight - np.max(log_weight))
+    return np.abs(2 * (weight @ below) / weight.sum() - 1) < LEVEL
 
 
 def compare_coverage(n_repeats):
@@ -238,13 +324,19 @@ def compare_coverage(n_repeats):
             rng = np.random.default_rng(seed)
             mean = rng.normal(size=n_features + 1)
             A = 0.8 * rng.normal(size=(n_features + 1,) * 2) / np.sqrt(n_features + 1)
-            meta = HierarchicalBayes(**params)
-            meta.meta_fit([draw_task(rng, A, mean, 20, varies) for _ in range(n_tasks)])
+            tasks = [draw_task(rng, A, mean, 20, varies) for _ in range(n_tasks)]
+            meta = None if params is None else HierarchicalBayes(**params).meta_fit(tasks)
             for _ in range(20):
                 X, y = draw_task(rng, A, mean, 220, varies)
                 for k, shares in inside.items():
-                    low, high = meta.adapt(X[:k], y[:k]).predict_interval(X[20:]).T
-                    shares.append(np.mean((low <= y[20:]) & (y[20:] <= high)))
+                    rest = np.r_[:k, 20:220]
+                    if meta is None:
+                        covered = covered_by_truth(A, mean, X[rest], y[rest], k)
+                    else:
+                        meta.adapt(X[:k], y[:k])
+                        low, high = meta.predict_interval(X[20:], confidence_level=LEVEL).T
+                        covered = (low <= y[20:]) & (y[20:] <= high)
+                    shares.append(covered.mean())
         cells = (
             f"{np.mean(s):.3f} ({np.mean(np.sort(s)[: len(s) // 10]):.3f})" for s in inside.values()
         )
@@ -291,17 +383,20 @@ def main():
     parser.add_argument("--peers-python", default=sys.executable)
     parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure-glmm", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.make:
         make_data(args.make[0], Path(args.make[1]))
         print("{}")
     elif args.measure:
         print(json.dumps(measure(Path(args.measure[0]), args.measure[1])))
+    elif args.measure_glmm:
+        print(json.dumps(measure_glmm(Path(args.measure_glmm[0]), *args.measure_glmm[1:])))
     else:
         for size in args.sizes if args.only in (None, "speed") else ():
             compare(size, args.repeats, args.peers_python)
         if args.only in (None, "glmm"):
-            compare_glmm(args.glmm_tasks, args.peers_python)
+            compare_glmm(args.glmm_tasks, args.repeats, args.peers_python)
         if args.only in (None, "coverage"):
             compare_coverage(args.coverage_repeats)
         if args.scikit_lego:

@@ -179,6 +179,23 @@ def test_head_sees_no_row_that_its_body_was_fitted_on():
         assert_array_equal(own, Z[CODES == t, 0])
 
 
+def test_heads_of_known_tasks_see_bodies_that_know_the_task_but_not_the_row():
+    noise = np.random.default_rng(0).standard_normal(40)
+    y = 100.0 * CODES + noise
+    at = np.column_stack([CODES, X])  # so that a tree knows tasks by a column
+    tree = DecisionTreeRegressor(random_state=0)
+    learner, Z = make_learner(tree, at, y, codes=CODES, known=True)
+    known = learner.known(Z)
+    assert_array_equal(known[:, 1:], Z[:, 1:])
+    assert np.abs(Z[:, 0] - y).min() > 50  # a new task
+    assert 0.5 < np.abs(known[:, 0] - y).mean() < 3  # a new row of a known one
+    assert_array_equal(learner.transform(at[:9], np.arange(9)), known[:9])
+    new = learner.transform(at[:9], np.full(9, -1))
+    assert_array_equal(new[:, 0], y[:9])
+    other, Z = make_learner(tree, at, y, codes=CODES)
+    assert_array_equal(other.known(Z), Z)
+
+
 def test_a_single_task_is_its_own_fold():
     learner, Z = make_learner(
         DecisionTreeRegressor(random_state=0), X, NUMBER, codes=np.zeros(40, dtype=int)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import DotProduct
@@ -805,6 +806,23 @@ def test_constant_target_of_tasks_of_any_size(seed):
     np.testing.assert_allclose(model.predict(X, groups=ids), 5.0, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("params", [{}, {"regularization": None}, {"noise": "per_task"}])
+@pytest.mark.parametrize("target", ["level", "random", "constant"])
+def test_dummies_of_all_categories_without_noise(target, params):
+    """They depend on the intercept, and the variances run off to where rounding is all there is."""
+    rng = np.random.default_rng(0)
+    ids = np.repeat(np.arange(20), 10)
+    D = np.eye(3)[rng.integers(0, 3, 200)]
+    y = D @ [1.0, 2.0, 3.0] + rng.normal(size=20)[ids]
+    if target != "level":
+        y = np.full(200, 2.0) if target == "constant" else np.sum(D * rng.normal(size=3), axis=1)
+        y = y + (target == "random") * np.sum(D * rng.normal(size=(20, 3))[ids], axis=1)
+    model = HierarchicalBayes(**params).fit(D, y, groups=ids)
+    np.testing.assert_allclose(model.predict(D, groups=ids), y, atol=1e-3)
+    assert np.isfinite(model.predict_interval(D, groups=ids)).all()
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_data_without_noise_are_recovered(scale):
     rng = np.random.default_rng(0)
@@ -856,3 +874,26 @@ def test_data_without_noise_stay_in_the_range_of_numbers():
     for train, _ in GroupKFold(4).split(X, y, ids):
         meta = HierarchicalBayes().fit(X[train], y[train], groups=ids[train])
         np.testing.assert_allclose(meta.adapt(X[:2], y[:2]).predict(X[:8]), y[:8], atol=1e-4)
+
+
+@pytest.mark.parametrize("n_tasks", [5, 10])
+def test_known_tasks_around_a_body_are_predicted_as_its_predictions_say(n_tasks):
+    """Where features lie elsewhere in every task, a body that has not seen the task is another."""
+    errors = {"known": [], "as new": [], "body": []}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        ids = np.repeat(np.arange(n_tasks), 70)
+        X = rng.normal(size=(len(ids), 3)) + 1.5 * rng.normal(size=(n_tasks, 3))[ids]
+        u = rng.normal(size=(n_tasks, 2)) * [1.0, 0.5]
+        y = np.sin(2 * X[:, 0]) + X[:, 1] * (X[:, 2] > 0) + u[ids, 0] + u[ids, 1] * X[:, 0]
+        y += 0.5 * rng.normal(size=len(ids))
+        seen = np.tile(np.arange(70) < 20, n_tasks)
+        model = HierarchicalBayes(RandomForestRegressor(30, random_state=0))
+        model.fit(X[seen], y[seen], groups=ids[seen])
+        new, at = X[~seen], ids[~seen]
+        errors["known"].append(model.predict(new, groups=at) - y[~seen])
+        errors["body"].append(model.learner_.body.predict(new) - y[~seen])
+        model.adapt(X[seen], y[seen], groups=ids[seen])
+        errors["as new"].append(model.predict(new, groups=at) - y[~seen])
+    known, as_new, body = (np.mean(np.square(e)) for e in errors.values())
+    assert known < 1.02 * min(as_new, body)

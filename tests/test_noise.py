@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.stats import chi2, norm
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_meta import HierarchicalBayes
@@ -62,10 +63,29 @@ def test_posterior_of_coefficients_is_that_of_the_noise_of_the_task():
     assert 12 < freedom - model.noise_freedom_ < 15  # two coefficients take up rows
 
 
+def covered_by_truth(X, y, k, d0, mean=(1.0, 2.0)):
+    """Rows behind the first k that lie in 90 % intervals of who knows all that `draw` does."""
+    sd = np.sqrt(d0 / chi2.ppf((np.arange(100) + 0.5) / 100, d0))
+    X, S = np.column_stack([np.ones(len(X)), X]), A @ A.T
+    H = X[:k] @ S @ X[:k].T + sd[:, None, None] ** 2 * np.eye(k)
+    gain = np.swapaxes(np.linalg.solve(H, X[:k] @ S), 1, 2)
+    error = y[:k] - X[:k] @ mean
+    weight = np.exp(-0.5 * (error @ np.linalg.solve(H, error[:, None]))[:, 0])
+    weight /= np.sqrt(np.linalg.det(H))
+    at = (mean + gain @ error) @ X[k:].T
+    V = np.einsum("ni,kij,nj->kn", X[k:], S - gain @ X[:k] @ S, X[k:])
+    below = norm.cdf((y[k:] - at) / np.sqrt(V + sd[:, None] ** 2))
+    return np.abs(2 * (weight @ below) / weight.sum() - 1) < 0.9
+
+
 def coverage(model, d0, n_shots, n_new=150):
+    """On average and in the worst tenth of tasks."""
     rng, inside = np.random.default_rng(7), []
     for _ in range(n_new):
         X, y = draw(rng, n_shots + 200, d0)
+        if model is None:
+            inside.append(covered_by_truth(X, y, n_shots, d0).mean())
+            continue
         model.adapt(X[:n_shots], y[:n_shots])
         low, high = model.predict_interval(X[n_shots:]).T
         inside.append(np.mean((low <= y[n_shots:]) & (y[n_shots:] <= high)))
@@ -80,6 +100,16 @@ def test_intervals_are_those_of_the_noise_of_the_task():
         assert coverage(model, 2, k)[0] == pytest.approx(0.9, abs=0.04)
     assert coverage(shared, 2, 20)[1] < 0.6
     assert coverage(model, 2, 20)[1] > 0.7
+
+
+@pytest.mark.parametrize("n_shots", [1, 5, 20])
+def test_intervals_are_nearly_those_of_who_knows_the_truth(n_shots):
+    """Also in the worst tenth of tasks: of five rows nobody can tell which are loud."""
+    average, worst = coverage(None, 2, n_shots)
+    assert average == pytest.approx(0.9, abs=0.02)
+    found = coverage(learned(2, n_rows=24), 2, n_shots)
+    assert found[0] == pytest.approx(average, abs=0.03)
+    assert found[1] > worst - 0.06
 
 
 def test_noisy_rows_move_a_task_less():

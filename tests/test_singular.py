@@ -4,6 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor
+from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_meta import HierarchicalBayes
 from sklearn_meta.datasets import make_linear_tasks
@@ -32,7 +35,7 @@ def test_one_row_of_every_task(regularization, random_effects):
     X, y, groups = table(60, 1, 2)
     for weight in (None, np.full(60, 2.0)):  # as if every row were there twice
         (message,) = messages((X, y, groups), weight, **params)
-        assert "the intercept and that of the noise are not identified" in message
+        assert "the intercept and the variance of the noise are not identified" in message
         assert "no task has more than one row" in message and "Add rows" in message
     more = np.r_[X, X[:9] + 0.1], np.r_[y, y[:9] + 1.0], np.r_[groups, groups[:9]]
     assert not any("more than one row" in m for m in messages(more, **params))
@@ -96,3 +99,128 @@ def test_public_tables_are_silent(package, item, group, target):
     X = d[["age"] if item == "Oxboys" else ["standLRT", "schavg"]]
     for regularization in ("auto", None):
         assert messages((X, d[target], d[group]), regularization=regularization) == []
+
+
+# -- other losses, and estimators with a body ------------------------------------------------------
+
+
+def draw_targets(kind, X, groups, sd, slope_sd=0.0, seed=0):
+    """Targets whose level, and first slope, vary between tasks with these standard deviations."""
+    rng = np.random.default_rng(seed)
+    n_tasks, K = groups.max() + 1, 3 if kind == "classes" else 1
+    u = rng.normal(size=(n_tasks, 2, K)) * np.array([sd, slope_sd])[:, None]
+    eta = 0.3 * X[:, :1] + u[groups, 0] + u[groups, 1] * X[:, :1]
+    if kind == "labels":
+        return (rng.uniform(size=len(X)) < 1 / (1 + np.exp(-eta[:, 0]))).astype(int)
+    if kind == "classes":
+        return (eta + rng.gumbel(size=eta.shape)).argmax(axis=1)
+    if kind == "counts":
+        return rng.poisson(np.exp(eta[:, 0]))
+    return rng.gamma(4.0, np.exp(eta[:, 0]) / 4)
+
+
+OTHERS = {
+    "labels": LogisticRegression(),
+    "classes": LogisticRegression(),
+    "counts": PoissonRegressor(),
+    "gamma": GammaRegressor(),
+}
+
+
+def other(kind, n_tasks, n_rows, n_features=2, **draws):
+    X = np.random.default_rng(1).normal(size=(n_tasks * n_rows, n_features))
+    groups = np.repeat(np.arange(n_tasks), n_rows)
+    return X, draw_targets(kind, X, groups, **draws), groups
+
+
+@pytest.mark.parametrize("regularization", ["auto", None])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_one_row_of_every_task_with_other_losses(kind, regularization):
+    params = dict(estimator=OTHERS[kind], regularization=regularization)
+    found = messages(other(kind, 80, 1, sd=1.0), random_effects="intercept", **params)
+    if kind == "counts":  # which vary more than chance
+        assert found == []
+        return
+    (message,) = found
+    assert message.startswith("The variance of the intercept") and "than one row" in message
+    assert ("dispersion" in message) == (kind == "gamma")
+    assert "Add rows" in message and ("prior" in message) == (regularization == "auto")
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_variances_at_the_boundary_with_other_losses(kind):
+    X, y, _ = other(kind, 12, 12, sd=0.0)
+    order = np.lexsort((X[:, 1], y))  # tasks are more alike than chance would have it
+    data = X[order], y[order], np.tile(np.arange(12), 12)
+    params = dict(estimator=OTHERS[kind], random_effects="intercept")
+    (message,) = messages(data, regularization=None, **params)
+    assert message.startswith("The variance of intercept is estimated as 0")
+    assert messages(data, **params) == []
+
+
+@pytest.mark.parametrize("params", [{}, {"random_effects": "intercept"}, {"regularization": None}])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_ordinary_tables_are_silent_with_other_losses(kind, params):
+    data = other(kind, 60, 20, n_features=1, sd=1.0, slope_sd=1.0)
+    assert messages(data, estimator=OTHERS[kind], **params) == []
+
+
+def test_coefficients_or_effects_that_explain_all_rows_with_other_losses():
+    data = other("gamma", 20, 3, n_features=3, sd=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (message,) = messages(data, estimator=GammaRegressor(), regularization=None, max_iter=3)
+    assert "dispersion is not identified: 4 coefficients that vary between 20 tasks" in message
+    assert messages(data, estimator=GammaRegressor()) == []
+    params = dict(estimator=LogisticRegression(), random_effects="intercept")
+    data = other("labels", 5, 4, n_features=30, sd=1.0)
+    found = messages(data, regularization=None, **params)
+    assert "31 fixed effects can explain all 20 rows" in found[0]
+    assert messages(data, **params) == []
+
+
+BODIES = {
+    "regressor": DecisionTreeRegressor(max_depth=3),
+    "classifier": RandomForestClassifier(10, random_state=0),
+}
+
+
+def targets(kind, **draws):
+    """Of a body."""
+    X, y, groups = other("labels" if kind == "classifier" else "gamma", **draws)
+    return X, y, groups
+
+
+@pytest.mark.parametrize("regularization", ["auto", None])
+@pytest.mark.parametrize("kind", BODIES)
+def test_one_row_of_every_task_around_a_body(kind, regularization):
+    data = targets(kind, n_tasks=80, n_rows=1, sd=1.0)
+    (message,) = messages(data, estimator=BODIES[kind], regularization=regularization)
+    assert message.startswith("The variance of the intercept") and "than one row" in message
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_variances_at_the_boundary_around_a_body(kind):
+    X, y, _ = targets(kind, n_tasks=12, n_rows=12, sd=0.0)
+    order = np.lexsort((X[:, 1], y))
+    data = X[order], y[order], np.tile(np.arange(12), 12)
+    params = dict(estimator=BODIES[kind], covariance="diag")
+    (message,) = messages(data, regularization=None, **params)
+    assert message.startswith("The variance of intercept") and "is estimated as 0" in message
+    assert messages(data, **params) == []
+
+
+def test_coefficients_that_explain_all_rows_around_a_body():
+    data = targets("regressor", n_tasks=20, n_rows=4, sd=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (message,) = messages(data, estimator=BODIES["regressor"], regularization=None, max_iter=3)
+    assert "noise is not identified: 4 coefficients that vary between 20 tasks" in message
+    assert messages(data, estimator=BODIES["regressor"]) == []
+
+
+@pytest.mark.parametrize("size", [(3, 40), (20, 10), (40, 3)])
+@pytest.mark.parametrize("kind", BODIES)
+def test_ordinary_tables_are_silent_around_a_body(kind, size):
+    data = targets(kind, n_tasks=size[0], n_rows=size[1], sd=1.0)
+    assert messages(data, estimator=BODIES[kind]) == []

@@ -60,3 +60,9 @@ def test_ids_of_another_type(fitted, asked, name):
         warnings.simplefilter("error")
         meta.predict(X[:2], groups=["7", "8"])  # strangers under any type
         meta.predict(X[:2], groups=fitted)
+    meta.set_params(handle_unknown="warn")
+    with pytest.warns(UserWarning, match=f"all would be as {name}"):
+        meta.predict(X[:2], groups=asked)
+    meta.set_params(handle_unknown="error")
+    with pytest.raises(ValueError, match=f"all would be as {name}.*Give ids the type"):
+        meta.predict(X[:2], groups=asked)

@@ -24,7 +24,7 @@ from ..base.described import DescriptorMixin, describe
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
 from ..base.intervals import DeviationMixin, warn_of_few_tasks
 from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
-from ..base.singular import warn_of_singular_fit
+from ..base.singular import warn_of_singular_fit, warn_of_singular_generalized
 from ..base.summaries import SummariesMixin
 from ..base.weights import WeightedFitMixin
 from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
@@ -377,8 +377,7 @@ class HierarchicalBayes(
             **settings,
         )
         self._check_converged(prior.model)
-        if not isinstance(learner, HeadLearner):
-            warn_of_singular_fit(prior, self._names(learner), self.regularization is None)
+        warn_of_singular_fit(prior, self._names(learner), self.regularization is None)
         return prior
 
     def _names(self, learner):
@@ -417,6 +416,9 @@ class HierarchicalBayes(
             **settings,
         )
         self._check_converged(prior.model)
+        real = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight > 0
+        n_rows = np.bincount(table.codes, real, minlength=table.n_tasks).astype(np.intp)
+        warn_of_singular_generalized(prior, n_rows, self._names(learner), plain)
         return prior
 
     def _check_converged(self, model):

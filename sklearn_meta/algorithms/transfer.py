@@ -260,12 +260,12 @@ class TransferMetaLearner(BaseMetaEstimator):
             X = aligned(as_table(X), list(getattr(self, "feature_names_in_", [])), "this task")
         return super()._read_rows(X, y, groups, fit_params, reset=reset, **settings)
 
-    def _make_learner(self, estimator, table, step_params):
+    def _make_learner(self, estimator, table, step_params, known):
         seen = table
         if self._shared:
             check_gaps(table)
             seen = replace(table, X=View.of_all(table.X).rows(table.X))
-        seen = super()._make_learner(estimator, seen, step_params)
+        seen = super()._make_learner(estimator, seen, step_params, known)
         return table if self._shared else seen
 
     def _predictor(self, learner, meta_model):

@@ -174,12 +174,14 @@ class BaseMetaEstimator(
             step_params = {
                 step: rows_in_order(own, table, n_rows) for step, own in step_params.items()
             }
-            table = self._make_learner(estimator, table, step_params)
+            table = self._make_learner(estimator, table, step_params, known=True)
         else:
             table = self._transformed(self._labels.check(table))
         fit_params = rows_in_order(fit_params, table, n_rows)
         meta_model = self._learned_from(table, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
+        if before is None:
+            table = replace(table, X=self.learner_.known(table.X))
         params = self._adapt_table(table, fit_params)
         self._keep(table, params, self._labels.restored(table), ids)
         report.end()
@@ -249,7 +251,8 @@ class BaseMetaEstimator(
             first = self._transformed(self._labels.check(first))
         else:
             first = self._set_labels(first)
-            first = self._make_learner(estimator, first, {})
+            known = getattr(tasks, "origin", None) is not None  # to another object, of a table
+            first = self._make_learner(estimator, first, {}, known=known)
         report = self._reporter(needs, {})
 
         def tables():
@@ -361,7 +364,7 @@ class BaseMetaEstimator(
         if classes is not None:
             self.classes_ = classes
 
-    def _make_learner(self, estimator, table, step_params):
+    def _make_learner(self, estimator, table, step_params, known):
         needs = self._needs()
         try:
             self.learner_, X = make_learner(
@@ -375,6 +378,7 @@ class BaseMetaEstimator(
                 sample_weight=table.sample_weight,
                 codes=table.codes if needs.gradients or needs.body else None,
                 body=needs.body,
+                known=known,
             )
         except (TypeError, ValueError, OverflowError) as error:
             error = addressed(error, table.X, table.where)
@@ -694,21 +698,22 @@ class BaseMetaEstimator(
         if not unknown.any():
             return
         i = int(np.argmax(unknown))
-        text = (
-            f"row {i}: the task id {plain(ids[i])!r} is unknown; {len(self._memory)} tasks are "
-            "remembered. Adapt to rows of this task first"
-        )
+        other = self._memory.ids.as_other_type(ids) if unknown.all() else ""
+        if other:
+            text = (
+                f"No task id is known, and all would be as {other}: {plain(ids[i])!r} is not what "
+                "was fitted. Give ids the type that they had"
+            )
+        elif self.handle_unknown == "prior":
+            return
+        else:
+            text = (
+                f"row {i}: the task id {plain(ids[i])!r} is unknown; {len(self._memory)} tasks are "
+                "remembered. Adapt to rows of this task first"
+            )
         if self.handle_unknown == "error":
             raise ValueError(f'{text}, or set handle_unknown="prior".')
-        if self.handle_unknown == "warn":
-            warnings.warn(f"{text}: the meta-model predicts it.", UserWarning, stacklevel=4)
-        elif unknown.all() and (other := self._memory.ids.as_other_type(ids)):
-            warnings.warn(
-                f"No task id is known, and all would be as {other}: {plain(ids[i])!r} is not what "
-                "was fitted. The meta-model predicts these rows; give ids the type that they had.",
-                UserWarning,
-                stacklevel=4,
-            )
+        warnings.warn(f"{text}: the meta-model predicts it.", UserWarning, stacklevel=4)
 
     def _read_query(self, X, groups):
         """Transformed rows to predict, their ids and side information, what messages call them."""

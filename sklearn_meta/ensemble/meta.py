@@ -243,7 +243,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
                 with warnings.catch_warnings():
                     if judged.record.results:  # they were judged with what they warn of
                         warnings.simplefilter("ignore")
-                    members.append(Member(name, model.meta_fit(replace(table, origin=None))))
+                    members.append(Member(name, model.meta_fit(table)))
                 weights = _normalized(judged.weights, used[: len(members)])
                 meta_model = replace(judged, members=tuple(members), weights=weights)
                 report(lambda made=meta_model: made)

@@ -73,6 +73,7 @@ class Family:
     dispersed = False  # whether phi is estimated
     log_concave = True  # whether the second derivative is never negative
     differences = False  # whether only differences between outputs count
+    overdisperses = False  # whether rows of a task each tell how r varies between tasks
 
     def derivatives(self, r, y):
         """Loss of every row, (n_tasks, n_rows); its first and second derivative in r."""
@@ -196,6 +197,8 @@ class EpsilonDensity(Gaussian):
 
 @dataclass(frozen=True)
 class PoissonFamily(Family):
+    overdisperses = True
+
     def derivatives(self, r, y):
         mean = np.exp(r)
         return (mean - y * r).sum(axis=0), mean - y, mean

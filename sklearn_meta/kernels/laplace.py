@@ -50,7 +50,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .stacked import SMALL, cholesky, matmul, solve_lower, transpose
+from .stacked import SMALL, cholesky, matmul, solve_lower, solve_positive, solve_upper, transpose
 
 __all__ = ["Mode", "Rows", "design", "gram", "marginal", "mode_of", "read_rows"]
 
@@ -304,21 +304,9 @@ def mode_of(family, eta0, y, scale, G, v):
 def _newton_step(family, A, gradient):
     """``A^{-1}`` gradient, and the factor of A, which large matrices without a floor do without."""
     if len(A) > SMALL and family.log_concave:
-        solved = np.linalg.solve(np.moveaxis(A, -1, 0), gradient.T[..., None])
-        return solved[..., 0].T, None
+        return solve_positive(A, gradient), None
     L = _factor(family, A)
-    return _solve_upper(L, solve_lower(L, gradient[:, None])[:, 0]), L
-
-
-def _solve_upper(L, b):
-    """L_t'^{-1} b_t."""
-    if len(L) > SMALL:
-        upper = np.moveaxis(transpose(L), -1, 0)
-        return np.moveaxis(np.linalg.solve(upper, b.T[..., None])[..., 0], 0, -1)
-    x = np.empty_like(b)
-    for i in range(len(L) - 1, -1, -1):
-        x[i] = (b[i] - np.einsum("kt,kt->t", L[i + 1 :, i], x[i + 1 :])) / L[i, i]
-    return x
+    return solve_upper(L, solve_lower(L, gradient[:, None])[:, 0]), L
 
 
 # -- the likelihood --------------------------------------------------------------------------------
@@ -379,9 +367,7 @@ def marginal(rows, s, B, factor, random, family, phi, v, *, n_quadrature=1):
         a = 0.5 * scale * smooth[1] * np.einsum("qktn,qktn->ktn", G, SG)
     share = -2 * by_log_A[:, None]
     a = share * a
-    q = _solve_upper(
-        mode.L, solve_lower(mode.L, (_transposed_times(G, a) - by_mode)[:, None])[:, 0]
-    )
+    q = solve_upper(mode.L, solve_lower(mode.L, (_transposed_times(G, a) - by_mode)[:, None])[:, 0])
     Gq = _times(G, q)
     indirect = _times(mode.WG, q) - a
     to_factor = crossed + indirect * mode.v[:, None, :, None]

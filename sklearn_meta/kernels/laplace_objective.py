@@ -34,7 +34,7 @@ from .stacked import matmul, solve_lower, transpose
 __all__ = ["Coordinates", "Objective", "rows_for"]
 
 WEAK = 1e-4
-CELLS = 2**16  # numbers of a design that are worked on at a time
+CELLS = 2**15  # numbers of a design that are worked on at a time
 RANK_TOLERANCE = 1e-10
 MAX_DENSE = 1000  # fixed effects; the information of more is taken to be diagonal
 MAX_DENSE_FACTOR = 500  # and free entries of Lambda

@@ -39,8 +39,8 @@ from functools import partial
 import numpy as np
 
 from .mixed_coordinates import Coordinates, lbfgs_step
-from .mixed_profile import LEAST, RANK_TOLERANCE, Profile
-from .stacked import cholesky, matmul, matvec, solve_lower, stack, transpose
+from .mixed_profile import LEAST, RANK_TOLERANCE, Profile, normal_matrix
+from .stacked import cholesky, matmul, matvec, solve_lower, solve_positive, stack, transpose
 
 __all__ = [
     "MixedModel",
@@ -351,17 +351,19 @@ def fixed_effects(model, moments, *, intercept=True, pooled=False):
     ndarray of shape (n_coefs, 1 + n_descriptors)
         0 where the data do not determine it.
     """
-    random, factor = model.random, model.factor
     if pooled:
-        random, factor = random[:0], factor[:0, :0]
-    profile = Profile(moments, random, intercept=intercept, reml=False)
-    P, k, _, _ = profile.sums(factor)
+        first, s = 0 if intercept else 1, np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+        P, k = normal_matrix(s, moments.M[first:-1, first:-1]), moments.M[first:-1, -1] @ s.T
+    else:
+        profile = Profile(moments, model.random, intercept=intercept, reml=False)
+        P, k, _, _ = profile.sums(model.factor)
     b = k.ravel()
     kept = model.kept[model.kept < len(b)]
     if model.slopes is not None:
         slopes = model.slopes[model.slopes < len(b)]
         P[slopes, slopes] += model.omega
-    scale = np.sqrt(np.maximum(np.diag(P)[kept], np.finfo(np.float64).tiny))
+    size = np.diag(P)[kept]
+    scale = np.sqrt(np.where(size > np.finfo(np.float64).tiny, size, 1.0))  # 0, and rounding
     P = P[np.ix_(kept, kept)] / np.outer(scale, scale)
     B = np.zeros(len(b))
     B[kept] = np.linalg.lstsq(P, b[kept] / scale, rcond=RANK_TOLERANCE)[0] / scale
@@ -423,14 +425,32 @@ def posterior(model, moments, *, intercept=True, means=None, with_covariance=Tru
     s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
     p, q = len(moments.M) - 1 - first, len(s)
     means = model.B @ s if means is None else means
-    mean, own, share = condition(model, model.factor, means, moments, intercept=intercept)
     if not with_covariance:
-        return mean, None
+        return _posterior_mean(model, means, moments, first), None
+    mean, own, share = condition(model, model.factor, means, moments, intercept=intercept)
     V = model.B_covariance.reshape(p, q, p, q)
     V = V[:, 0, :, 0] if q == 1 else np.einsum("aibj,it,jt->abt", V, s, s, optimize=True)
     covariance = matmul(matmul(share, V), transpose(share))
     covariance[np.ix_(model.random, model.random)] += own
     return mean, covariance
+
+
+def _posterior_mean(model, mean, moments, first):
+    """The mean of :func:`condition` alone."""
+    R, G, g = model.random, moments.M[first:-1, first:-1], moments.M[first:-1, -1]
+    if len(R) == 0 or not moments.M[0, 0].any():
+        return mean
+    A = matmul(matmul(model.factor.T, _among(G, R)), model.factor)
+    A[np.diag_indices(len(A))] += 1.0
+    error = matmul(model.factor.T, (g - matvec(G, mean))[R][:, None])[:, 0]
+    mean = mean.copy()
+    mean[R] += model.factor @ solve_positive(A, error)
+    return mean
+
+
+def _among(G, R):
+    """The rows and columns R of every matrix; no copy where these are all."""
+    return G if len(R) == len(G) else G[R][:, R]
 
 
 def condition(model, factor, mean, moments, *, intercept=True):
@@ -461,7 +481,7 @@ def condition(model, factor, mean, moments, *, intercept=True):
         return mean, np.zeros((0, 0, T)), share
     if factor.ndim == 2:
         factor = stack(np.repeat(factor[None], T, axis=0))
-    A = matmul(matmul(transpose(factor), G[R][:, R]), factor)
+    A = matmul(matmul(transpose(factor), _among(G, R)), factor)
     A[np.diag_indices(len(A))] += 1.0
     Q = solve_lower(cholesky(A, least=1.0), transpose(factor))
     error = (g - matvec(G, mean))[R]

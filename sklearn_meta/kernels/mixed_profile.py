@@ -27,12 +27,12 @@ import scipy.linalg
 
 from .stacked import cholesky, matmul, matvec, solve_lower, sum_of_products, transpose
 
-__all__ = ["LEAST", "Profile", "Solution"]
+__all__ = ["LEAST", "RANK_TOLERANCE", "Profile", "Solution", "normal_matrix"]
 
 # The variance of the noise is at least this share of that of y: data without noise have a maximum.
 NOISE_FLOOR = 1e-12
-# Beside such noise the random coefficients explain at most this share of the variance of y; beyond
-# it a deviance is rounding.
+# Beside such noise the random coefficients, each by itself, explain at most this share of the
+# variance of y; beyond it a deviance is rounding, also where columns depend on each other.
 MOST = 100.0
 # Directions of the fixed effects with less than this share of the largest one are not estimable.
 RANK_TOLERANCE = 1e-11
@@ -59,7 +59,7 @@ class Profile:
         self.reml = reml
         self.shrinkage = shrinkage
         self.slopes = slopes
-        P, q = _normal(self.s, self.G), len(self.s)
+        P, q = normal_matrix(self.s, self.G), len(self.s)
         sums = P[::q, ::q][self.random][:, self.random].copy()
         self.kept = self._estimable(P)
         if centred:
@@ -68,7 +68,7 @@ class Profile:
         n_rows = moments.M[0, 0].sum()
         self.dof = max(n_rows - (n_flat if reml or slopes is not None else 0), 1.0)
         self.floor = max(NOISE_FLOOR * self.yy.sum() / n_rows, np.finfo(np.float64).tiny)
-        self.ZZ = sums / n_rows
+        self.squares = np.diag(sums) / n_rows
         self.whitened = np.empty_like(self.G if self.rows is None else self.rows)
         self.k = np.empty_like(self.g)
         step = max(1, CELLS // max(1, self.whitened[..., 0].size))
@@ -112,7 +112,7 @@ class Profile:
                     self.G[..., part], self.g[:, part], self.yy[part], self.random, factor
                 )
                 self.whitened[..., part], self.k[:, part] = K, k
-                P, kS = P + _normal(s, K), kS + k @ s.T
+                P, kS = P + normal_matrix(s, K), kS + k @ s.T
             else:
                 W, log = _whitened_rows(self.rows[..., part], self.random, factor)
                 self.whitened[..., part] = W
@@ -151,7 +151,7 @@ class Profile:
         nu = 0.0 if self.shrinkage is None else self.shrinkage.nu
         prior = 2 * nu * np.linalg.slogdet(factor)[1] if nu > 0 else 0.0
         possible = prior > -np.inf  # the prior leaves no variance at 0, where rounding may end
-        if not (possible and NOISE_FLOOR * np.sum((self.ZZ @ factor) * factor) < MOST):
+        if not (possible and NOISE_FLOOR * (self.squares @ factor**2).sum() < MOST):
             return Solution(factor, tau, omega, deviance=np.inf)
         P, kS, yHy, log_H = self.sums(factor)
         if omega:
@@ -240,7 +240,7 @@ class Solution:
         return 0.5 * (self.deviance + self.prior)
 
 
-def _normal(s, K):
+def normal_matrix(s, K):
     """P = sum_t K_t (x) s_t s_t', indexed by coefficient, then descriptor."""
     if len(s) == 1:
         return K.sum(axis=-1)

@@ -5,9 +5,21 @@ operation is then a few vector operations over all tasks; larger ones (:data:`SM
 memory with the task axis first, and BLAS and LAPACK take them one by one. :func:`stack` chooses.
 """
 
+import math
+
 import numpy as np
 
-__all__ = ["cholesky", "matmul", "matvec", "solve_lower", "stack", "sum_of_products", "transpose"]
+__all__ = [
+    "cholesky",
+    "matmul",
+    "matvec",
+    "solve_lower",
+    "solve_positive",
+    "solve_upper",
+    "stack",
+    "sum_of_products",
+    "transpose",
+]
 
 SMALL = 6
 
@@ -31,8 +43,10 @@ def matmul(A, B):
         a, b = "ij" + "t" * (A.ndim - 2), "jk" + "t" * (B.ndim - 2)
         return np.einsum(f"{a},{b}->ikt", A, B)
     a = np.moveaxis(A, -1, 0) if A.ndim == 3 else A
-    b = np.moveaxis(B, -1, 0) if B.ndim == 3 else B
-    return np.moveaxis(np.matmul(a, b), 0, -1)
+    if B.ndim == 2:  # one large product
+        rows = a.reshape(math.prod(a.shape[:-1]), len(B))
+        return np.moveaxis((rows @ B).reshape(*a.shape[:-1], B.shape[1]), 0, -1)
+    return np.moveaxis(np.matmul(a, np.moveaxis(B, -1, 0)), 0, -1)
 
 
 def matvec(A, x):
@@ -77,6 +91,25 @@ def solve_lower(L, B):
     for i in range(len(L)):
         X[i] = (B[i] - np.einsum("kt,kjt->jt", L[i, :i], X[:i])) / L[i, i]
     return X
+
+
+def solve_upper(L, b):
+    """``L_t'^{-1} b_t`` for lower triangular ``L_t``, b of shape (n, T)."""
+    if len(L) > SMALL:
+        upper = np.moveaxis(transpose(L), -1, 0)
+        return np.moveaxis(np.linalg.solve(upper, b.T[..., None])[..., 0], 0, -1)
+    x = np.empty_like(b)
+    for i in range(len(L) - 1, -1, -1):
+        x[i] = (b[i] - np.einsum("kt,kt->t", L[i + 1 :, i], x[i + 1 :])) / L[i, i]
+    return x
+
+
+def solve_positive(A, b, least=1.0):
+    """``A_t^{-1} b_t`` for positive definite ``A_t``, b of shape (n, T); ``least`` as above."""
+    if len(A) > SMALL:
+        return np.linalg.solve(np.moveaxis(A, -1, 0), b.T[..., None])[..., 0].T
+    L = cholesky(A, least)
+    return solve_upper(L, solve_lower(L, b[:, None])[:, 0])
 
 
 def _inverse(L):

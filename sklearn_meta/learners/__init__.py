@@ -196,6 +196,7 @@ def make_learner(
     sample_weight=None,
     codes=None,
     body=False,
+    known=False,
 ):
     """Fit the transformers of a Pipeline on pooled rows and make the learner of its last step.
 
@@ -220,6 +221,8 @@ def make_learner(
         that are known then become body and head.
     body : bool, default=False
         Whether all estimators become body and head; ``codes`` are needed.
+    known : bool, default=False
+        Whether the learner will adapt to the tasks of these rows, see :meth:`Learner.known`.
 
     Returns
     -------
@@ -248,7 +251,8 @@ def make_learner(
         if codes is None:
             return BlackBoxLearner(estimator, **settings), X
         del settings["n_features"]
-        return HeadLearner.fit(estimator, X, y, codes, sample_weight=sample_weight, **settings)
+        settings |= {"sample_weight": sample_weight, "known": known}
+        return HeadLearner.fit(estimator, X, y, codes, **settings)
     if hasattr(estimator, "_parameter_constraints"):  # scikit-learn's own; fit may not be called
         estimator._validate_params()
     X = np.asarray(X)

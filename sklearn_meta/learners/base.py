@@ -85,6 +85,10 @@ class Learner(ABC):
         """Whether rows are transformed to themselves."""
         return not self.steps
 
+    def known(self, Z):
+        """The rows that the learner was made on, as it sees them when it adapts to their tasks."""
+        return Z
+
     def column_names(self, names_in):
         """Names of the features that the estimator sees: a list of str, or None if nobody knows.
 

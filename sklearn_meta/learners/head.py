@@ -6,9 +6,13 @@ linear head that is added to it in the space of raw predictions,
     r(x) = f(x) + theta' [1, f(x), x],
 
 zero at the start, so that zero-shot is the body itself. ``f`` is the prediction of a regressor, the
-log-odds of a classifier. The head is meta-trained on out-of-fold predictions of the body, folds by
-task, so that it does not learn from an overfitted body. Columns of x that are not numbers are left
-to the body; missing values count as the mean.
+log-odds of a classifier. Columns of x that are not numbers are left to the body; missing values
+count as the mean.
+
+A body overfits the rows that it was fitted on. The head is meta-trained on predictions of bodies
+that have not seen the task, folds by task, as they are for new tasks; it adapts to tasks that are
+known from ``fit`` by predictions of bodies that have not seen the row, folds by row, as they are
+for further rows of these. Where there is one task only, both are those of the body itself.
 """
 
 from functools import cached_property
@@ -18,7 +22,7 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.dummy import DummyClassifier
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.validation import check_is_fitted
 
 from ..kernels.losses import Logistic, Multinomial, Squared
@@ -83,19 +87,32 @@ def fit_out_of_fold(estimator, X, y, codes, *, sample_weight=None, classes=None,
     weight = sample_weight
 
     def fitted():
-        return _fit_out_of_fold(estimator, X, y, codes, weight, classes, n_folds)
+        fitter = BlackBoxLearner(estimator, n_features=X.shape[1], classes=classes)
+        body = fitter.fit_one(X, y, weight)
+        n = min(n_folds, len(np.unique(codes)))
+        if n < 2:
+            return body, body_raw(body, X, classes)
+        folds = GroupKFold(n).split(codes, groups=codes)
+        return body, _predict_folds(estimator, X, y, weight, classes, folds)
 
     return once(fitted, estimator, X, y, weight, n_folds)
 
 
-def _fit_out_of_fold(estimator, X, y, codes, sample_weight, classes, n_folds):
+def predict_unseen_rows(estimator, X, y, *, sample_weight=None, classes=None, n_folds=N_FOLDS):
+    """Predict each row by a body that has not seen it; arguments as of :func:`fit_out_of_fold`."""
+    weight = sample_weight
+
+    def predicted():
+        folds = KFold(min(n_folds, len(y)), shuffle=True, random_state=0).split(y)
+        return _predict_folds(estimator, X, y, weight, classes, folds)
+
+    return once(predicted, estimator, X, y, weight, n_folds)
+
+
+def _predict_folds(estimator, X, y, sample_weight, classes, folds):
     fitter = BlackBoxLearner(estimator, n_features=X.shape[1], classes=classes)
-    body = fitter.fit_one(X, y, sample_weight)
-    n_folds = min(n_folds, len(np.unique(codes)))
-    if n_folds < 2:
-        return body, body_raw(body, X, classes)
     f = None
-    for train, test in GroupKFold(n_folds).split(codes, groups=codes):
+    for train, test in folds:
         weight = None if sample_weight is None else sample_weight[train]
         if classes is not None and len(np.unique(y[train])) < 2:
             part = DummyClassifier().fit(np.zeros((len(train), 1)), y[train])
@@ -104,7 +121,7 @@ def _fit_out_of_fold(estimator, X, y, codes, sample_weight, classes, n_folds):
         own = body_raw(part, safe_indexing(X, test), classes)
         f = np.empty((len(y), own.shape[1])) if f is None else f
         f[test] = own
-    return body, f
+    return f
 
 
 def numeric_places(X):
@@ -241,8 +258,8 @@ class HeadLearner(GradientLearner):
         The wrapped estimator, not fitted.
     body : estimator
         It, fitted on all pooled rows.
-    out_of_fold : ndarray of shape (n_rows, n_outputs)
-        What bodies that had not seen its task said of each of these rows.
+    unseen : ndarray of shape (n_rows, n_outputs) or None
+        What bodies that had not seen it said of each of these rows, where tasks are known.
     fill : ndarray of shape (n_numeric,)
         What missing values of the numeric columns count as.
     numeric : ndarray of shape (n_numeric,)
@@ -262,7 +279,7 @@ class HeadLearner(GradientLearner):
         estimator,
         *,
         body,
-        out_of_fold,
+        unseen,
         fill,
         numeric,
         scaling,
@@ -270,12 +287,14 @@ class HeadLearner(GradientLearner):
         **learner_params,
     ):
         super().__init__(estimator, **learner_params)
-        self.body, self.out_of_fold, self.fill, self.scaling = body, out_of_fold, fill, scaling
+        self.body, self.unseen, self.fill, self.scaling = body, unseen, fill, scaling
         self.numeric, self.x_dtype = numeric, x_dtype
         self.dtype = np.dtype(np.float64)
 
     @classmethod
-    def fit(cls, estimator, X, y, codes, *, sample_weight=None, classes=None, **learner_params):
+    def fit(
+        cls, estimator, X, y, codes, *, sample_weight=None, classes=None, known=False, **settings
+    ):
         """Fit the body, and make the rows that the head is trained on.
 
         Parameters
@@ -286,6 +305,11 @@ class HeadLearner(GradientLearner):
         codes : ndarray of shape (n_rows,)
             The task of every row.
         sample_weight : ndarray of shape (n_rows,), default=None
+        classes : ndarray, default=None
+        known : bool, default=False
+            Whether heads will adapt to these tasks.
+        **settings
+            See :class:`Learner`.
 
         Returns
         -------
@@ -293,9 +317,12 @@ class HeadLearner(GradientLearner):
         Z : ndarray of shape (n_rows, n_outputs + n_numeric)
             ``[f(x), x]`` with out-of-fold predictions.
         """
-        body, f = fit_out_of_fold(
-            estimator, X, y, codes, sample_weight=sample_weight, classes=classes
-        )
+        how = dict(sample_weight=sample_weight, classes=classes)
+        body, f = fit_out_of_fold(estimator, X, y, codes, **how)
+        unseen = None
+        if known:
+            several = len(np.unique(codes)) > 1
+            unseen = predict_unseen_rows(estimator, X, y, **how) if several else f
         numeric = numeric_places(X)
         x = numeric_columns(X, numeric)
         with np.errstate(invalid="ignore"):
@@ -305,9 +332,9 @@ class HeadLearner(GradientLearner):
         scaling = Scaling.of(Z, None if classes is not None else y, sample_weight)
         single = getattr(X, "dtype", None) == np.float32
         x_dtype = np.dtype(np.float32 if single else np.float64)
-        learner_params |= dict(classes=classes, n_features=Z.shape[1], x_dtype=x_dtype)
-        made = dict(body=body, out_of_fold=f, fill=fill, numeric=numeric, scaling=scaling)
-        return cls(estimator, **made, **learner_params), Z
+        settings |= dict(classes=classes, n_features=Z.shape[1], x_dtype=x_dtype)
+        made = dict(body=body, unseen=unseen, fill=fill, numeric=numeric, scaling=scaling)
+        return cls(estimator, **made, **settings), Z
 
     @cached_property
     def network(self):
@@ -329,10 +356,15 @@ class HeadLearner(GradientLearner):
         x = numeric_columns(X, self.numeric)
         f = body_raw(self.body, X, self.classes)
         if origin is not None:
-            f[origin >= 0] = self.out_of_fold[origin[origin >= 0]]
+            f[origin >= 0] = self.unseen[origin[origin >= 0]]
         return np.concatenate([f, np.where(np.isnan(x), self.fill, x)], axis=1)
 
     keeps_columns = False
+
+    def known(self, Z):
+        if self.unseen is not None:
+            Z = np.concatenate([self.unseen, Z[:, self.n_outputs :]], axis=1)
+        return Z
 
     def offset(self, X):
         return (X[..., : self.n_outputs] - self.scaling.y_mean) / self.scaling.y_scale

@@ -15,7 +15,7 @@ Denevi, Pontil, Ciliberto (2020), The advantage of conditional meta-learning for
 regularization and fine tuning, NeurIPS.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def fit_prior(
         settings["free"] = np.tile(np.arange(shape[2]) > 0, (n_coefs * n_outputs, 1))
     rows = [_Counted.of(*batch) for batch in batches]
     data = rows, (S - mean) / scale, family_of(network.loss)
-    nu = 0.0
+    nu, n_before = 0.0, 0
     size = (n_coefs if random is None else len(random)) * n_outputs
     if covariance == "full" and size > MAX_FULL:
         covariance = "diag"
@@ -138,9 +138,12 @@ def fit_prior(
         variance = max(float(np.diag(one.covariance).mean()), MIN_VARIANCE)
         nu = size + 1.0 if regularization == "auto" else float(regularization)
         settings |= {"prior_dof": nu, "prior_scale": variance * np.eye(size)}
+        settings["start"] = replace(one, factor=np.sqrt(variance) * np.eye(size))
+        n_before = one.n_iter
     if report is not None:
         settings["callback"] = lambda get: report(lambda: ConditionalPrior(get(), mean, scale))
     model = fit_laplace(*data, covariance=covariance, **settings)
+    model = replace(model, n_iter=n_before + model.n_iter)
     return ConditionalPrior(model, mean, scale, nu)
 
 

@@ -95,7 +95,8 @@ def satterthwaite(of_task, noise, n_tasks, n_left):
         How many rows beyond one of each task the second was estimated from.
     """
     d_task, d_noise = max(n_tasks - 1, 1.0), np.maximum(n_left, 1.0)
-    return (of_task + noise) ** 2 / (of_task**2 / d_task + noise**2 / d_noise)
+    share = of_task / (of_task + noise)  # squares of variances may underflow
+    return 1.0 / (share**2 / d_task + (1.0 - share) ** 2 / d_noise)
 
 
 def half_widths(prior, of_coefs, n_rows, level, noise=None):
@@ -162,7 +163,7 @@ def _scores_of(prior, model, held, out, S, k, collected):
         if len(rows) == 0:
             continue
         x, y = rows[:, first:-1], rows[:, -1]
-        of_coefs = np.einsum("ni,ij,nj->n", x, V[:, :, i], x)
+        of_coefs = np.maximum(np.einsum("ni,ij,nj->n", x, V[:, :, i], x), 0.0)
         u = np.abs(y - x @ mean[:, i]) / np.sqrt(of_coefs + sigma2[i])
         freedom = degrees_of_freedom(prior, of_coefs, sigma2[i], n_left[i])
         collected.append(normal_scores(u, freedom))

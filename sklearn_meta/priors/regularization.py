@@ -122,12 +122,12 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
         settings["slopes"] = slopes_of(moments, random, intercept, n_contexts)
     callback = settings.pop("callback", None)
     two = fit_two(moments, random, covariance, **settings)
-    active = np.diag(two.factor) != 0
+    variances = two.sigma2 * np.diag(two.factor) ** 2
+    active = variances > np.finfo(np.float64).tiny  # others are 0, or rounding of a constant target
     if covariance == "spherical" or len(random) < 2 or not active.any() or moments.n_tasks < 2:
         return two, two, np.inf, {}
-    variances = two.sigma2 * np.diag(two.factor)[active] ** 2
     some = replace(two, random=random[active], factor=two.factor[np.ix_(active, active)])
-    prior = Shrinkage(0.0, np.diag(variances), NU1, two.sigma2)
+    prior = Shrinkage(0.0, np.diag(variances[active]), NU1, two.sigma2)
     fit = _Fit(some, prior, covariance, settings)
     scores = {}
     if nu == "auto":
