@@ -154,7 +154,7 @@ def good():
         ({"n": 2.0}, r"column 'n' of the table of summaries has shape \(\), and there are 3 tasks"),
         (
             {"x0*x1": [1e3, -1e3, 1e3]},
-            "the sums cannot be solved for: they must be of the same rows",
+            "task 1: the sum of 'x0' times 'x1' is 1000",
         ),
         ({"task": [1, 2, 1]}, "task 1 has several rows: group the parts by 'task' and sum"),
         ({name: [] for name in good()}, "no tasks: the table of summaries is empty"),

@@ -276,6 +276,8 @@ class _MetaStack(Composition, BaseMetaEstimator):
             warnings.warn(f"{what} left out: {why}", UserWarning, stacklevel=3)
         able = [c for c, (name, _) in enumerate(candidates) if name not in left_out]
         if not able or not judged:
+            if failures:  # on all tasks its error has the place in the table of the user
+                clone(candidates[0][1]).meta_fit(table)
             raise ValueError(
                 f"no candidate could be judged: {left_out or 'no task has rows to judge by'}."
             )

@@ -243,7 +243,7 @@ def _sums(values, name, ids):
 
 
 def _check_moments(M, names, ids):
-    """Sums of squares are at least what their sums say."""
+    """Sums of squares are at least what their sums say, and products at most what squares say."""
     n = M[0, 0]
     if (n <= 0).any():
         t = int(np.argmax(n <= 0))
@@ -260,4 +260,15 @@ def _check_moments(M, names, ids):
                 f"task {plain(ids[t])!r}: {name + '*' + name!r} is {M[j, j, t]:g}, and {n[t]:g} "
                 f"rows of sum {M[0, j, t]:g} have squares of {least[t]:g} at least. Sums must be "
                 "of the same rows."
+            )
+    for i, j in zip(*np.triu_indices(len(M), 1), strict=True):
+        with np.errstate(over="ignore"):
+            greatest = np.sqrt(M[i, i]) * np.sqrt(M[j, j])
+        bad = np.abs(M[i, j]) > greatest * (1 + ROUNDING)
+        if bad.any():
+            t = int(np.argmax(bad))
+            raise ValueError(
+                f"task {plain(ids[t])!r}: the sum of {names[i]!r} times {names[j]!r} is "
+                f"{M[i, j, t]:g}, and their squares allow {greatest[t]:g} at most. Sums must be of "
+                "the same rows."
             )
