@@ -250,25 +250,20 @@ def _check_moments(M, names, ids):
         raise ValueError(
             f"task {plain(ids[t])!r}: {COUNT!r} is {n[t]:g}; leave tasks without rows out."
         )
-    for j, name in enumerate(names[1:], start=1):
-        with np.errstate(over="ignore"):
-            least = M[0, j] * (M[0, j] / n)
+    for i, j in zip(*np.triu_indices(len(M), 1), strict=True):  # Cauchy and Schwarz
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            least = M[i, j] * (M[i, j] / M[i, i])
         bad = M[j, j] < least * (1 - ROUNDING)
         if bad.any():
             t = int(np.argmax(bad))
-            raise ValueError(
-                f"task {plain(ids[t])!r}: {name + '*' + name!r} is {M[j, j, t]:g}, and {n[t]:g} "
-                f"rows of sum {M[0, j, t]:g} have squares of {least[t]:g} at least. Sums must be "
-                "of the same rows."
-            )
-    for i, j in zip(*np.triu_indices(len(M), 1), strict=True):
-        with np.errstate(over="ignore"):
-            greatest = np.sqrt(M[i, i]) * np.sqrt(M[j, j])
-        bad = np.abs(M[i, j]) > greatest * (1 + ROUNDING)
-        if bad.any():
-            t = int(np.argmax(bad))
-            raise ValueError(
-                f"task {plain(ids[t])!r}: the sum of {names[i]!r} times {names[j]!r} is "
-                f"{M[i, j, t]:g}, and their squares allow {greatest[t]:g} at most. Sums must be of "
-                "the same rows."
-            )
+            if i == 0:
+                found = (
+                    f"{names[j] + '*' + names[j]!r} is {M[j, j, t]:g}, and {n[t]:g} rows of sum "
+                    f"{M[0, j, t]:g} have squares of {least[t]:g} at least"
+                )
+            else:
+                found = (
+                    f"the sum of {names[i]!r} times {names[j]!r} is {M[i, j, t]:g}, and their "
+                    f"squares allow {np.sqrt(M[i, i, t] * M[j, j, t]):g} at most"
+                )
+            raise ValueError(f"task {plain(ids[t])!r}: {found}. Sums must be of the same rows.")
