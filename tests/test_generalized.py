@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_meta import HierarchicalBayes, Independent, Pooled
+from sklearn_meta.priors import conditional
 
 RNG = np.random.default_rng(0)
 T, N, D = 50, 30, 3
@@ -111,6 +112,47 @@ def test_digits_of_glmer():
             fixed = [-0.23099, 0.033014, -0.0061562, 0.63656]
             assert_allclose(model.prior_mean_, fixed, rtol=1e-3)
             assert model.log_likelihood_ == pytest.approx(-1203.972, abs=1e-3)
+
+
+def many_slopes(vary):
+    """Labels of 100 tasks of 8 rows and 12 columns, whose intercepts vary, and slopes maybe."""
+    rng = np.random.default_rng(0)
+    X, w = rng.standard_normal((100, 8, 12)), 0.5 * rng.standard_normal(12)
+    slopes = w + vary * rng.standard_normal((100, 12))
+    eta = rng.standard_normal((100, 1)) + np.einsum("tnj,tj->tn", X, slopes)
+    y = (rng.random(eta.shape) < 1 / (1 + np.exp(-eta))).astype(int)
+    return list(zip(X, y, strict=True))
+
+
+def test_slopes_that_do_not_vary_hide_no_intercept_that_does():
+    model = HierarchicalBayes(LogisticRegression()).meta_fit(many_slopes(False))
+    variances = np.diag(model.prior_covariance_)
+    assert 0.3 < variances[0] < 2 and variances[1:].max() < 0.01
+
+
+@pytest.mark.parametrize("surely", [False, True])
+def test_slopes_vary_unless_rows_left_out_surely_say_no(surely, monkeypatch):
+    tasks = many_slopes(True)
+    scores = iter([np.zeros(100), np.r_[np.full(99, 0.1), np.nan if surely else -9.9]])
+    monkeypatch.setattr(conditional, "predictive_scores", lambda *_: next(scores))
+    model = HierarchicalBayes(LogisticRegression()).meta_fit(tasks)
+    variances = np.diag(model.prior_covariance_)
+    assert (variances[1:] == 0).all() if surely else variances[1:].min() > 0.1
+    assert model.regularization_ == (np.inf if surely else 14.0)
+    assert list(model.regularization_scores_) == [14.0, np.inf]
+    if surely:
+        intercept = HierarchicalBayes(LogisticRegression(), random_effects="intercept")
+        intercept.meta_fit(tasks)
+        X, y = tasks[0]
+        for n_rows in (0, 5):
+            p = (m.adapt(X[:n_rows], y[:n_rows]).predict_proba(X) for m in (model, intercept))
+            assert_allclose(*p, rtol=1e-6)
+
+
+def test_rows_left_out_like_slopes_that_vary():
+    model = HierarchicalBayes(LogisticRegression()).meta_fit(many_slopes(True))
+    (_, all_vary), (_, intercept) = model.regularization_scores_.items()
+    assert all_vary > intercept + 0.02
 
 
 def test_coefficients_of_known_tasks():

@@ -17,10 +17,13 @@ from sklearn_meta.kernels.families import (
     Gaussian,
     PoissonFamily,
 )
-from sklearn_meta.kernels.laplace_objective import Objective
+from sklearn_meta.kernels.laplace import left_out_densities
+from sklearn_meta.kernels.laplace_objective import Objective, rows_for
 from sklearn_meta.kernels.mixed_model import Moments, fit_mixed_model
 from sklearn_meta.kernels.predictive import (
+    normal_nodes,
     predictive_probabilities,
+    predictive_softmax,
     predictor_moments,
 )
 from sklearn_meta.priors.laplace import (
@@ -28,6 +31,7 @@ from sklearn_meta.priors.laplace import (
     fit_laplace,
     log_likelihood,
     posterior,
+    predictive_scores,
 )
 
 
@@ -373,3 +377,73 @@ def test_posterior_is_exact_for_gaussian_rows():
                 covariance[t], model.covariance - gain @ Z[:, :2] @ model.covariance, atol=1e-9
             )
             assert_allclose(L[t], multivariate_normal(Z @ B[:, 0], V).logpdf(y))
+
+
+# -- rows left out ---------------------------------------------------------------------------------
+
+
+def densities(model, batch):
+    """Without any rows, and given all others, (2, n_tasks, n_rows)."""
+    (rows,) = rows_for([batch], model.intercept, len(model.factor), model.n_outputs)
+    s = np.ones((1, len(batch.tasks)))
+    settings = model.B, model.factor, model.random, model.family, model.dispersion
+    return left_out_densities(rows, s, *settings)
+
+
+SMOOTH = ["bernoulli", "one against the rest", "categorical", "poisson", "gamma", "gaussian"]
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_rows_left_out(name):
+    """What a row has added is taken away: near the posterior without it, exact if Gaussian."""
+    family, K = FAMILIES[name]
+    (batch, _), _ = make_batches(family, K, n_tasks=4, n_rows=8)
+    batch.weight[:] = 1.0
+    B = 0.3 * np.random.default_rng(3).standard_normal((3 * K, 1))
+    model = LaplaceModel(B, 0.4 * np.eye(2 * K), np.array([0, 2]), family, 0.5, n_outputs=K)
+    without, given = densities(model, batch)
+    points, weights = normal_nodes(K)
+    for i in range(8):
+        x, y = batch.X[:, i], batch.y[:, i].reshape(2, K).T[:, :, None]
+        none, others = np.zeros((2, 8)), np.tile(np.arange(8) != i, (2, 1)).astype(float)
+        for values, weight, tolerance in ((without, none, 1e-9), (given, others, 0.06)):
+            known = SimpleNamespace(**vars(batch) | {"weight": weight})
+            mode, V = posterior(model, [known], np.zeros((2, 0)))
+            m, V = predictor_moments(x, np.arange(2), mode, V, model.random, n_outputs=K)
+            values_, vectors = np.linalg.eigh(V)
+            root = (vectors * np.sqrt(values_)[:, None]) @ np.swapaxes(vectors, 1, 2)
+            eta = np.moveaxis(m[:, None] + points @ root, -1, 0)  # outputs, tasks, points
+            p = np.exp(-family.derivatives(eta, y)[0] / 0.5) @ weights
+            exact = np.log(p) + family.constant(y, 0.5)[0][:, 0]
+            limit = 1e-9 if name == "gaussian" else tolerance
+            assert_allclose(values[:, i], exact, rtol=0, atol=limit)
+
+
+def test_density_of_labels_left_out():
+    """It is the probability that predictions give to the class."""
+    (batch, _), _ = make_batches(Categorical(), 3, n_tasks=4)
+    batch.weight[:] = 1.0
+    B, factor = np.arange(9.0)[:, None] / 9, 0.7 * np.eye(9)
+    model = LaplaceModel(B, factor, np.arange(3), Categorical(), n_outputs=3)
+    without, _ = densities(model, batch)
+    mode, V = posterior(model, [], np.zeros((2, 0)))
+    for t, (X, y) in enumerate(zip(batch.X, batch.y, strict=True)):
+        task = np.full(len(X), t)
+        p = predictive_softmax(*predictor_moments(X, task, mode, V, model.random, n_outputs=3))
+        assert_allclose(without[t], np.log((p * y).sum(axis=1)), atol=2e-3)
+
+
+def test_scores_of_repeated_rows():
+    batches, S = make_batches(PoissonFamily())
+    B = np.array([[0.2], [-0.4], [0.1]])
+    model = LaplaceModel(B, 0.5 * np.eye(3), np.arange(3), PoissonFamily())
+    scores = predictive_scores(model, batches, S)
+    twice = []
+    for batch in batches:
+        X, y, weight = (np.concatenate([v, v], axis=1) for v in (batch.X, batch.y, batch.weight))
+        weight[:, : batch.X.shape[1]] = np.minimum(batch.weight, 1.0)
+        weight[:, batch.X.shape[1] :] = np.maximum(batch.weight - 1.0, 0.0)
+        twice.append(SimpleNamespace(tasks=batch.tasks, X=X, y=y, weight=weight))
+    assert_allclose(predictive_scores(model, twice, S), scores, rtol=1e-9)
+    batches[0].weight[0] = 0.0
+    assert np.isnan(predictive_scores(model, batches, S)).sum() == 1

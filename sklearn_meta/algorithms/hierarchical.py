@@ -89,7 +89,9 @@ class HierarchicalBayes(
         How strongly :math:`\Sigma` and :math:`\sigma^2` are pulled towards a fit with two
         variances, one of intercepts and one of standardised slopes: as if so many tasks had been
         seen that are as this fit says. "auto": the strength, of a few, that predicts tasks that
-        were left out best. None: plain likelihood, the digits of lme4. Fixed slopes that are many
+        were left out best; with another loss than the squared one, one task more than there are
+        random coefficients, and no slopes that vary where rows that are left out are surely
+        predicted better so. None: plain likelihood, the digits of lme4. Fixed slopes that are many
         for the tasks have a prior of their own, but with None.
     contextual_effects : {"auto", True, False}, default="auto"
         Whether the prior mean of the intercept depends on the mean features of a task,
@@ -167,9 +169,11 @@ class HierarchicalBayes(
     estimator_ : estimator
         The adapted model of the current task: its coefficients are the posterior mean.
     regularization_ : float
-        The strength that was used, in tasks; infinite where two variances are all there is.
+        The strength that was used, in tasks; infinite where two variances are all there is (with
+        another loss, that of the intercept).
     regularization_scores_ : dict of float to float
-        Log score per row, on tasks that were left out, of every strength that was tried.
+        Log score per row, on tasks (with another loss, rows) that were left out, of every strength
+        that was tried.
     n_iter_ : int
         Iterations of L-BFGS.
     n_tasks_ : int

@@ -60,10 +60,19 @@ class Objective:
         self.rows = list(rows_for(batches, intercept, self.r, K))
         self.s = np.concatenate([np.ones((1, len(S))), np.asarray(S, dtype=np.float64).T])
         self.start_again()
-        self.spherical = covariance == "spherical"
         full = covariance == "full"
         self.index = np.tril_indices(self.r) if full else np.diag_indices(self.r)
+        self.tie = None  # of entries of Lambda to the variances that are fitted
+        if covariance in ("spherical", "two"):
+            first = np.repeat(self.random == 0, K) if intercept and covariance == "two" else True
+            self.tie = np.stack([first & np.ones(self.r, bool), ~first & np.ones(self.r, bool)])
+            self.tie = self.tie[self.tie.any(axis=1)].T.astype(np.float64)
         self._summarise()
+
+    def fix_factor(self):
+        """Leave Lambda where it starts."""
+        self.index = tuple(index[:0] for index in self.index)
+        self.tie = None
 
     def start_again(self):
         self.modes = [np.zeros((self.r, len(rows.tasks))) for rows in self.rows]
@@ -222,9 +231,11 @@ class Coordinates:
             H = of_B[k] + np.diag(problem.precision.ravel()[places])
             self.places.append(places[free])
             self.roots.append(_whitening(H[np.ix_(free, free)]))
-        if problem.spherical and len(of_factor):
-            of_factor = of_factor.sum(keepdims=True).reshape(1, 1)
+        if problem.tie is not None:
+            of_factor = problem.tie.T @ of_factor @ problem.tie
         self.factor_root = _whitening(of_factor)
+        if problem.tie is not None:
+            self.factor_root = problem.tie @ self.factor_root
         self.phi_root = np.sqrt(2 / max(problem.n_rows * K, 1.0))
         sizes = [root.shape[1] for root in (*self.roots, self.factor_root)]
         self.cuts = np.cumsum(sizes)
@@ -248,10 +259,7 @@ class Coordinates:
             root.T @ d_B.ravel()[places]
             for places, root in zip(self.places, self.roots, strict=True)
         ]
-        free = d_factor[self.problem.index]
-        if self.problem.spherical and len(free):
-            free = free.sum(keepdims=True)
-        parts.append(self.factor_root.T @ free)
+        parts.append(self.factor_root.T @ d_factor[self.problem.index])
         if self.problem.family.dispersed:
             parts.append(np.array([self.phi_root * d_log_phi]))
         return np.concatenate(parts)

@@ -22,7 +22,13 @@ import numpy as np
 from scipy.special import expit, ndtri
 from scipy.stats import qmc
 
-__all__ = ["predictive_mean", "predictive_probabilities", "predictive_softmax", "predictor_moments"]
+__all__ = [
+    "normal_nodes",
+    "predictive_mean",
+    "predictive_probabilities",
+    "predictive_softmax",
+    "predictor_moments",
+]
 
 NODES = 20
 POINTS = 256
@@ -65,19 +71,28 @@ def predictor_moments(X, task, mode, covariance, random, *, intercept=True, n_ou
     return mean, variance
 
 
+@cache
+def normal_nodes(n_outputs):
+    """Points and weights of expectations over standard normal variables.
+
+    Returns
+    -------
+    points : ndarray of shape (n_points, n_outputs)
+        Of Gauss-Hermite quadrature for one output, else quasi-random.
+    weights : ndarray of shape (n_points,)
+    """
+    if n_outputs == 1:
+        x, w = np.polynomial.hermite.hermgauss(NODES)
+        return np.sqrt(2) * x[:, None], w / np.sqrt(np.pi)
+    u = qmc.Sobol(n_outputs, scramble=False).random(POINTS) + 0.5 / POINTS
+    return ndtri(u), np.full(POINTS, 1 / POINTS)
+
+
 def predictive_probabilities(mean, variance):
     """``E expit(eta)`` for ``eta ~ N(mean, variance)``, arrays of any one shape."""
-    x, w = np.polynomial.hermite.hermgauss(NODES)
-    root = np.sqrt(2 * np.maximum(variance, 0.0))
-    p = sum(weight * expit(mean + root * node) for node, weight in zip(x, w, strict=True))
-    return p / np.sqrt(np.pi)
-
-
-@cache
-def _points(n_outputs):
-    """Quasi-random standard normal points, shape (POINTS, n_outputs)."""
-    u = qmc.Sobol(n_outputs, scramble=False).random(POINTS) + 0.5 / POINTS
-    return ndtri(u)
+    points, weights = normal_nodes(1)
+    root = np.sqrt(np.maximum(variance, 0.0))
+    return sum(w * expit(mean + root * z) for z, w in zip(points[:, 0], weights, strict=True))
 
 
 def predictive_softmax(mean, variance):
@@ -93,7 +108,7 @@ def predictive_softmax(mean, variance):
     p : ndarray of shape (n_rows, n_classes)
     """
     n, K = mean.shape
-    z, p = _points(K), np.empty((n, K))
+    z, p = normal_nodes(K)[0], np.empty((n, K))
     step = max(1, CELLS // (POINTS * K))
     for part in (slice(i, i + step) for i in range(0, n, step)):
         m, V = mean[part], variance[part]

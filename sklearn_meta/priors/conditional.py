@@ -9,6 +9,11 @@ for one. The meta-model's prior takes the place of the estimator's own penalty; 
 owe to the descriptors have a penalty themselves, of precision :data:`PRECISION` in standardised
 units, since there may be more of them than rows.
 
+The covariance is pulled towards a fit with two variances, as in ``regularization.py``. Where tasks
+have fewer labels than random coefficients, Laplace's approximation may be greatest for variances
+that tell all labels apart. So rows are left out (``left_out_densities``), and where they are
+predicted better without slopes that vary, by more than the standard error over tasks, none do.
+
 References
 ----------
 Denevi, Pontil, Ciliberto (2020), The advantage of conditional meta-learning for biased
@@ -22,7 +27,8 @@ import numpy as np
 from ..kernels.families import family_of
 from ..kernels.network import Batch
 from ..kernels.scaling import mean_and_std, nonzero_scale
-from .laplace import LaplaceModel, fit_laplace, posterior
+from .laplace import LaplaceModel, fit_laplace, posterior, predictive_scores
+from .regularization import gain
 
 __all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "posterior_rows"]
 
@@ -41,9 +47,9 @@ class ConditionalPrior:
         In units of standardised data and descriptors.
     s_mean, s_scale : ndarray of shape (n_descriptors,)
     nu : float, default=0
-        Strength of the regularisation, in tasks.
-    scores : dict
-        Empty: strengths are not compared.
+        Strength of the regularisation, in tasks; infinite where slopes do not vary.
+    scores : dict of float to float
+        Log density per row, without rows of its task and given all others, of what was compared.
     """
 
     model: LaplaceModel
@@ -98,8 +104,9 @@ def fit_prior(
     covariance : {"diag", "full", "spherical"}, default="diag"
         A full one of more than :data:`MAX_FULL` numbers is diagonal.
     regularization : float or "auto", default=None
-        Strength, in tasks, of the pull of the covariance towards a fit with one variance; "auto":
-        one more than it has rows.
+        Strength, in tasks, of the pull of the covariance towards a fit with two variances, of
+        intercepts and of slopes. "auto": one more than it has rows, and slopes do not vary where
+        rows that are left out are surely predicted better so.
     precision : float, default=1
         Of slopes, and what coefficients owe to descriptors, around 0.
     centred : bool, default=False
@@ -121,7 +128,6 @@ def fit_prior(
     strength = np.full(shape, float(precision))
     strength[: int(network.intercept), :, 0] = 0.0
     settings |= {
-        "random": random,
         "intercept": network.intercept,
         "mean_precision": strength.reshape(-1, shape[2]),
     }
@@ -129,22 +135,40 @@ def fit_prior(
         settings["free"] = np.tile(np.arange(shape[2]) > 0, (n_coefs * n_outputs, 1))
     rows = [_Counted.of(*batch) for batch in batches]
     data = rows, (S - mean) / scale, family_of(network.loss)
-    nu, n_before = 0.0, 0
-    size = (n_coefs if random is None else len(random)) * n_outputs
-    if covariance == "full" and size > MAX_FULL:
-        covariance = "diag"
-    if regularization is not None and size and len(S) > 1 and covariance != "spherical":
-        one = fit_laplace(*data, covariance="spherical", **settings)
-        variance = max(float(np.diag(one.covariance).mean()), MIN_VARIANCE)
-        nu = size + 1.0 if regularization == "auto" else float(regularization)
-        settings |= {"prior_dof": nu, "prior_scale": variance * np.eye(size)}
-        settings["start"] = replace(one, factor=np.sqrt(variance) * np.eye(size))
-        n_before = one.n_iter
+    random = np.arange(n_coefs) if random is None else random
     if report is not None:
         settings["callback"] = lambda get: report(lambda: ConditionalPrior(get(), mean, scale))
+    if covariance == "full" and len(random) * n_outputs > MAX_FULL:
+        covariance = "diag"
+    kind = n_outputs, covariance, regularization
+    nu, model = _fit(data, random, *kind, settings)
+    scores = {}
+    slopes = len(random) > 1 and network.intercept and random[0] == 0  # beside an intercept
+    if regularization == "auto" and nu > 0 and slopes:
+        _, level = _fit(data, random[:1], *kind, settings | {"callback": None})
+        of_tasks = [predictive_scores(one, *data[:2]) for one in (model, level)]
+        scores = dict(zip((nu, np.inf), np.nanmean(of_tasks, axis=1).tolist(), strict=True))
+        if gain(of_tasks[1], of_tasks[0]) > 1:
+            factor = np.zeros_like(model.factor)
+            factor[:n_outputs, :n_outputs] = level.factor
+            n_iter = model.n_iter + level.n_iter
+            nu, model = np.inf, replace(level, random=random, factor=factor, n_iter=n_iter)
+    return ConditionalPrior(model, mean, scale, nu, scores)
+
+
+def _fit(data, random, n_outputs, covariance, regularization, settings):
+    """The strength of the regularisation, and the fit."""
+    nu, n_before, size = 0.0, 0, len(random) * n_outputs
+    settings = settings | {"random": random}
+    if regularization is not None and size and len(data[1]) > 1 and covariance != "spherical":
+        two = fit_laplace(*data, covariance="two", **settings | {"callback": None})
+        Sigma0 = np.diag(np.maximum(np.diag(two.covariance), MIN_VARIANCE))
+        nu = size + 1.0 if regularization == "auto" else float(regularization)
+        settings |= {"prior_dof": nu, "prior_scale": Sigma0}
+        settings["start"] = replace(two, factor=np.sqrt(Sigma0))
+        n_before = two.n_iter
     model = fit_laplace(*data, covariance=covariance, **settings)
-    model = replace(model, n_iter=n_before + model.n_iter)
-    return ConditionalPrior(model, mean, scale, nu)
+    return nu, replace(model, n_iter=n_before + model.n_iter)
 
 
 def posterior_rows(prior, network, batches, S):

@@ -28,11 +28,11 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.optimize
 
-from ..kernels.laplace import design, marginal, mode_of
+from ..kernels.laplace import design, left_out_densities, marginal, mode_of
 from ..kernels.laplace_objective import Coordinates, Objective, rows_for
 from ..kernels.stacked import matmul
 
-__all__ = ["LaplaceModel", "fit_laplace", "log_likelihood", "posterior"]
+__all__ = ["LaplaceModel", "fit_laplace", "log_likelihood", "posterior", "predictive_scores"]
 
 ITERATIONS_OF_A_ROUND = 15
 FAR = 1.5  # where log phi has moved so much, the information is another
@@ -121,7 +121,8 @@ def fit_laplace(
     random : ndarray of shape (n_random,), default=None
         Positions of the random coefficients, the intercept counting as the first; None: all.
     intercept : bool, default=True
-    covariance : {"full", "diag", "spherical"}, default="full"
+    covariance : {"full", "diag", "two", "spherical"}, default="full"
+        "two": a variance of intercepts and one of slopes.
     n_quadrature : int, default=1
         Nodes of adaptive Gauss-Hermite quadrature, for one random coefficient of one output;
         1 is Laplace's approximation.
@@ -153,7 +154,7 @@ def fit_laplace(
             f"n_quadrature={n_quadrature} needs one random coefficient, and there are {problem.r}."
         )
     if len(S) < 2 and prior_dof == 0:
-        problem.index = tuple(index[:0] for index in problem.index)
+        problem.fix_factor()
     at = _start(problem, intercept, start)
     n_iter, stopped, size, best, converged = 0, False, np.inf, np.inf, False
 
@@ -227,18 +228,15 @@ def _start(problem, intercept, start):
         B[: problem.n_outputs, 0] = problem.family.start(problem.mean)
     B[~problem.free] = 0.0
     factor = np.zeros((problem.r, problem.r))
-    if problem.dof > 0:
-        if len(problem.index[0]) > problem.r:
-            factor = problem.scale_root.copy()
-        else:
-            factor[problem.index] = np.sqrt(np.diag(problem.scale_root @ problem.scale_root.T))
-        if problem.spherical:
-            factor[problem.index] = np.sqrt((np.diag(factor) ** 2).mean())
+    if problem.dof > 0 and len(problem.index[0]) > problem.r:
+        factor = problem.scale_root.copy()
     elif problem.r and len(problem.index[0]):
-        diagonal = np.diag_indices(problem.r)
-        factor[diagonal] = 0.5 / problem.size_factor[:, 0]
-        if problem.spherical:
-            factor[diagonal] = factor[diagonal].min()
+        variances = 0.25 / problem.size_factor[:, 0] ** 2
+        if problem.dof > 0:
+            variances = (problem.scale_root**2).sum(axis=1)
+        if problem.tie is not None:
+            variances = problem.tie @ (problem.tie.T @ variances / problem.tie.sum(axis=0))
+        factor[np.diag_indices(problem.r)] = np.sqrt(variances)
     return B, factor, np.log(problem.start_dispersion)
 
 
@@ -318,6 +316,36 @@ def log_likelihood(model, batches, S):
             n_quadrature=model.n_quadrature,
         )
     return L
+
+
+def predictive_scores(model, batches, S):
+    """How well rows of every task are predicted without any, and given all others.
+
+    Parameters
+    ----------
+    model, batches, S
+        As of :func:`posterior`.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks,)
+        Log densities, the mean of both and of the rows; NaN of tasks without rows.
+    """
+    scores, s = np.full(len(S), np.nan), _with_one(S)
+    for rows in rows_for(batches, model.intercept, len(model.factor), model.n_outputs):
+        of_rows = left_out_densities(
+            rows,
+            s[:, rows.tasks],
+            model.B,
+            model.factor,
+            model.random,
+            model.family,
+            model.dispersion,
+        )
+        total = (rows.weight * of_rows).sum(axis=2).mean(axis=0)
+        n_rows = rows.weight.sum(axis=1)
+        scores[rows.tasks[n_rows > 0]] = (total / np.where(n_rows > 0, n_rows, 1.0))[n_rows > 0]
+    return scores
 
 
 def _with_one(S):

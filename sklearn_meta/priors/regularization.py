@@ -35,7 +35,7 @@ import numpy as np
 from ..kernels.mixed_model import Moments, Shrinkage, fit_mixed_model, log_densities
 from ..kernels.stacked import stack
 
-__all__ = ["N_FOLDS", "ROUGH", "Held", "fit_regularized", "folds_of", "refit", "two_of"]
+__all__ = ["N_FOLDS", "ROUGH", "Held", "fit_regularized", "folds_of", "gain", "refit", "two_of"]
 
 MULTIPLES = (0.0, 1.0, 4.0, 16.0)  # nu, in parameters of a row of Sigma
 STRONGEST = 1e9  # tasks: beside so many others do not count
@@ -231,22 +231,23 @@ def _scores(fit, moments, held, grid, intercept):
                 starts[f] = model
             whole = moments.of(held.tasks[out])
             scores[-1][out] = log_densities(model, whole, intercept=intercept) / size[out]
-        if any(_gain(scores[-1], before) < -MIN_ERRORS for before in scores):
+        if any(gain(scores[-1], before) < -MIN_ERRORS for before in scores):
             break
     return np.array(scores)
 
 
-def _gain(scores, before):
+def gain(scores, before):
     """The mean gain of one strength on another, in standard errors."""
-    gain = scores - before
-    return gain.mean() / max(gain.std() / np.sqrt(len(gain)), 1e-300)
+    gains = scores - before
+    gains = gains[np.isfinite(gains)]
+    return gains.mean() / max(gains.std() / np.sqrt(len(gains)), 1e-300)
 
 
 def _surely_best(scores):
     """The strength to take: a stronger one only if it is surely better than the one before."""
     best = 0
     for i in range(1, len(scores)):
-        if _gain(scores[i], scores[best]) > 1:
+        if gain(scores[i], scores[best]) > 1:
             best = i
     return best
 
