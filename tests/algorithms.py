@@ -338,7 +338,7 @@ KINDS = {
         make_pipeline(StandardScaler(), NEIGHBORS),
     ],
 }
-KINDS |= {cls: WRAPPED[cls] for cls in CANDIDATES}
+KINDS |= {cls: [CANDIDATES[cls]] for cls in CANDIDATES}
 KINDS[RidgeHead] = [
     MLPRegressor(hidden_layer_sizes=(4,), max_iter=20),
     make_pipeline(StandardScaler(), LinearRegression()),

@@ -63,8 +63,10 @@ EACH_CLASSIFIER = list({case.cls: case for case in CLASSIFIERS}.values())
 each_pair = pytest.mark.parametrize("make", PAIRS, ids=str)
 each_pair_or_case = pytest.mark.parametrize("make", PAIRS + CASES, ids=str)
 each_case = pytest.mark.parametrize("make", CASES, ids=str)
-# Networks see arrays; what has none is given dataframes as they come: here all that has none, too.
+# Networks see arrays; what has none is given dataframes as they come: here all that has none, too,
+# and the default stacks, which encode tables.
 RAW = [case for case in CASES if "Hist" in str(case) or "Pipeline" in str(case)]
+RAW += [case for case in PAIRS if case.cls in FRONT and case.wrapped is None]
 each_raw = pytest.mark.parametrize("make", dict.fromkeys(EACH + RAW), ids=str)
 each = pytest.mark.parametrize("make", EACH, ids=str)
 
