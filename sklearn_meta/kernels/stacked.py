@@ -26,10 +26,18 @@ SMALL = 6
 
 def stack(A):
     """Lay a stack ``(T, i, j)`` out as ``(i, j, T)``, in memory as is best for its size."""
-    A = np.moveaxis(A, 0, -1)
-    if max(A.shape[:2]) <= SMALL:
-        return np.ascontiguousarray(A)
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(A, -1, 0)), 0, -1)
+    if max(A.shape[1:]) <= SMALL:
+        return np.ascontiguousarray(_last(A))
+    return _last(np.ascontiguousarray(A))
+
+
+def _first(A):
+    """With the task axis first; ``np.moveaxis`` takes longer than small products do."""
+    return A.transpose(2, 0, 1)
+
+
+def _last(A):
+    return A.transpose(1, 2, 0)
 
 
 def transpose(A):
@@ -42,11 +50,11 @@ def matmul(A, B):
     if max(*A.shape[:2], *B.shape[:2]) <= SMALL:
         a, b = "ij" + "t" * (A.ndim - 2), "jk" + "t" * (B.ndim - 2)
         return np.einsum(f"{a},{b}->ikt", A, B)
-    a = np.moveaxis(A, -1, 0) if A.ndim == 3 else A
+    a = _first(A) if A.ndim == 3 else A
     if B.ndim == 2:  # one large product
         rows = a.reshape(math.prod(a.shape[:-1]), len(B))
-        return np.moveaxis((rows @ B).reshape(*a.shape[:-1], B.shape[1]), 0, -1)
-    return np.moveaxis(np.matmul(a, np.moveaxis(B, -1, 0)), 0, -1)
+        return _last((rows @ B).reshape(*a.shape[:-1], B.shape[1]))
+    return _last(np.matmul(a, _first(B)))
 
 
 def matvec(A, x):
@@ -59,7 +67,7 @@ def sum_of_products(A, B):
     if max(*A.shape[:2], *B.shape[:2]) <= SMALL:
         a, b = (transpose(X).reshape(X.shape[1], len(X) * X.shape[2]) for X in (A, B))
         return a @ b.T
-    a, b = (np.moveaxis(X, -1, 0).reshape(len(X) * X.shape[2], X.shape[1]) for X in (A, B))
+    a, b = (_first(X).reshape(len(X) * X.shape[2], X.shape[1]) for X in (A, B))
     return a.T @ b
 
 
@@ -71,7 +79,7 @@ def cholesky(A, least=0.0):
     """
     if len(A) > SMALL:
         try:
-            return np.moveaxis(np.linalg.cholesky(np.moveaxis(A, -1, 0)), 0, -1)
+            return _last(np.linalg.cholesky(_first(A)))
         except np.linalg.LinAlgError:
             if not least:
                 raise
@@ -86,7 +94,7 @@ def cholesky(A, least=0.0):
 def solve_lower(L, B):
     """``L_t^{-1} B_t`` for lower triangular ``L_t``."""
     if len(L) > SMALL:
-        return matmul(np.moveaxis(_inverse(np.moveaxis(L, -1, 0)), 0, -1), B)
+        return matmul(_last(_inverse(_first(L))), B)
     X = np.empty_like(B)
     for i in range(len(L)):
         X[i] = (B[i] - np.einsum("kt,kjt->jt", L[i, :i], X[:i])) / L[i, i]
@@ -96,8 +104,7 @@ def solve_lower(L, B):
 def solve_upper(L, b):
     """``L_t'^{-1} b_t`` for lower triangular ``L_t``, b of shape (n, T)."""
     if len(L) > SMALL:
-        upper = np.moveaxis(transpose(L), -1, 0)
-        return np.moveaxis(np.linalg.solve(upper, b.T[..., None])[..., 0], 0, -1)
+        return np.linalg.solve(_first(transpose(L)), b.T[..., None])[..., 0].T
     x = np.empty_like(b)
     for i in range(len(L) - 1, -1, -1):
         x[i] = (b[i] - np.einsum("kt,kt->t", L[i + 1 :, i], x[i + 1 :])) / L[i, i]
@@ -107,7 +114,7 @@ def solve_upper(L, b):
 def solve_positive(A, b, least=1.0):
     """``A_t^{-1} b_t`` for positive definite ``A_t``, b of shape (n, T); ``least`` as above."""
     if len(A) > SMALL:
-        return np.linalg.solve(np.moveaxis(A, -1, 0), b.T[..., None])[..., 0].T
+        return np.linalg.solve(_first(A), b.T[..., None])[..., 0].T
     L = cholesky(A, least)
     return solve_upper(L, solve_lower(L, b[:, None])[:, 0])
 
