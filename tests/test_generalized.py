@@ -11,7 +11,7 @@ from sklearn.linear_model import (
     RidgeCV,
     TweedieRegressor,
 )
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, mean_poisson_deviance
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -153,6 +153,28 @@ def test_rows_left_out_like_slopes_that_vary():
     model = HierarchicalBayes(LogisticRegression()).meta_fit(many_slopes(True))
     (_, all_vary), (_, intercept) = model.regularization_scores_.items()
     assert all_vary > intercept + 0.02
+
+
+def counts_with_far_rows(n_tasks=80, n_rows=12):
+    """Slopes differ where x is near its mean, and hardly where it is far from it."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_t(2.5, (n_tasks, n_rows, 1)).clip(-12, 12)
+    w = 0.4 * rng.standard_normal((2, n_tasks, 1))
+    eta = 1 + w[0] + w[1] * np.tanh(X[..., 0])
+    return list(zip(X, rng.poisson(np.exp(eta)).astype(float), strict=True))
+
+
+def test_means_of_counts_are_no_larger_than_tasks_say():
+    tasks = counts_with_far_rows()
+    model = HierarchicalBayes(PoissonRegressor()).meta_fit(tasks[:40])
+    pooled = Pooled(PoissonRegressor()).meta_fit(tasks[:40])
+    plain = HierarchicalBayes(PoissonRegressor(), regularization=None).meta_fit(tasks[:40])
+
+    def deviance(fitted):
+        return np.mean([mean_poisson_deviance(y, fitted.predict(X)) for X, y in tasks[40:]])
+
+    assert model.meta_model_.prior.spread < 0.5 < plain.meta_model_.prior.spread == 1
+    assert deviance(model) < 1.1 * deviance(pooled) < 0.8 * deviance(plain)
 
 
 def test_coefficients_of_known_tasks():

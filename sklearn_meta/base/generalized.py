@@ -6,7 +6,8 @@ posterior, where the mean is not linear in theta:
 
     E[p(y | x)] = integral of p(y | x' theta) N(theta; mode, covariance),
 
-class probabilities by quadrature, means with a log link in closed form.
+class probabilities by quadrature, means with a log link in closed form, with the share of the
+covariance that the prior has learned to count there (``ConditionalPrior.spread``).
 """
 
 import numpy as np
@@ -106,7 +107,7 @@ class GeneralizedPredictor:
             n_outputs=network.sizes[-1],
         )
         offset = self.learner.offset(X)
-        return (mean if offset is None else mean + offset), variance
+        return (mean if offset is None else mean + offset), self.prior.spread * variance
 
     def _of_classes(self, method, params, X, index):
         mean, variance = self._moments(params, X, index)

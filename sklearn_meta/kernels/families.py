@@ -74,6 +74,7 @@ class Family:
     log_concave = True  # whether the second derivative is never negative
     differences = False  # whether only differences between outputs count
     overdisperses = False  # whether rows of a task each tell how r varies between tasks
+    log_link = False  # whether the mean is exp(r)
 
     def derivatives(self, r, y):
         """Loss of every row, (n_tasks, n_rows); its first and second derivative in r."""
@@ -198,6 +199,7 @@ class EpsilonDensity(Gaussian):
 @dataclass(frozen=True)
 class PoissonFamily(Family):
     overdisperses = True
+    log_link = True
 
     def derivatives(self, r, y):
         mean = np.exp(r)
@@ -216,6 +218,7 @@ class PoissonFamily(Family):
 @dataclass(frozen=True)
 class GammaFamily(Family):
     dispersed = True
+    log_link = True
 
     def derivatives(self, r, y):
         ratio = y * np.exp(-r)
@@ -239,6 +242,7 @@ class GammaFamily(Family):
 @dataclass(frozen=True)
 class TweedieFamily(Family):
     dispersed = True
+    log_link = True
     power: float = 1.5
 
     @property

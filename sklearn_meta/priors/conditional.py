@@ -9,6 +9,10 @@ for one. The meta-model's prior takes the place of the estimator's own penalty; 
 owe to the descriptors have a penalty themselves, of precision :data:`PRECISION` in standardised
 units, since there may be more of them than rows.
 
+With a log link the mean of a task without rows is ``exp(m + V / 2)`` of raw predictions N(m, V). It
+is too large where slopes are not as normal as that and x is far from its mean: so means are
+``exp(m + c V / 2)``, with the c of least deviance on the tasks.
+
 The covariance is pulled towards a fit with two variances, as in ``regularization.py``. Where tasks
 have fewer labels than random coefficients, Laplace's approximation may be greatest for variances
 that tell all labels apart. So rows are left out (``left_out_densities``), and where they are
@@ -23,9 +27,11 @@ regularization and fine tuning, NeurIPS.
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.optimize import bisect
 
 from ..kernels.families import family_of
 from ..kernels.network import Batch
+from ..kernels.predictive import predictor_moments
 from ..kernels.scaling import mean_and_std, nonzero_scale
 from .laplace import LaplaceModel, fit_laplace, posterior, predictive_scores
 from .regularization import gain
@@ -35,6 +41,7 @@ __all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "posterior_rows"]
 PRECISION = 1.0
 MAX_FULL = 30  # rows of a full covariance
 MIN_VARIANCE = 1e-4  # in standardised units
+MAX_RAW = 300.0  # its exponential, times what it may meet, is a number
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +57,8 @@ class ConditionalPrior:
         Strength of the regularisation, in tasks; infinite where slopes do not vary.
     scores : dict of float to float
         Log density per row, without rows of its task and given all others, of what was compared.
+    spread : float, default=1
+        Share of the variance of raw predictions that counts in means with a log link.
     """
 
     model: LaplaceModel
@@ -57,6 +66,7 @@ class ConditionalPrior:
     s_scale: np.ndarray
     nu: float = 0.0
     scores: dict = field(default_factory=dict)
+    spread: float = 1.0
 
     def standardized(self, S):
         return (S - self.s_mean) / self.s_scale
@@ -153,7 +163,34 @@ def fit_prior(
             factor[:n_outputs, :n_outputs] = level.factor
             n_iter = model.n_iter + level.n_iter
             nu, model = np.inf, replace(level, random=random, factor=factor, n_iter=n_iter)
-    return ConditionalPrior(model, mean, scale, nu, scores)
+    spread = _spread(model, *data[:2]) if nu > 0 and model.family.log_link else 1.0
+    return ConditionalPrior(model, mean, scale, nu, scores, spread)
+
+
+def _spread(model, batches, S):
+    """c in [0, 1] of least deviance, over tasks, of ``exp(m + c V / 2)`` without their rows."""
+    modes, covariance = posterior(model, [], S)
+    m, V, y, share = [], [], [], []
+    for batch in batches:
+        real = batch.weight > 0
+        task = np.repeat(batch.tasks, real.sum(axis=1))
+        moments = predictor_moments(
+            batch.X[real], task, modes, covariance, model.random, intercept=model.intercept
+        )
+        offset = 0.0 if batch.offset is None else batch.offset[real].reshape(-1)
+        m.append(moments[0][:, 0] + offset)
+        V.append(moments[1][:, 0, 0])
+        y.append(batch.y[real].reshape(-1))
+        share.append((batch.weight / np.maximum(batch.weight.sum(axis=1), 1e-300)[:, None])[real])
+    m, V, y, share = map(np.concatenate, (m, V, y, share))
+
+    def slope(c):
+        r = np.minimum(m + 0.5 * c * V, MAX_RAW)[None, None]
+        return np.sum(share * V * model.family.derivatives(r, y[None, None])[1][0, 0])
+
+    if slope(1.0) <= 0:
+        return 1.0
+    return 0.0 if slope(0.0) >= 0 else float(bisect(slope, 0.0, 1.0, xtol=1e-9))
 
 
 def _fit(data, random, n_outputs, covariance, regularization, settings):
