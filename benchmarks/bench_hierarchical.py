@@ -3,7 +3,7 @@
     python benchmarks/bench_hierarchical.py
     python benchmarks/bench_hierarchical.py --sizes 1000x20 --repeats 1
     python benchmarks/bench_hierarchical.py --scikit-lego     (a peer, if it is installed)
-    python benchmarks/bench_hierarchical.py --only glmm       (or speed, or coverage)
+    python benchmarks/bench_hierarchical.py --only glmm       (or speed, coverage, tables)
     python benchmarks/bench_hierarchical.py --peers-python ~/peers/bin/python
 
 Protocol:
@@ -37,6 +37,9 @@ Protocol:
    it varies, of a standard deviation log-normal with sigma 0.7. "worst": the worst tenth of tasks,
    by 200 rows of each. "truth known": by who knows mean, A and sigma, and of a task its rows: the
    level is exact on average, and the worst tenth what it is for intervals as good as can be.
+10. The same on the regression tables of `tables.py` (`--only tables`): by random splits, a fifth of
+   the tasks is new, 200 or more over all splits of a table; of the others at most 300 are
+   meta-trained on. movielens is without its features that are means of targets.
 """
 
 import argparse
@@ -57,6 +60,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
+from tables import SPEC, load
 
 from sklearn_meta import HierarchicalBayes
 
@@ -66,6 +70,7 @@ GLMM = {"binomial": LogisticRegression(), "poisson": PoissonRegressor()}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 SIZES = ("1000x20", "10000x20", "100000x10", "1000000x10")
 LME4_MOST_TASKS = 100_000
+MOST_TASKS = 300  # of a table
 PEERS = Path(__file__).with_name("hierarchical_peers.py")
 PEERS_MOST_TASKS = {"mixedlm": 1_000, "gpboost": 10_000}
 COVERAGE = {  # meta-train tasks, features, whether noise varies, parameters
@@ -343,6 +348,40 @@ def compare_coverage(n_repeats):
         print(f"  {name:34} {'  '.join(cells)}", flush=True)
 
 
+def covered_of_table(name, seed, shots):
+    """Shares of the rows of new tasks that lie in their intervals, by number of known rows."""
+    X, y, groups = load(name)
+    X = X.drop(columns=["movieId", "movmean", "movlogn"], errors="ignore").to_numpy()
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(groups.max() + 1)
+    new, train = np.split(order, [max(1, len(order) // 5)])
+    own = np.isin(groups, train[:MOST_TASKS])
+    meta = HierarchicalBayes().fit(X[own], y[own], groups=groups[own])
+    shares = {k: [] for k in shots}
+    for task in new[:MOST_TASKS]:
+        rows = rng.permutation(np.flatnonzero(groups == task))
+        for k in (k for k in shots if k + 3 <= len(rows)):
+            meta.adapt(X[rows[:k]], y[rows[:k]])
+            low, high = meta.predict_interval(X[rows[k:]], confidence_level=LEVEL).T
+            shares[k].append(np.mean((low <= y[rows[k:]]) & (y[rows[k:]] <= high)))
+    return shares
+
+
+def compare_coverage_of_tables():
+    warnings.simplefilter("ignore", UserWarning)
+    print("\nCoverage of 90 % intervals for new tasks of tables after 0, 1, 5, 20 rows")
+    for name, table in SPEC.items():
+        if table.kind != "regression":
+            continue
+        inside, seed = {k: [] for k in (0, 1, 5, 20)}, 0
+        while len(inside[0]) < 200:
+            for k, shares in covered_of_table(name, seed, tuple(inside)).items():
+                inside[k] += shares
+            seed += 1
+        cells = "  ".join(f"{np.mean(s):.3f}" for s in inside.values() if s)
+        print(f"  {name:12} {cells}  ({len(inside[0])} tasks, {seed} splits)", flush=True)
+
+
 def compare_scikit_lego():
     """Fit and predict 8,000 groups of 10 rows; scikit-lego fits one model per group in a loop."""
     try:
@@ -377,7 +416,7 @@ def main():
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="TASKSxROWS")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scikit-lego", action="store_true")
-    parser.add_argument("--only", choices=("speed", "glmm", "coverage"))
+    parser.add_argument("--only", choices=("speed", "glmm", "coverage", "tables"))
     parser.add_argument("--glmm-tasks", type=int, default=10_000)
     parser.add_argument("--coverage-repeats", type=int, default=40)
     parser.add_argument("--peers-python", default=sys.executable)
@@ -399,6 +438,8 @@ def main():
             compare_glmm(args.glmm_tasks, args.repeats, args.peers_python)
         if args.only in (None, "coverage"):
             compare_coverage(args.coverage_repeats)
+        if args.only in (None, "tables"):
+            compare_coverage_of_tables()
         if args.scikit_lego:
             compare_scikit_lego()
 
