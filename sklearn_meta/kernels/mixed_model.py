@@ -251,7 +251,7 @@ def fit_mixed_model(
     slopes : ndarray of shape (n_slopes,), default=None
         Positions in ``B.ravel()`` of fixed effects that have a prior around 0.
     centred : bool, default=False
-        Whether the means of coefficients are 0 where the side information is; not with ``slopes``.
+        Whether the means of coefficients are 0 where the side information is.
     start : MixedModel, default=None
         Whose variances, none of them 0, to start from.
     max_iter : int, default=1000

@@ -7,7 +7,8 @@ parameters of a :class:`Network`, descriptors standardised. ``phi`` is estimated
 of numbers, and 1 where it is of labels or counts; losses that are no log-likelihood (hinges) stand
 for one. The meta-model's prior takes the place of the estimator's own penalty; slopes and what they
 owe to the descriptors have a penalty themselves, of precision :data:`PRECISION` in standardised
-units, since there may be more of them than rows.
+units, since there may be more of them than rows. So B has no part outside the span of the s_t:
+where these have more entries than there are tasks, it is learned in it.
 
 References
 ----------
@@ -116,6 +117,10 @@ def fit_prior(
     """
     mean, std = mean_and_std(S)
     scale = nonzero_scale(std, mean)
+    S, basis = (S - mean) / scale, None
+    if S.shape[1] > len(S):
+        basis = np.linalg.qr(S.T)[0]
+        S = S @ basis
     n_coefs, n_outputs = network.intercept + network.sizes[0], network.sizes[1]
     shape = (n_coefs, n_outputs, 1 + S.shape[1])
     strength = np.full(shape, float(precision))
@@ -128,7 +133,7 @@ def fit_prior(
     if centred:
         settings["free"] = np.tile(np.arange(shape[2]) > 0, (n_coefs * n_outputs, 1))
     rows = [_Counted.of(*batch) for batch in batches]
-    data = rows, (S - mean) / scale, family_of(network.loss)
+    data = rows, S, family_of(network.loss)
     nu, n_before = 0.0, 0
     size = (n_coefs if random is None else len(random)) * n_outputs
     if covariance == "full" and size > MAX_FULL:
@@ -140,11 +145,17 @@ def fit_prior(
         settings |= {"prior_dof": nu, "prior_scale": variance * np.eye(size)}
         settings["start"] = replace(one, factor=np.sqrt(variance) * np.eye(size))
         n_before = one.n_iter
+
+    def prior(model):
+        if basis is not None:
+            B = np.concatenate([model.B[:, :1], model.B[:, 1:] @ basis.T], axis=1)
+            model = replace(model, B=B)
+        return ConditionalPrior(model, mean, scale, nu)
+
     if report is not None:
-        settings["callback"] = lambda get: report(lambda: ConditionalPrior(get(), mean, scale))
+        settings["callback"] = lambda get: report(lambda: prior(get()))
     model = fit_laplace(*data, covariance=covariance, **settings)
-    model = replace(model, n_iter=n_before + model.n_iter)
-    return ConditionalPrior(model, mean, scale, nu)
+    return prior(replace(model, n_iter=n_before + model.n_iter))
 
 
 def posterior_rows(prior, network, batches, S):
