@@ -207,11 +207,15 @@ class GaussianPrior:
         noise : ndarray of shape (n_tasks, 0 or 2)
             Its variance, standardised, and degrees of freedom, where every task has its own.
         """
-        w, C, *noise = self.predictive_of(self.model, self.standardized(moments))
+        moments, noise = self.standardized(moments), np.empty((moments.n_tasks, 0))
+        if self.noise is None:
+            w, C = self.posterior_of(self.model, moments)
+        else:
+            w, C, *noise = self.noise.posterior(self, self.model, moments)
+            noise = np.stack(noise, axis=1)
         coefs = self.coefs(w.T)
         if not self.intercept:
             coefs = np.concatenate([np.zeros((len(coefs), 1)), coefs], axis=1)
-        noise = np.stack(noise, axis=1)[:, : 0 if self.noise is None else 2]
         return coefs, C[np.triu_indices(len(C))].T, noise
 
     def predictive_of(self, model, moments):
