@@ -10,6 +10,7 @@ import datetime
 import decimal
 import fractions
 import os
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 import pytest
 from algorithms import CLASSES, GRADIENT, make_meta
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
@@ -47,7 +48,10 @@ from sklearn_meta import (
     RidgeHead,
     Task,
     TransferMetaLearner,
+    task_summaries,
+    tasks_from_table,
 )
+from sklearn_meta.descriptors import FunctionDescriptor
 
 polars = pytest.importorskip("polars", reason="tables of another library")
 
@@ -850,3 +854,52 @@ def test_times_among_objects(cls, cell):
     times[3, 1] = cell
     with pytest.raises(TypeError, match="column 1 of X holds times .*64.*, and numbers are needed"):
         make_meta(cls).fit(times, Y, groups=IDS)
+
+
+@pytest.mark.parametrize("column", [True, False])
+@pytest.mark.parametrize("meta", METAS, ids=lambda m: type(m).__name__)
+def test_a_bool_is_no_column(meta, column):
+    with pytest.raises(ValueError, match=f"task_column holds {column}, which is no column"):
+        clone(meta).set_params(task_column=column).fit(np.column_stack([X, IDS]), targets(meta))
+    if "descriptor_columns" in meta.get_params():
+        with pytest.raises(ValueError, match=f"descriptor_columns holds {column}, which is no"):
+            clone(meta).set_params(descriptor_columns=[column]).fit(X, targets(meta), groups=IDS)
+    for read in (tasks_from_table, task_summaries):
+        with pytest.raises(ValueError, match=f"task_column holds {column}, which is no column"):
+            read(np.column_stack([X, IDS]), Y, task_column=column)
+    with pytest.raises(ValueError, match=f"random_effects names {column}, which is no coeff"):
+        HierarchicalBayes(random_effects=[column]).fit(X, Y, groups=IDS)
+
+
+@pytest.mark.parametrize("value", [1e160, 1e300, -1e308])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        HierarchicalBayes(),
+        HierarchicalBayes(LogisticRegression()),
+        HierarchicalBayes(KNeighborsRegressor(2)),
+        BatchMetaLearner(Ridge(), n_estimators=1, random_state=0),
+        BatchMetaLearner(conditioning="prior", random_state=0),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_descriptors_whose_squares_are_too_large(meta, value):
+    """Of a function, and as side information: in meta-training, and of a new task."""
+    y = targets(meta)
+    tasks = [Task(X[IDS == t], y[IDS == t], id=t, descriptor=[t]) for t in range(N_TASKS)]
+
+    def far(task):
+        return {"kind": 1.0, "size": value if len(task.X) and task.X[0, -1] > 50 else 1.0}
+
+    model = clone(meta).set_params(descriptor=FunctionDescriptor(far)).meta_fit(tasks)
+    with pytest.raises(ValueError, match="returned .* as entry 'size' .* Use other units"):
+        model.adapt(X[:3] + 60, y[:3])
+    wide = [replace(task, X=task.X + 60 * (task.id == 2)) for task in tasks]
+    with pytest.raises(ValueError, match="task 2: .* returned .* as entry 'size'"):
+        model.meta_fit(wide)
+    model = clone(meta).meta_fit(tasks)
+    with pytest.raises(ValueError, match="entry .* of its descriptor .*square.* use other units"):
+        model.adapt(X[:3], y[:3], descriptor=[value])
+    with pytest.raises(ValueError, match="task 2: entry .* of its descriptor .*square"):
+        model.meta_fit([replace(t, descriptor=[value]) if t.id == 2 else t for t in tasks])

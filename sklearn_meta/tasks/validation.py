@@ -33,6 +33,7 @@ __all__ = [
     "check_times",
     "column_names",
     "concat_rows",
+    "have_squares",
     "plain",
     "split_columns",
     "taken_columns",
@@ -120,6 +121,10 @@ def column_names(X):
 def _column_position(X, column, role):
     """Where the column stands in X; an error that names it and the columns that X has."""
     names = column_names(X)
+    if isinstance(column, (bool, np.bool_)):
+        raise ValueError(
+            f"{role} holds {column!r}, which is no column: pass the name of a column, or its index."
+        )
     if isinstance(column, (int, np.integer)) and (names is None or column not in names):
         n_features = num_features(X)
         if not -n_features <= column < n_features:
@@ -314,6 +319,11 @@ def check_times(X):
                 "(t - t.min()) / np.timedelta64(1, 'D'); if it is the task id, pass "
                 f"task_column={_column_name(X, j)}."
             )
+
+
+def have_squares(values):
+    """Which numbers of float64 are finite, as are their squares."""
+    return np.abs(values) <= np.sqrt(np.finfo(np.float64).max)
 
 
 def _check_size(values, name, where):
