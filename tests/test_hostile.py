@@ -903,3 +903,83 @@ def test_descriptors_whose_squares_are_too_large(meta, value):
         model.adapt(X[:3], y[:3], descriptor=[value])
     with pytest.raises(ValueError, match="task 2: entry .* of its descriptor .*square"):
         model.meta_fit([replace(t, descriptor=[value]) if t.id == 2 else t for t in tasks])
+
+
+@quiet
+@each_meta
+def test_a_structured_array_is_no_target(n):
+    y = targets(METAS[n])
+    fields = np.array([(value,) for value in y.tolist()], dtype=[("a", y.dtype)])
+    meta = fitted(n)
+    for call in (
+        lambda: meta.fit(X, fields, groups=IDS),
+        lambda: meta.adapt(X, fields),
+        lambda: meta.meta_fit([(X, fields)] * 2),
+        lambda: meta.adapt_many([(X, fields)]),
+    ):
+        with pytest.raises(ValueError, match="y is a structured array .*: pass one of its fields"):
+            call()
+
+
+@quiet
+@each_meta
+def test_columns_of_complex_numbers(n):
+    """Stacks, too, whose candidates would all be left out."""
+    frame = pd.DataFrame(X, columns=["u", "v", "w"])
+    meta, y = fitted(n), targets(METAS[n])
+    for call in (
+        lambda Z: meta.fit(Z, y, groups=IDS),
+        lambda Z: meta.meta_fit([(Z, y)] * 3),
+        lambda Z: copy.copy(meta).fit(frame, y, groups=IDS).predict(Z),
+    ):
+        with pytest.raises(ValueError, match="column 'v' of X holds .*Complex data"):
+            call(frame.assign(v=X[:, 1] + 1j))
+    for table in (pd.DataFrame(X.astype(complex)), X.astype(complex)):
+        with pytest.raises(ValueError, match="Complex data not supported.*pass X.real"):
+            meta.fit(table, y, groups=IDS)
+
+
+@pytest.mark.parametrize("meta", [HierarchicalBayes(), Pooled(SVR()), MAML(max_iter=1)], ids=str)
+def test_columns_that_are_sparse(meta):
+    table = pd.DataFrame(X).astype(pd.SparseDtype(float, 0.0))
+    with pytest.raises(TypeError, match="X are sparse.*X.sparse.to_dense()"):
+        meta.fit(table, Y, groups=IDS)
+    with pytest.raises(TypeError, match="task 0 .*X are sparse.*X.sparse.to_dense()"):
+        meta.meta_fit([(table[:9], Y[:9]), (table[9:], Y[9:])])
+
+
+@pytest.mark.parametrize("n_classes", [2, 20])
+@pytest.mark.parametrize("cls", [Pooled, HierarchicalBayes, TransferMetaLearner])
+def test_labels_that_are_times_beside_numbers(cls, n_classes):
+    """NumPy makes times of integers beside them."""
+    y = np.arange(len(X)) % n_classes
+    meta = make_meta(cls, LogisticRegression(), **FAST.get(cls, {})).fit(X, y, groups=IDS)
+    for times in (y[:6].astype("M8[s]"), y[:6].astype("m8[s]")):
+        for call in (meta.adapt, lambda X, y: meta.adapt_many([(X, y)])):
+            with pytest.raises(ValueError, match="row 0: y is .*, a class that no meta-train task"):
+                call(X[:6], times)
+
+
+@quiet
+@each_meta
+def test_scores_know_no_unit_of_weights(n):
+    meta, y = fitted(n), targets(METAS[n])
+    weight = 1.0 + np.arange(len(y)) % 3
+    expected = meta.score(X, y, groups=IDS, sample_weight=weight)
+    for unit in (1e307, 1e-300):
+        scaled = weight * unit
+        assert meta.score(X, y, groups=IDS, sample_weight=scaled) == pytest.approx(expected)
+        tasks = [
+            Task(X[IDS == t], y[IDS == t], id=t, sample_weight=scaled[IDS == t]) for t in range(4)
+        ]
+        assert meta.score(tasks) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="row 3: sample_weight is -1.0"):
+        meta.score(X, y, groups=IDS, sample_weight=np.where(np.arange(len(y)) == 3, -1, weight))
+
+
+def test_more_shots_than_any_task_has_rows():
+    few = BatchMetaLearner(n_shots=100, random_state=0).fit(X, Y, groups=IDS)
+    for n_shots in (10**30, (0, 10**400)):
+        meta = BatchMetaLearner(n_shots=n_shots, random_state=0).fit(X, Y, groups=IDS)
+        assert finite(meta.predict(X))
+    assert finite(few.predict(X))

@@ -29,7 +29,14 @@ from ..learners.privates import Interval, StrOptions
 from ..learners.refit import Fitter, Rows
 from ..tasks.columns import View, aligned, check_gaps, present, shared_names, without_company
 from ..tasks.task import as_tasks
-from ..tasks.validation import addressed, as_table, check_features, task_label, with_address
+from ..tasks.validation import (
+    addressed,
+    as_table,
+    check_features,
+    label_kind,
+    task_label,
+    with_address,
+)
 
 __all__ = ["TransferMetaLearner"]
 
@@ -71,7 +78,7 @@ class OpenClasses(SharedClasses):
     def check(self, table):
         if len(table.y) == 0:
             return table
-        kinds = {np.asarray(y).dtype.kind in "US" for y in (self.outputs, *table.y[:1])}
+        kinds = {label_kind(np.asarray(y)) for y in (self.outputs, *table.y[:1])}
         strange = table.y.dtype.kind in "Of" or len(kinds) > 1
         return super().check(table) if strange else table
 

@@ -34,6 +34,7 @@ __all__ = [
     "column_names",
     "concat_rows",
     "have_squares",
+    "label_kind",
     "plain",
     "split_columns",
     "taken_columns",
@@ -378,10 +379,17 @@ def check_no_text(X, where):
 
 def check_known(y, classes, where, saying):
     """Refuse labels that are none of the classes; ``saying`` introduces these in the message."""
-    unknown = ~np.isin(y, classes)
+    same = label_kind(y) == label_kind(classes)  # NumPy makes times of integers beside times
+    unknown = ~np.isin(y, classes) if same else np.ones(len(y), dtype=bool)
     if unknown.any():
         i = int(np.argmax(unknown))
         raise ValueError(f"{where(i)}: y is {plain(y[i])!r}{saying} {classes.tolist()}.")
+
+
+def label_kind(y):
+    """Of labels: text, times, or what NumPy compares with each other."""
+    kind = y.dtype.kind
+    return "U" if kind in "US" else kind if kind in "mM" else ""
 
 
 def _not_finite(where, column, kind):
@@ -423,6 +431,12 @@ def addressed(error, X, where, numeric=False, transformed=False):
         return error
     if isinstance(error, np.linalg.LinAlgError):
         return _of_size(error, X, values, where)
+    if text.startswith("Sparse data") and column_names(X) is not None:
+        return TypeError(
+            f"{where(0)}: the columns of X are sparse, and must be dense: X.sparse.to_dense()."
+        )
+    if text.startswith("Complex data") and values.dtype.kind == "c" and not values.imag.any():
+        return ValueError("Complex data not supported: no imaginary part is needed, pass X.real.")
     finite = values.dtype.kind in "biu" or values.dtype.kind == "f" and np.isfinite(values).all()
     if values.ndim != 2 or finite:  # no cell is to blame
         return error
@@ -529,6 +543,8 @@ def check_target(y, *, classifier, where):
             f"y should be a 1d array, and {_shown(values.item())} is a single value: pass one "
             "target for every row of X."
         )
+    if values.dtype.kind == "V":
+        raise ValueError(f"y is a structured array ({values.dtype}): pass one of its fields.")
     if values.ndim != 1:
         raise ValueError(
             f"y should be a 1d array, got an array of shape {values.shape} instead; several "
