@@ -33,8 +33,8 @@ from ..tasks.validation import (
     addressed,
     as_table,
     check_features,
-    label_kind,
     task_label,
+    time_kind,
     with_address,
 )
 
@@ -78,7 +78,8 @@ class OpenClasses(SharedClasses):
     def check(self, table):
         if len(table.y) == 0:
             return table
-        kinds = {label_kind(np.asarray(y)) for y in (self.outputs, *table.y[:1])}
+        labels = (self.outputs, np.asarray(table.y[0]))
+        kinds = {time_kind(y) or y.dtype.kind in "US" for y in labels}
         strange = table.y.dtype.kind in "Of" or len(kinds) > 1
         return super().check(table) if strange else table
 

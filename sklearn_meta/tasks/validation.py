@@ -34,11 +34,11 @@ __all__ = [
     "column_names",
     "concat_rows",
     "have_squares",
-    "label_kind",
     "plain",
     "split_columns",
     "taken_columns",
     "task_label",
+    "time_kind",
     "with_address",
     "with_hint",
 ]
@@ -379,17 +379,16 @@ def check_no_text(X, where):
 
 def check_known(y, classes, where, saying):
     """Refuse labels that are none of the classes; ``saying`` introduces these in the message."""
-    same = label_kind(y) == label_kind(classes)  # NumPy makes times of integers beside times
+    same = time_kind(y) == time_kind(classes)  # NumPy makes times of integers beside times
     unknown = ~np.isin(y, classes) if same else np.ones(len(y), dtype=bool)
     if unknown.any():
         i = int(np.argmax(unknown))
         raise ValueError(f"{where(i)}: y is {plain(y[i])!r}{saying} {classes.tolist()}.")
 
 
-def label_kind(y):
-    """Of labels: text, times, or what NumPy compares with each other."""
-    kind = y.dtype.kind
-    return "U" if kind in "US" else kind if kind in "mM" else ""
+def time_kind(y):
+    """Which times labels are; empty if they are none."""
+    return y.dtype.kind if y.dtype.kind in "mM" else ""
 
 
 def _not_finite(where, column, kind):
