@@ -20,6 +20,7 @@ from sklearn.linear_model import (
     ElasticNet,
     Lasso,
     LinearRegression,
+    LogisticRegression,
     Perceptron,
     Ridge,
     SGDClassifier,
@@ -897,3 +898,68 @@ def test_known_tasks_around_a_body_are_predicted_as_its_predictions_say(n_tasks)
         errors["as new"].append(model.predict(new, groups=at) - y[~seen])
     known, as_new, body = (np.mean(np.square(e)) for e in errors.values())
     assert known < 1.02 * min(as_new, body)
+
+
+# -- more side information than tasks --------------------------------------------------------------
+
+
+def wide_tasks(n_tasks, n_entries, seed=0):
+    """Tasks whose coefficients depend on the first of many entries of their side information."""
+    rng = np.random.default_rng(seed)
+    S = rng.standard_normal((n_tasks, n_entries))
+    w = 1 + S[:, :3] + 0.3 * rng.standard_normal((n_tasks, 3))
+    X = rng.standard_normal((n_tasks, 15, 2))
+    y = w[:, :1] + np.einsum("tnd,td->tn", X, w[:, 1:]) + rng.standard_normal((n_tasks, 15))
+    return [Task(*task[:2], descriptor=task[2]) for task in zip(X, y, S, strict=True)]
+
+
+@pytest.mark.parametrize("random_effects", ["all", "intercept"])
+@pytest.mark.parametrize("estimator", [None, RandomForestRegressor(3, random_state=0)])
+def test_entries_that_say_nothing_change_nothing(estimator, random_effects):
+    """13 entries of 12 tasks as they are, and in the span of the tasks where others join them."""
+    *train, new = wide_tasks(13, 13)
+    said = []
+    for n_more in (0, 50):
+        tasks = [replace(t, descriptor=np.pad(t.descriptor, (0, n_more))) for t in [*train, new]]
+        model = HierarchicalBayes(estimator, regularization=4.0, random_effects=random_effects)
+        model.set_params(tol=1e-9).meta_fit(tasks[:-1])
+        for k in (0, 4):
+            model.adapt(new.X[:k], new.y[:k], descriptor=tasks[-1].descriptor)
+            said.append(np.array(model.predict(new.X, return_std=True)))
+        unknown = model.predict(new.X, groups=["unknown"] * 15, return_std=True)
+        said += [np.array(unknown), model.descriptor_coef_[:, :13], model.log_likelihood_]
+        assert not model.descriptor_coef_[:, 13:].any()
+    for one, other in zip(said[: len(said) // 2], said[len(said) // 2 :], strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("estimator", [None, RandomForestRegressor(3, random_state=0)])
+def test_many_more_entries_than_tasks(estimator):
+    """What is computed has the size of the tasks, and predictions that of the targets."""
+    *train, new = wide_tasks(13, 3000)
+    model = HierarchicalBayes(estimator).meta_fit(train)
+    assert model.meta_model_.prior.model.B.shape[1] == 1 + len(train) + 1
+    assert model.descriptor_coef_.shape[1] == 3000
+    y = np.concatenate([task.y for task in train])
+    model.adapt(new.X[:5], new.y[:5], descriptor=new.descriptor)
+    assert np.abs(model.predict(new.X)).max() < 3 * np.abs(y).max()
+
+
+def test_many_more_entries_than_tasks_with_another_loss():
+    train = wide_tasks(12, 3000)
+    tasks = [replace(t, y=t.y > 1) for t in train]
+    model = HierarchicalBayes(LogisticRegression()).meta_fit(tasks)
+    found = model.meta_model_.prior.model.B[:, 1:]
+    S = np.stack([t.descriptor for t in train])
+    S = (S - S.mean(axis=0)) / S.std(axis=0)
+    inside = np.linalg.lstsq(S.T, found.T)[0].T @ S
+    np.testing.assert_allclose(found, inside, atol=1e-10)  # nothing is known outside their span
+
+
+def test_log_likelihood_does_not_know_the_units_of_slopes_with_a_prior():
+    tasks = wide_tasks(12, 20)
+    of_units = [
+        HierarchicalBayes().meta_fit([replace(t, X=t.X * unit) for t in tasks]).log_likelihood_
+        for unit in (1.0, 1000.0)
+    ]
+    assert of_units[1] == pytest.approx(of_units[0], rel=1e-6)

@@ -10,6 +10,7 @@ import datetime
 import decimal
 import fractions
 import os
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 import pytest
 from algorithms import CLASSES, GRADIENT, make_meta
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
@@ -47,7 +48,10 @@ from sklearn_meta import (
     RidgeHead,
     Task,
     TransferMetaLearner,
+    task_summaries,
+    tasks_from_table,
 )
+from sklearn_meta.descriptors import FunctionDescriptor
 
 polars = pytest.importorskip("polars", reason="tables of another library")
 
@@ -850,3 +854,132 @@ def test_times_among_objects(cls, cell):
     times[3, 1] = cell
     with pytest.raises(TypeError, match="column 1 of X holds times .*64.*, and numbers are needed"):
         make_meta(cls).fit(times, Y, groups=IDS)
+
+
+@pytest.mark.parametrize("column", [True, False])
+@pytest.mark.parametrize("meta", METAS, ids=lambda m: type(m).__name__)
+def test_a_bool_is_no_column(meta, column):
+    with pytest.raises(ValueError, match=f"task_column holds {column}, which is no column"):
+        clone(meta).set_params(task_column=column).fit(np.column_stack([X, IDS]), targets(meta))
+    if "descriptor_columns" in meta.get_params():
+        with pytest.raises(ValueError, match=f"descriptor_columns holds {column}, which is no"):
+            clone(meta).set_params(descriptor_columns=[column]).fit(X, targets(meta), groups=IDS)
+    for read in (tasks_from_table, task_summaries):
+        with pytest.raises(ValueError, match=f"task_column holds {column}, which is no column"):
+            read(np.column_stack([X, IDS]), Y, task_column=column)
+    with pytest.raises(ValueError, match=f"random_effects names {column}, which is no coeff"):
+        HierarchicalBayes(random_effects=[column]).fit(X, Y, groups=IDS)
+
+
+@pytest.mark.parametrize("value", [1e160, 1e300, -1e308])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        HierarchicalBayes(),
+        HierarchicalBayes(LogisticRegression()),
+        HierarchicalBayes(KNeighborsRegressor(2)),
+        BatchMetaLearner(Ridge(), n_estimators=1, random_state=0),
+        BatchMetaLearner(conditioning="prior", random_state=0),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_descriptors_whose_squares_are_too_large(meta, value):
+    """Of a function, and as side information: in meta-training, and of a new task."""
+    y = targets(meta)
+    tasks = [Task(X[IDS == t], y[IDS == t], id=t, descriptor=[t]) for t in range(N_TASKS)]
+
+    def far(task):
+        return {"kind": 1.0, "size": value if len(task.X) and task.X[0, -1] > 50 else 1.0}
+
+    model = clone(meta).set_params(descriptor=FunctionDescriptor(far)).meta_fit(tasks)
+    with pytest.raises(ValueError, match="returned .* as entry 'size' .* Use other units"):
+        model.adapt(X[:3] + 60, y[:3])
+    wide = [replace(task, X=task.X + 60 * (task.id == 2)) for task in tasks]
+    with pytest.raises(ValueError, match="task 2: .* returned .* as entry 'size'"):
+        model.meta_fit(wide)
+    model = clone(meta).meta_fit(tasks)
+    with pytest.raises(ValueError, match="entry .* of its descriptor .*square.* use other units"):
+        model.adapt(X[:3], y[:3], descriptor=[value])
+    with pytest.raises(ValueError, match="task 2: entry .* of its descriptor .*square"):
+        model.meta_fit([replace(t, descriptor=[value]) if t.id == 2 else t for t in tasks])
+
+
+@quiet
+@each_meta
+def test_a_structured_array_is_no_target(n):
+    y = targets(METAS[n])
+    fields = np.array([(value,) for value in y.tolist()], dtype=[("a", y.dtype)])
+    meta = fitted(n)
+    for call in (
+        lambda: meta.fit(X, fields, groups=IDS),
+        lambda: meta.adapt(X, fields),
+        lambda: meta.meta_fit([(X, fields)] * 2),
+        lambda: meta.adapt_many([(X, fields)]),
+    ):
+        with pytest.raises(ValueError, match="y is a structured array .*: pass one of its fields"):
+            call()
+
+
+@quiet
+@each_meta
+def test_columns_of_complex_numbers(n):
+    """Stacks, too, whose candidates would all be left out."""
+    frame = pd.DataFrame(X, columns=["u", "v", "w"])
+    meta, y = fitted(n), targets(METAS[n])
+    for call in (
+        lambda Z: meta.fit(Z, y, groups=IDS),
+        lambda Z: meta.meta_fit([(Z, y)] * 3),
+        lambda Z: copy.copy(meta).fit(frame, y, groups=IDS).predict(Z),
+    ):
+        with pytest.raises(ValueError, match="column 'v' of X holds .*Complex data"):
+            call(frame.assign(v=X[:, 1] + 1j))
+    for table in (pd.DataFrame(X.astype(complex)), X.astype(complex)):
+        with pytest.raises(ValueError, match="Complex data not supported.*pass X.real"):
+            meta.fit(table, y, groups=IDS)
+
+
+@pytest.mark.parametrize("meta", [HierarchicalBayes(), Pooled(SVR()), MAML(max_iter=1)], ids=str)
+def test_columns_that_are_sparse(meta):
+    table = pd.DataFrame(X).astype(pd.SparseDtype(float, 0.0))
+    with pytest.raises(TypeError, match="X are sparse.*X.sparse.to_dense()"):
+        meta.fit(table, Y, groups=IDS)
+    with pytest.raises(TypeError, match="task 0 .*X are sparse.*X.sparse.to_dense()"):
+        meta.meta_fit([(table[:9], Y[:9]), (table[9:], Y[9:])])
+
+
+@pytest.mark.parametrize("n_classes", [2, 20])
+@pytest.mark.parametrize("cls", [Pooled, HierarchicalBayes, TransferMetaLearner])
+def test_labels_that_are_times_beside_numbers(cls, n_classes):
+    """NumPy makes times of integers beside them."""
+    y = np.arange(len(X)) % n_classes
+    meta = make_meta(cls, LogisticRegression(), **FAST.get(cls, {})).fit(X, y, groups=IDS)
+    for times in (y[:6].astype("M8[s]"), y[:6].astype("m8[s]")):
+        for call in (meta.adapt, lambda X, y: meta.adapt_many([(X, y)])):
+            with pytest.raises(ValueError, match="row 0: y is .*, a class that no meta-train task"):
+                call(X[:6], times)
+
+
+@quiet
+@each_meta
+def test_scores_know_no_unit_of_weights(n):
+    meta, y = fitted(n), targets(METAS[n])
+    weight = 1.0 + np.arange(len(y)) % 3
+    expected = meta.score(X, y, groups=IDS, sample_weight=weight)
+    for unit in (1e307, 1e-300):
+        scaled = weight * unit
+        assert meta.score(X, y, groups=IDS, sample_weight=scaled) == pytest.approx(expected)
+        tasks = [
+            Task(X[IDS == t], y[IDS == t], id=t, sample_weight=scaled[IDS == t]) for t in range(4)
+        ]
+        assert meta.score(tasks) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="row 3: sample_weight is -1.0"):
+        meta.score(X, y, groups=IDS, sample_weight=np.where(np.arange(len(y)) == 3, -1, weight))
+
+
+def test_more_shots_than_any_task_has_rows():
+    few = BatchMetaLearner(n_shots=100, random_state=0).fit(X, Y, groups=IDS)
+    for n_shots in (10**30, (0, 10**400)):
+        meta = BatchMetaLearner(n_shots=n_shots, random_state=0).fit(X, Y, groups=IDS)
+        assert finite(meta.predict(X))
+    assert finite(few.predict(X))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from sklearn_meta.kernels import mixed_profile
+from sklearn_meta.kernels import stacked
 from sklearn_meta.kernels.mixed_coordinates import Coordinates
 from sklearn_meta.kernels.mixed_model import (
     Moments,
@@ -159,7 +159,7 @@ def test_gradient_vanishes_where_all_variances_do():
 def test_tasks_are_worked_on_in_parts(case, monkeypatch):
     problem = make_problem(**CASES[case])
     whole, factor = profile_of(problem), random_factor(problem)
-    monkeypatch.setattr(mixed_profile, "CELLS", 4 * whole.whitened[..., 0].size)
+    monkeypatch.setattr(stacked, "CELLS", 4 * whole.whitened[..., 0].size)
     parts = profile_of(problem)
     assert (len(whole.parts), len(parts.parts)) == (1, 3)
     found, expected = (p.gradient(p.solve(factor))[0] for p in (parts, whole))

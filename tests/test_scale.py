@@ -5,7 +5,11 @@ import pytest
 from algorithms import CLASSES, make_meta, make_table
 from numpy.testing import assert_allclose
 
+from sklearn_meta import HierarchicalBayes
+from sklearn_meta.base import meta_estimator
 from sklearn_meta.kernels.scaling import Scaling
+from sklearn_meta.priors.gaussian import GaussianPrior
+from sklearn_meta.tasks.table import TaskTable, padded_batches
 from sklearn_meta.tasks.validation import as_counts
 
 TABLE = make_table(n_tasks=12)
@@ -67,3 +71,26 @@ def test_a_constant_column_of_many_rows():
         X = np.column_stack([np.full(20_001, value), np.arange(20_001)])
         for weight in (None, np.linspace(0.1, 1.0, len(X))):
             assert Scaling.of(X, weight=weight).x_scale[0] == 1.0
+
+
+def test_what_is_of_all_tasks_is_computed_once(monkeypatch):
+    """Not for every block of tasks: time would grow with the square of their number."""
+    calls = {"sizes": 0, "n_left": 0}
+
+    def counted(cls, name):
+        value = getattr(cls, name).fget
+
+        def get(self):
+            calls[name] += 1
+            return value(self)
+
+        monkeypatch.setattr(cls, name, property(get))
+
+    counted(TaskTable, "sizes")
+    counted(GaussianPrior, "n_left")
+    monkeypatch.setattr(meta_estimator, "BLOCK_TASKS", 1)
+    assert fitted(HierarchicalBayes).n_tasks_ == 12
+    table = TaskTable.from_rows(TABLE.X, TABLE.y, TABLE.ids)
+    calls.update(sizes=0)
+    assert len(list(padded_batches(table, TABLE.X[:10].size))) == 12
+    assert calls == {"sizes": 1, "n_left": 0}

@@ -458,7 +458,7 @@ class HierarchicalBayes(
                 position = names.index(effect) + intercept
             elif effect == "intercept" and intercept:
                 position = 0
-            elif isinstance(effect, Integral) and 0 <= effect < learner.n_features:
+            elif _is_index(effect) and 0 <= effect < learner.n_features:
                 position = int(effect) + intercept
             else:
                 known = (["intercept"] if intercept else []) + (
@@ -634,3 +634,7 @@ class HierarchicalBayes(
         if self._memory.params is None:
             raise AttributeError("no tasks are remembered; fit or adapt with task ids.")
         return self._memory.params[:, first : learner.network.n_params]
+
+
+def _is_index(effect):
+    return isinstance(effect, Integral) and not isinstance(effect, bool)

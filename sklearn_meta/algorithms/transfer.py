@@ -29,7 +29,14 @@ from ..learners.privates import Interval, StrOptions
 from ..learners.refit import Fitter, Rows
 from ..tasks.columns import View, aligned, check_gaps, present, shared_names, without_company
 from ..tasks.task import as_tasks
-from ..tasks.validation import addressed, as_table, check_features, task_label, with_address
+from ..tasks.validation import (
+    addressed,
+    as_table,
+    check_features,
+    task_label,
+    time_kind,
+    with_address,
+)
 
 __all__ = ["TransferMetaLearner"]
 
@@ -71,7 +78,8 @@ class OpenClasses(SharedClasses):
     def check(self, table):
         if len(table.y) == 0:
             return table
-        kinds = {np.asarray(y).dtype.kind in "US" for y in (self.outputs, *table.y[:1])}
+        labels = (self.outputs, np.asarray(table.y[0]))
+        kinds = {time_kind(y) or y.dtype.kind in "US" for y in labels}
         strange = table.y.dtype.kind in "Of" or len(kinds) > 1
         return super().check(table) if strange else table
 

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 
 from ..descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, looks_at
 from ..tasks.supports import draw_episodes, take_rows
-from ..tasks.validation import with_hint
+from ..tasks.validation import have_squares, with_hint
 
 __all__ = [
     "DescriptorMixin",
@@ -85,11 +85,12 @@ def describe(descriptor, table):
             "expected one row for each."
         )
     S = S.astype(np.float64, copy=False)
-    if not np.isfinite(S).all():
-        t, j = np.argwhere(~np.isfinite(S))[0]
+    if not have_squares(S).all():
+        t, j = np.argwhere(~have_squares(S))[0]
         raise ValueError(
             f"{table.label(t)}: entry {descriptor_names(descriptor, S.shape[1])[j]!r} of its "
-            f"descriptor by {name} is {S[t, j]} for {table.sizes[t]} rows; entries must be finite."
+            f"descriptor by {name} is {S[t, j]} for {table.sizes[t]} rows; entries must be "
+            "finite, as must their squares: impute, or use other units."
         )
     return S
 

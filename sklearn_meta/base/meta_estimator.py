@@ -31,7 +31,15 @@ from ..tasks.ids import missing_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.table import TaskTable, distinct_rows, merged
 from ..tasks.task import Task, Tasks, as_tasks, is_task_collection
-from ..tasks.validation import addressed, plain, task_label, with_address, with_hint
+from ..tasks.validation import (
+    addressed,
+    as_counts,
+    as_weight,
+    plain,
+    task_label,
+    with_address,
+    with_hint,
+)
 from ..versions import Versioned
 from .algorithm import Algorithm
 from .calls import BY_NAME, otherwise
@@ -772,18 +780,22 @@ class BaseMetaEstimator(
         if self._own_classes:
             metric = _share_of_right
         if not is_task_collection(X):
-            return metric(y, self.predict(X, groups=groups), sample_weight=sample_weight)
+            predicted = self.predict(X, groups=groups)
+            weight = as_counts(as_weight(sample_weight, len(predicted)))
+            return metric(y, predicted, sample_weight=weight)
         predicted, truth, weights = [], [], []
         for task in as_tasks(X):
             ids = None if task.id is None else [task.id] * n_rows_of(task.X)
             predicted.append(self.predict(task.X, groups=ids))
             truth.append(np.asarray(task.y))
-            ones = np.ones(len(truth[-1]))
-            weights.append(ones if task.sample_weight is None else task.sample_weight)
+            weight = 1.0 if task.sample_weight is None else task.sample_weight
+            weights.append(as_weight(weight, len(truth[-1]), all_zero=True))
         if self._own_classes:  # labels of one task may be text, and of another numbers
             predicted, truth = ([part.astype(object) for part in p] for p in (predicted, truth))
         return metric(
-            np.concatenate(truth), np.concatenate(predicted), sample_weight=np.concatenate(weights)
+            np.concatenate(truth),
+            np.concatenate(predicted),
+            sample_weight=as_counts(np.concatenate(weights)),
         )
 
     @property

@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 
+CELLS = 2**17  # numbers of a batch, so that it stays in the cache
 MAX_HELD = 400  # tasks that regularisation is chosen on, and intervals are calibrated on,
 MAX_HELD_ROWS = 40  # by so many of their rows
 
@@ -98,7 +99,11 @@ def moments_of(table, shift):
     """Moments of the tasks of a table; an error with an address for squares that overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         moments = Moments.from_batches(
-            padded_batches(table), table.n_tasks, table.X.shape[1], shift, table.descriptors
+            padded_batches(table, CELLS),
+            table.n_tasks,
+            table.X.shape[1],
+            shift,
+            table.descriptors,
         )
         if np.isfinite(moments.M.sum()):
             return moments

@@ -9,6 +9,7 @@ from joblib import Parallel, delayed
 
 from ..learners import chunk_bounds
 from ..learners.privates import Interval, StrOptions
+from ..tasks.validation import have_squares
 from ._base import TaskDescriptor
 
 __all__ = ["FunctionDescriptor"]
@@ -21,9 +22,10 @@ class FunctionDescriptor(TaskDescriptor):
     ----------
     func : callable
         ``func(task)`` with a :class:`~sklearn_meta.Task` returns a number, a vector, or a mapping
-        of names to numbers, of the same length for every task. Inside
-        :class:`~sklearn_meta.BatchMetaLearner` the task has the rows behind the transformers of a
-        Pipeline, and ``task.descriptor`` is its side information: a mapping where tasks or
+        of names to numbers, of the same length for every task. Inside an algorithm the task has the
+        rows behind the transformers of a Pipeline, in :class:`~sklearn_meta.HierarchicalBayes`
+        around an estimator without coefficients with its predictions as the first columns, and
+        ``task.descriptor`` is its side information: a mapping where tasks or
         columns have names, else an array, with None where a value is missing.
     min_rows : int, default=0
         Tasks with fewer rows are described by the mean over the tasks of ``fit``, and ``func`` does
@@ -125,10 +127,13 @@ class FunctionDescriptor(TaskDescriptor):
                     f"{label}: the descriptor function returned {found}, expected {expected}: it "
                     "must be the same for every task."
                 )
-            if not np.isfinite(vector).all():
+            if not have_squares(vector).all():
+                j = int(np.argmin(have_squares(vector)))
+                way = " Use other units." if np.isfinite(vector[j]) else self._way(table, t)
                 raise ValueError(
-                    f"{label}: the descriptor function returned {vector.tolist()} for "
-                    f"{table.sizes[t]} rows; its values must be finite.{self._way(table, t)}"
+                    f"{label}: the descriptor function returned {vector[j]} as entry "
+                    f"{keys[j] if keys else j!r} for {table.sizes[t]} rows; its values "
+                    f"must be finite, as must their squares.{way}"
                 )
         return np.array([vector for _, vector in vectors]), keys
 

@@ -92,8 +92,7 @@ class Objective:
         unit = self.family.unit(self.deviation)
         size = np.repeat(np.sqrt(xx / n), self.n_outputs) / unit
         self.size = np.where(size > 0, size, 1.0)
-        of_s = np.sqrt((self.s**2).mean(axis=1))
-        self.size_B = self.size[:, None] * np.where(of_s > 0, of_s, 1.0)
+        self.size_B = np.repeat(self.size[:, None], len(self.s), axis=1)
         self.size_factor = self.size.reshape(-1, self.n_outputs)[self.random].ravel()[:, None]
 
     def penalise(self, prior_dof, prior_scale, mean_precision, free):

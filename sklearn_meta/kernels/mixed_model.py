@@ -40,7 +40,17 @@ import numpy as np
 
 from .mixed_coordinates import Coordinates, lbfgs_step
 from .mixed_profile import LEAST, RANK_TOLERANCE, Profile, normal_matrix
-from .stacked import cholesky, matmul, matvec, solve_lower, solve_positive, stack, transpose
+from .stacked import (
+    cholesky,
+    in_cache,
+    matmul,
+    matvec,
+    solve_lower,
+    solve_positive,
+    stack,
+    transpose,
+    zeros,
+)
 
 __all__ = [
     "MixedModel",
@@ -88,14 +98,15 @@ class Moments:
             Subtracted from ``[x, y]``, so that sums of squares of data far from 0 stay exact.
         S : ndarray of shape (n_tasks, n_descriptors), default=None
         """
-        M = np.zeros((n_tasks, n_features + 2, n_features + 2))
+        M = zeros(n_features + 2, n_tasks)
         parts, n_most = [], 0
         for batch in batches:
             Z = np.empty((*batch.y.shape, n_features + 2))
             Z[..., 0] = 1.0
             np.subtract(batch.X, shift[:-1], out=Z[..., 1:-1])
             np.subtract(batch.y, shift[-1], out=Z[..., -1])
-            M[batch.tasks] = np.swapaxes(Z * batch.weight[..., None], 1, 2) @ Z
+            part = np.swapaxes(Z * batch.weight[..., None], 1, 2) @ Z
+            M[..., batch.tasks] = np.moveaxis(part, 0, -1)
             n_most = max(n_most, Z.shape[1])
             if n_most <= FEW_ROWS * n_features:
                 parts.append((batch.tasks, Z * np.sqrt(batch.weight)[..., None]))
@@ -106,7 +117,7 @@ class Moments:
                 rows[tasks, : Z.shape[1]] = Z
             rows = stack(rows)
         S = np.zeros((0, n_tasks)) if S is None else S.T.astype(np.float64)
-        return cls(stack(M), S, rows)
+        return cls(M, S, rows)
 
     @property
     def n_tasks(self):
@@ -145,7 +156,10 @@ class Moments:
         C[1:, 1:] /= scale[:, None]
         C[1:, 0] = -mean / scale
         rows = None if self.rows is None else matmul(self.rows, C.T)
-        return Moments(matmul(C, matmul(self.M, C.T)), self.S, rows)
+        M = zeros(len(C), self.n_tasks)
+        for part in in_cache(M):
+            M[..., part] = matmul(C, matmul(self.M[..., part], C.T))
+        return Moments(M, self.S, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +265,7 @@ def fit_mixed_model(
     slopes : ndarray of shape (n_slopes,), default=None
         Positions in ``B.ravel()`` of fixed effects that have a prior around 0.
     centred : bool, default=False
-        Whether the means of coefficients are 0 where the side information is; not with ``slopes``.
+        Whether the means of coefficients are 0 where the side information is.
     start : MixedModel, default=None
         Whose variances, none of them 0, to start from.
     max_iter : int, default=1000

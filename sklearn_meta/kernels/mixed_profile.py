@@ -25,7 +25,15 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from .stacked import cholesky, matmul, matvec, solve_lower, sum_of_products, transpose
+from .stacked import (
+    cholesky,
+    in_cache,
+    matmul,
+    matvec,
+    solve_lower,
+    sum_of_products,
+    transpose,
+)
 
 __all__ = ["LEAST", "RANK_TOLERANCE", "Profile", "Solution", "normal_matrix"]
 
@@ -37,7 +45,6 @@ MOST = 100.0
 # Directions of the fixed effects with less than this share of the largest one are not estimable.
 RANK_TOLERANCE = 1e-11
 LEAST = 1e-9  # tau²
-CELLS = 2**17  # numbers of a stack that is worked on at a time, so that it stays in the cache
 
 
 class Profile:
@@ -71,8 +78,7 @@ class Profile:
         self.squares = np.diag(sums) / n_rows
         self.whitened = np.empty_like(self.G if self.rows is None else self.rows)
         self.k = np.empty_like(self.g)
-        step = max(1, CELLS // max(1, self.whitened[..., 0].size))
-        self.parts = [slice(a, a + step) for a in range(0, moments.n_tasks, step)]
+        self.parts = in_cache(self.whitened)
 
     def _estimable(self, P):
         """Positions of the fixed effects that do not depend linearly on those before them."""

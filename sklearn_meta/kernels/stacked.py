@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = [
     "cholesky",
+    "in_cache",
     "matmul",
     "matvec",
     "solve_lower",
@@ -19,9 +20,11 @@ __all__ = [
     "stack",
     "sum_of_products",
     "transpose",
+    "zeros",
 ]
 
 SMALL = 6
+CELLS = 2**17  # numbers of a stack that is worked on at a time, so that it stays in the cache
 
 
 def stack(A):
@@ -38,6 +41,17 @@ def _first(A):
 
 def _last(A):
     return A.transpose(1, 2, 0)
+
+
+def zeros(n, n_tasks):
+    """A stack of square matrices in the same layout."""
+    return np.moveaxis(np.zeros((n_tasks, n, n)), 0, -1) if n > SMALL else np.zeros((n, n, n_tasks))
+
+
+def in_cache(A):
+    """Slices of the tasks of a stack of which each fits into the cache."""
+    step = max(1, CELLS // max(1, A[..., 0].size))
+    return [slice(a, a + step) for a in range(0, A.shape[-1], step)]
 
 
 def transpose(A):

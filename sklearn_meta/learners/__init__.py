@@ -242,8 +242,7 @@ def make_learner(
         feature_names = get_feature_names(X)
     if hasattr(X, "toarray"):
         X = X.toarray()
-    if getattr(getattr(X, "dtype", None), "kind", "") == "c":
-        raise ValueError("Complex data not supported")
+    _check_real(X)
     settings = dict(
         n_features=X.shape[1], steps=steps, name=name, classes=classes, feature_names=feature_names
     )
@@ -256,6 +255,7 @@ def make_learner(
     if hasattr(estimator, "_parameter_constraints"):  # scikit-learn's own; fit may not be called
         estimator._validate_params()
     X = np.asarray(X)
+    _check_real(X)  # the columns of a dataframe
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     kind = LinearLearner if type(estimator) in LINEAR else LEARNERS[type(estimator)]
@@ -264,3 +264,8 @@ def make_learner(
         with_target = classes is None and kind.scales_target(estimator)
         scaling = Scaling.of(X, y if with_target else None, sample_weight)
     return kind(estimator, scaling=scaling, dtype=X.dtype, **settings), X
+
+
+def _check_real(X):
+    if getattr(getattr(X, "dtype", None), "kind", "") == "c":
+        raise ValueError("Complex data not supported")

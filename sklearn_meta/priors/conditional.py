@@ -7,7 +7,8 @@ parameters of a :class:`Network`, descriptors standardised. ``phi`` is estimated
 of numbers, and 1 where it is of labels or counts; losses that are no log-likelihood (hinges) stand
 for one. The meta-model's prior takes the place of the estimator's own penalty; slopes and what they
 owe to the descriptors have a penalty themselves, of precision :data:`PRECISION` in standardised
-units, since there may be more of them than rows.
+units, since there may be more of them than rows. So B has no part outside the span of the s_t:
+where these have more entries than there are tasks, it is learned in it.
 
 With a log link the mean of a task without rows is ``exp(m + V / 2)`` of raw predictions N(m, V). It
 is too large where slopes are not as normal as that and x is far from its mean: so means are
@@ -133,6 +134,10 @@ def fit_prior(
     """
     mean, std = mean_and_std(S)
     scale = nonzero_scale(std, mean)
+    S, basis = (S - mean) / scale, None
+    if S.shape[1] > len(S):
+        basis = np.linalg.qr(S.T)[0]
+        S = S @ basis
     n_coefs, n_outputs = network.intercept + network.sizes[0], network.sizes[1]
     shape = (n_coefs, n_outputs, 1 + S.shape[1])
     strength = np.full(shape, float(precision))
@@ -144,10 +149,17 @@ def fit_prior(
     if centred:
         settings["free"] = np.tile(np.arange(shape[2]) > 0, (n_coefs * n_outputs, 1))
     rows = [_Counted.of(*batch) for batch in batches]
-    data = rows, (S - mean) / scale, family_of(network.loss)
+    data = rows, S, family_of(network.loss)
     random = np.arange(n_coefs) if random is None else random
+
+    def prior(model, *rest):
+        if basis is not None:
+            B = np.concatenate([model.B[:, :1], model.B[:, 1:] @ basis.T], axis=1)
+            model = replace(model, B=B)
+        return ConditionalPrior(model, mean, scale, *rest)
+
     if report is not None:
-        settings["callback"] = lambda get: report(lambda: ConditionalPrior(get(), mean, scale))
+        settings["callback"] = lambda get: report(lambda: prior(get()))
     if covariance == "full" and len(random) * n_outputs > MAX_FULL:
         covariance = "diag"
     kind = n_outputs, covariance, regularization
@@ -164,7 +176,7 @@ def fit_prior(
             n_iter = model.n_iter + level.n_iter
             nu, model = np.inf, replace(level, random=random, factor=factor, n_iter=n_iter)
     spread = _spread(model, *data[:2]) if nu > 0 and model.family.log_link else 1.0
-    return ConditionalPrior(model, mean, scale, nu, scores, spread)
+    return prior(model, nu, scores, spread)
 
 
 def _spread(model, batches, S):

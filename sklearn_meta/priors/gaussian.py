@@ -9,6 +9,11 @@ variances are comparable: features, target and side information s standardised o
 
 ``shift`` is where the data were moved to before their squares were summed, so that these stay exact
 for data far from 0. More tasks add their moments, and the prior is learned anew from all.
+
+Where s has more entries than there are tasks, M has a prior ``N(0, tau² I)``, and tasks tell of it
+only in the span of theirs. With U an orthonormal basis of this the model sees ``[U's, |s - UU's|]``
+in place of s, the same model: the last entry, 0 in training, brings in ``tau² |s - UU's|²``, what M
+adds to the variance of other tasks.
 """
 
 from dataclasses import dataclass, field, replace
@@ -60,6 +65,8 @@ class GaussianPrior:
         How far prior means of tasks with few rows are pulled to pooled least squares.
     noise : TaskNoise, default=None
         Where the variance of the noise differs between tasks.
+    s_basis : ndarray of shape (n_descriptors, n_tasks), default=None
+        U, where the side information has more entries than there are meta-train tasks.
     """
 
     model: MixedModel
@@ -78,6 +85,7 @@ class GaussianPrior:
     context: Context = None
     pull: Pull = None
     noise: TaskNoise = None
+    s_basis: np.ndarray = None
 
     @property
     def n_coefs(self):
@@ -95,7 +103,15 @@ class GaussianPrior:
     def standardized(self, moments):
         """Moments of shifted data in standardised units."""
         scaled = moments.rescaled(self.mean_of_units(), self.scale_of_units())
-        return replace(scaled, S=(moments.S - self.s_mean[:, None]) / self.s_scale[:, None])
+        return replace(scaled, S=self.side(moments.S))
+
+    def side(self, S):
+        """Side information, shape (n_descriptors, n_tasks), as the model sees it."""
+        S = (S - self.s_mean[:, None]) / self.s_scale[:, None]
+        if self.s_basis is None:
+            return S
+        inside = self.s_basis.T @ S
+        return np.vstack([inside, np.linalg.norm(S - self.s_basis @ inside, axis=0)])
 
     def jacobian(self):
         """J, from standardised coefficients to those of the data."""
@@ -114,7 +130,7 @@ class GaussianPrior:
     def mean_at(self, s):
         """The prior mean, shape (n_coefs,), of tasks with side information s."""
         B = self.model.B[: self.n_coefs]
-        return self.coefs(B @ np.append(1.0, (s - self.s_mean) / self.s_scale))
+        return self.coefs(B @ np.append(1.0, self.side(s[:, None])))
 
     def contextual_coefs(self):
         """What one unit of the mean of every feature adds to the intercept of its task."""
@@ -144,17 +160,21 @@ class GaussianPrior:
 
     def side_coefs(self):
         """M, shape (n_coefs, n_descriptors)."""
-        return self.jacobian() @ (self.model.B[: self.n_coefs, 1:] / self.s_scale)
+        M = self.model.B[: self.n_coefs, 1:]
+        if self.s_basis is not None:
+            M = M[:, :-1] @ self.s_basis.T
+        return self.jacobian() @ (M / self.s_scale)
 
     def log_likelihood(self):
         """Log (restricted) likelihood of the data as they came."""
         model, scaling = self.model, self.scaling
         deviance = model.deviance + 2 * model.dof * np.log(scaling.y_scale)
-        if model.reml:  # log|P| in the units of the data
+        if model.reml:  # log|P| in the units of the data, of what has no prior
             x_scale = np.append(1.0, scaling.x_scale)[0 if self.intercept else 1 :]
             x_scale = np.append(x_scale, np.ones(len(model.B) - self.n_coefs))
             unit = np.outer(x_scale, np.append(1.0, self.s_scale)).ravel()
-            deviance += 2 * np.log(unit[model.kept]).sum()
+            flat = model.kept if model.slopes is None else np.setdiff1d(model.kept, model.slopes)
+            deviance += 2 * np.log(unit[flat]).sum()
         return float(-deviance / 2)
 
     def without_side(self):
@@ -162,7 +182,7 @@ class GaussianPrior:
         n_coefs, q = self.model.B.shape
         if q == 1 or self.moments.n_tasks < 2:
             return self
-        S = (self.moments.S - self.s_mean[:, None]) / self.s_scale[:, None]
+        S = self.side(self.moments.S)
         M, factor = self.model.B[:, 1:], np.zeros((n_coefs, n_coefs))
         factor[np.ix_(self.model.random, self.model.random)] = self.model.factor
         of_side = M @ np.atleast_2d(np.cov(S)) @ M.T / self.model.sigma2
@@ -187,11 +207,15 @@ class GaussianPrior:
         noise : ndarray of shape (n_tasks, 0 or 2)
             Its variance, standardised, and degrees of freedom, where every task has its own.
         """
-        w, C, *noise = self.predictive_of(self.model, self.standardized(moments))
+        moments, noise = self.standardized(moments), np.empty((moments.n_tasks, 0))
+        if self.noise is None:
+            w, C = self.posterior_of(self.model, moments)
+        else:
+            w, C, *noise = self.noise.posterior(self, self.model, moments)
+            noise = np.stack(noise, axis=1)
         coefs = self.coefs(w.T)
         if not self.intercept:
             coefs = np.concatenate([np.zeros((len(coefs), 1)), coefs], axis=1)
-        noise = np.stack(noise, axis=1)[:, : 0 if self.noise is None else 2]
         return coefs, C[np.triu_indices(len(C))].T, noise
 
     def predictive_of(self, model, moments):
@@ -331,6 +355,8 @@ def learn_gaussian(
     s_mean, s_std = mean_and_std(moments.S.T)
     s_scale = nonzero_scale(s_std, s_mean)
     prior = GaussianPrior(None, moments, shift, scaling, s_mean, s_scale, intercept, held)
+    if len(s_mean) > moments.n_tasks + 1 and regularization is not None:
+        prior = replace(prior, s_basis=np.linalg.qr(prior.side(moments.S))[0])
     prior = replace(prior, settings={"covariance": covariance, **settings})
     settings |= {"intercept": intercept, "covariance": covariance}
     if callback is not None:

@@ -117,9 +117,11 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
     scores : dict of float to float
         Log score of every strength that was tried, per row.
     """
-    settings |= {"intercept": intercept, "slopes": None}
-    if not settings.get("centred"):
-        settings["slopes"] = slopes_of(moments, random, intercept, n_contexts)
+    slopes = slopes_of(moments, random, intercept, n_contexts)
+    if settings.get("centred") and slopes is not None:
+        slopes = slopes[slopes % (1 + len(moments.S)) > 0]
+        slopes = slopes if len(slopes) else None
+    settings |= {"intercept": intercept, "slopes": slopes}
     callback = settings.pop("callback", None)
     two = fit_two(moments, random, covariance, **settings)
     variances = two.sigma2 * np.diag(two.factor) ** 2
@@ -201,7 +203,8 @@ def slopes_of(moments, random, intercept, n_contexts=0):
     first = 1 if intercept else 0  # the mean of the intercept is flat
     vary = moments.n_tasks > 1 and len(random) > (1 if intercept and 0 in random else 0)
     n = moments.n_tasks if vary else moments.M[0, 0].sum()
-    if p * q - first > 1 and MIN_PER_SLOPE * (p * q - first) > n:
+    many = MIN_PER_SLOPE * (p * q - first) > n or q > moments.n_tasks
+    if p * q - first > 1 and many:
         return np.arange(first, p * q)
     return np.arange(p - n_contexts, p) * q if n_contexts else None
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .ids import is_missing
+from .validation import have_squares
 
 __all__ = ["stack_descriptors", "stack_side", "without_missing"]
 
@@ -151,11 +152,11 @@ def _descriptor_row(descriptor, names, label):
     row = np.atleast_1d(row)
     if row.ndim != 1:
         raise ValueError(f"{label}: its descriptor has shape {row.shape}, expected a vector.")
-    if not np.isfinite(row).all():
-        j = int(np.argmax(~np.isfinite(row)))
+    if not have_squares(row).all():
+        j = int(np.argmin(have_squares(row)))
         name = repr(names[j]) if names is not None else j
-        raise ValueError(
-            f"{label}: entry {name} of its descriptor is {row[j]}. Impute it before, for example "
-            "by the mean over tasks."
-        )
+        way = "Impute it before, for example by the mean over tasks."
+        if np.isfinite(row[j]):
+            way = "Its square is not a finite number: use other units."
+        raise ValueError(f"{label}: entry {name} of its descriptor is {row[j]}. {way}")
     return row

@@ -16,6 +16,7 @@ import numpy as np
 from .rows import safe_indexing
 from .table import TaskTable
 
+MAX_SHOTS = 2**31  # more than any task has
 EMPTY = 1 / 3  # share of supports without rows, where the range begins with 0
 
 __all__ = ["Episodes", "check_shots", "draw_episodes", "take_rows"]
@@ -52,7 +53,7 @@ def check_shots(n_shots):
             f"n_shots={n_shots!r} is neither a number of rows nor a range of them. For 0 to 10 "
             "rows pass range(0, 11), or the pair (0, 10)."
         )
-    return int(shots[0]), int(shots[1])
+    return min(int(shots[0]), MAX_SHOTS), min(int(shots[1]), MAX_SHOTS)
 
 
 def draw_episodes(table, n_shots, n_blocks, rng):

@@ -325,12 +325,12 @@ def padded_batches(table, max_cells=2**20):
         n_pad = int(sorted_sizes[stop - 1])
         step = max(1, int(max_cells // max(1, n_pad * table.X.shape[1])))
         for lo in range(start, stop, step):
-            yield _pad(table, order[lo : min(lo + step, stop)], n_pad)
+            part = slice(lo, min(lo + step, stop))
+            yield _pad(table, order[part], sorted_sizes[part], n_pad)
         start = stop
 
 
-def _pad(table, tasks, n_rows):
-    sizes = table.sizes[tasks]
+def _pad(table, tasks, sizes, n_rows):
     n_features = table.X.shape[1]
     first = table.offsets[tasks[0]]
     if (sizes == n_rows).all() and (np.diff(tasks) == 1).all():  # no copy needed

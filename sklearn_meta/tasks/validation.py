@@ -33,10 +33,12 @@ __all__ = [
     "check_times",
     "column_names",
     "concat_rows",
+    "have_squares",
     "plain",
     "split_columns",
     "taken_columns",
     "task_label",
+    "time_kind",
     "with_address",
     "with_hint",
 ]
@@ -120,6 +122,10 @@ def column_names(X):
 def _column_position(X, column, role):
     """Where the column stands in X; an error that names it and the columns that X has."""
     names = column_names(X)
+    if isinstance(column, (bool, np.bool_)):
+        raise ValueError(
+            f"{role} holds {column!r}, which is no column: pass the name of a column, or its index."
+        )
     if isinstance(column, (int, np.integer)) and (names is None or column not in names):
         n_features = num_features(X)
         if not -n_features <= column < n_features:
@@ -316,6 +322,11 @@ def check_times(X):
             )
 
 
+def have_squares(values):
+    """Which numbers of float64 are finite, as are their squares."""
+    return np.abs(values) <= np.sqrt(np.finfo(np.float64).max)
+
+
 def _check_size(values, name, where):
     """Refuse numbers whose squares overflow: variances, distances and losses would not be finite.
 
@@ -368,10 +379,16 @@ def check_no_text(X, where):
 
 def check_known(y, classes, where, saying):
     """Refuse labels that are none of the classes; ``saying`` introduces these in the message."""
-    unknown = ~np.isin(y, classes)
+    same = time_kind(y) == time_kind(classes)  # NumPy makes times of integers beside times
+    unknown = ~np.isin(y, classes) if same else np.ones(len(y), dtype=bool)
     if unknown.any():
         i = int(np.argmax(unknown))
         raise ValueError(f"{where(i)}: y is {plain(y[i])!r}{saying} {classes.tolist()}.")
+
+
+def time_kind(y):
+    """Which times labels are; empty if they are none."""
+    return y.dtype.kind if y.dtype.kind in "mM" else ""
 
 
 def _not_finite(where, column, kind):
@@ -413,6 +430,12 @@ def addressed(error, X, where, numeric=False, transformed=False):
         return error
     if isinstance(error, np.linalg.LinAlgError):
         return _of_size(error, X, values, where)
+    if text.startswith("Sparse data") and column_names(X) is not None:
+        return TypeError(
+            f"{where(0)}: the columns of X are sparse, and must be dense: X.sparse.to_dense()."
+        )
+    if text.startswith("Complex data") and values.dtype.kind == "c" and not values.imag.any():
+        return ValueError("Complex data not supported: no imaginary part is needed, pass X.real.")
     finite = values.dtype.kind in "biu" or values.dtype.kind == "f" and np.isfinite(values).all()
     if values.ndim != 2 or finite:  # no cell is to blame
         return error
@@ -519,6 +542,8 @@ def check_target(y, *, classifier, where):
             f"y should be a 1d array, and {_shown(values.item())} is a single value: pass one "
             "target for every row of X."
         )
+    if values.dtype.kind == "V":
+        raise ValueError(f"y is a structured array ({values.dtype}): pass one of its fields.")
     if values.ndim != 1:
         raise ValueError(
             f"y should be a 1d array, got an array of shape {values.shape} instead; several "
