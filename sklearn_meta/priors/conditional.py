@@ -162,21 +162,25 @@ def fit_prior(
         settings["callback"] = lambda get: report(lambda: prior(get()))
     if covariance == "full" and len(random) * n_outputs > MAX_FULL:
         covariance = "diag"
-    kind = n_outputs, covariance, regularization
-    nu, model = _fit(data, random, *kind, settings)
-    scores = {}
-    slopes = len(random) > 1 and network.intercept and random[0] == 0  # beside an intercept
-    if regularization == "auto" and nu > 0 and slopes:
-        _, level = _fit(data, random[:1], *kind, settings | {"callback": None})
-        of_tasks = [predictive_scores(one, *data[:2]) for one in (model, level)]
-        scores = dict(zip((nu, np.inf), np.nanmean(of_tasks, axis=1).tolist(), strict=True))
-        if gain(of_tasks[1], of_tasks[0]) > 1:
-            factor = np.zeros_like(model.factor)
-            factor[:n_outputs, :n_outputs] = level.factor
-            n_iter = model.n_iter + level.n_iter
-            nu, model = np.inf, replace(level, random=random, factor=factor, n_iter=n_iter)
+    nu, model = _fit(data, random, n_outputs, covariance, regularization, settings)
+    scores, beside_intercept = {}, network.intercept and len(random) > 1 and random[0] == 0
+    if regularization == "auto" and nu > 0 and beside_intercept:
+        _, level = _fit(data, random[:1], n_outputs, covariance, regularization, settings)
+        nu, model, scores = _surely_better(data, nu, model, level)
     spread = _spread(model, *data[:2]) if nu > 0 and model.family.log_link else 1.0
     return prior(model, nu, scores, spread)
+
+
+def _surely_better(data, nu, model, level):
+    """The model, or that whose slopes do not vary; its strength, and the scores of both."""
+    of_tasks = [predictive_scores(one, *data[:2]) for one in (model, level)]
+    scores = dict(zip((nu, np.inf), np.nanmean(of_tasks, axis=1).tolist(), strict=True))
+    if gain(of_tasks[1], of_tasks[0]) <= 1:
+        return nu, model, scores
+    factor = np.zeros_like(model.factor)
+    factor[: len(level.factor), : len(level.factor)] = level.factor
+    settings = {"random": model.random, "factor": factor, "n_iter": model.n_iter + level.n_iter}
+    return np.inf, replace(level, **settings), scores
 
 
 def _spread(model, batches, S):
