@@ -165,6 +165,7 @@ def fit_prior(
     nu, model = _fit(data, random, n_outputs, covariance, regularization, settings)
     scores, beside_intercept = {}, network.intercept and len(random) > 1 and random[0] == 0
     if regularization == "auto" and nu > 0 and beside_intercept:
+        settings["callback"] = None
         _, level = _fit(data, random[:1], n_outputs, covariance, regularization, settings)
         nu, model, scores = _surely_better(data, nu, model, level)
     spread = _spread(model, *data[:2]) if nu > 0 and model.family.log_link else 1.0
