@@ -83,7 +83,7 @@ TASKS = {
     "TransferMetaLearner": (250, 1000),
     "GaussianProcessMeta": (100, 400),
     "RidgeHead": (250, 1000),
-    "PrototypeClassifier": (250, 1000),
+    "PrototypeClassifier": (40_000, 160_000),
     "MetaRegressor": (25, 100),
     "MetaClassifier": (25, 100),
 }

@@ -236,7 +236,8 @@ def _risen(new, old):
 def _halve(loss, point, next_point, tasks):
     """Halve the steps of some tasks until none raises the loss; the share that is left of them."""
     theta, old = point.theta, loss.value(point)[tasks]
-    theta, loss = theta if len(theta) == 1 else theta[tasks], loss.rows(tasks)
+    theta = theta if len(theta) == 1 else theta[tasks]
+    loss = loss if len(tasks) == len(next_point.theta) else loss.rows(tasks)  # no copies of rows
     step = next_point.theta[tasks] - theta
     share, risen = np.ones((len(tasks), 1), step.dtype), np.arange(len(tasks))
     for k in range(MAX_HALVINGS + 1):
