@@ -9,11 +9,12 @@ from sklearn_meta.base.moments import canonical_order
 from sklearn_meta.datasets import make_linear_tasks
 
 
-def make_tasks(n_tasks, n_rows, n_features, seed=0, intercept=1.0, slope=0.3, noise=1.0):
-    """Tasks with independent coefficients around common ones."""
+def make_tasks(n_tasks, n_rows, n_features, seed=0, intercept=1.0, slope=0.3, noise=1.0, draw=None):
+    """Tasks with independent coefficients around common ones, drawn by ``draw``, or the seed."""
     covariance = np.diag([intercept**2] + [slope**2] * n_features)
     mean = np.random.default_rng(seed).normal(size=n_features + 1) / 2
-    settings = dict(mean=mean, covariance=covariance, noise=noise, random_state=seed)
+    draw = seed if draw is None else draw
+    settings = dict(mean=mean, covariance=covariance, noise=noise, random_state=draw)
     return make_linear_tasks(n_tasks, n_rows, n_features, **settings)
 
 
@@ -29,28 +30,32 @@ def error(model, tasks, n_shots):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_few_rows_for_many_coefficients(seed):
-    """50 tasks x 5 rows, 20 features: likelihood alone ends without noise, far off."""
+    """50 tasks x 5 rows, 20 features: likelihood alone ends without noise, far off.
+
+    Who knows the truth has an error of 2.1 after 20 rows.
+    """
     train = make_tasks(50, 5, 20, seed)
-    new = make_tasks(30, 40, 20, seed)[:30]
+    new = make_tasks(30, 40, 20, seed, draw=100 + seed)
     model = HierarchicalBayes().meta_fit(train)
     plain = HierarchicalBayes(regularization=None).meta_fit(train)
     assert plain.noise_variance_ < 0.01  # what regularisation is for
-    assert 0.3 < model.noise_variance_ < 3
+    assert 0.7 < model.noise_variance_ < 1.4
     assert model.regularization_ > 0
     errors = {k: error(model, new, k) for k in (0, 5, 20)}
     for baseline in (Pooled(), Independent()):
         baseline.meta_fit(train)
         assert errors[20] < 0.8 * error(baseline, new, 20)
     assert errors[20] < 0.7 * error(plain, new, 20)
-    assert errors[20] < errors[0]
+    assert 1.5 < errors[20] < 2.6 < errors[0]
 
 
 @pytest.mark.parametrize(
-    ("n_tasks", "n_rows", "n_features", "noise"), [(20, 6, 20, 0.5), (300, 8, 15, 1.0)]
+    ("n_tasks", "n_rows", "n_features", "noise", "largest"),
+    [(20, 6, 20, 0.5, 3.5), (1500, 8, 15, 1.0, 1.08)],  # fewer rows than coefficients, and many
 )
-def test_noise_does_not_vanish(n_tasks, n_rows, n_features, noise):
+def test_noise_does_not_vanish(n_tasks, n_rows, n_features, noise, largest):
     model = HierarchicalBayes().meta_fit(make_tasks(n_tasks, n_rows, n_features, noise=noise))
-    assert 0.5 < model.noise_variance_ / noise**2 < 3.5
+    assert 0.93 < model.noise_variance_ / noise**2 < largest
 
 
 def test_one_row_of_every_task():
@@ -102,9 +107,10 @@ def test_tasks_that_do_not_differ_have_no_variance():
         Z = np.column_stack([np.ones(30), X])
         e -= Z @ np.linalg.lstsq(Z, e, rcond=None)[0]  # least squares agree in all tasks
         tasks.append((X, 1 + (2 * X + e)[:, 0]))
-    model = HierarchicalBayes().meta_fit(tasks)
-    assert_allclose(model.prior_covariance_, 0, atol=1e-9)
-    assert_allclose(model.prior_mean_, [1, 2], rtol=1e-6)
+    for regularization in ("auto", None):
+        model = HierarchicalBayes(regularization=regularization).meta_fit(tasks)
+        assert_array_equal(model.prior_covariance_, 0)
+        assert_allclose(model.prior_mean_, [1, 2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [-1.0, "strong"])

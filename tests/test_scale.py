@@ -27,6 +27,9 @@ def test_units_of_weights(cls, weight):
     for ids in (None, TABLE.ids):
         expected = plain.predict(TABLE.X, groups=ids)
         assert_allclose(model.predict(TABLE.X, groups=ids), expected, rtol=1e-6, atol=1e-6)
+    if cls is HierarchicalBayes:
+        for name in ("prior_mean_", "prior_covariance_", "noise_variance_"):
+            assert_allclose(getattr(model, name), getattr(plain, name), rtol=1e-9)
     tasks = TABLE.tasks
     weights = np.full(len(tasks[0].y), weight)
     model.adapt(tasks[0].X, tasks[0].y, sample_weight=weights)

@@ -65,6 +65,7 @@ __all__ = [
 
 # Tasks with at most this share of rows for their columns are kept as rows.
 FEW_ROWS = 0.5
+NEARLY_0 = 1e-4  # of the standard deviation of the noise: a singular fit, as in lme4
 # The deviance per row is known to this share of itself, up to the rounding of its sums.
 ROUNDING = 1e-13
 ROUND = 4  # iterations in the first coordinates, and twice as many in every next ones
@@ -345,7 +346,17 @@ def fit_mixed_model(
                 stopped = True
                 break
         length *= 2
-    return model(at)
+    return model(_clean(profile, at))
+
+
+def _clean(profile, at):
+    """Rows of Lambda that are 0 but for the tolerance are 0, if that is no less likely."""
+    small = np.linalg.norm(at.factor, axis=1) < NEARLY_0
+    fixed = profile.shrinkage is not None and profile.shrinkage.nu > 0
+    if fixed or not at.factor[small].any():
+        return at
+    clean = profile.solve(np.where(small[:, None], 0.0, at.factor), at.tau)
+    return clean if clean.value <= at.value + ROUNDING * abs(at.value) else at
 
 
 def fixed_effects(model, moments, *, intercept=True, pooled=False):

@@ -45,7 +45,7 @@ def _last(A):
 
 def zeros(n, n_tasks):
     """A stack of square matrices in the same layout."""
-    return np.moveaxis(np.zeros((n_tasks, n, n)), 0, -1) if n > SMALL else np.zeros((n, n, n_tasks))
+    return _last(np.zeros((n_tasks, n, n))) if n > SMALL else np.zeros((n, n, n_tasks))
 
 
 def in_cache(A):
