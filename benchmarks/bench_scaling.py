@@ -82,7 +82,7 @@ TASKS = {
     "BatchMetaLearner": (250, 1000),
     "TransferMetaLearner": (250, 1000),
     "GaussianProcessMeta": (100, 400),
-    "RidgeHead": (4000, 16_000),
+    "RidgeHead": (2000, 8000),
     "PrototypeClassifier": (40_000, 160_000),
     "MetaRegressor": (25, 100),
     "MetaClassifier": (25, 100),
