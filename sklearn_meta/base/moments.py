@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..kernels.mixed_model import Moments
+from ..kernels.stacked import CELLS
 from ..priors.regularization import Held
 from ..tasks.table import padded_batches
 
@@ -19,7 +20,6 @@ __all__ = [
 ]
 
 
-CELLS = 2**17  # numbers of a batch, so that it stays in the cache
 MAX_HELD = 400  # tasks that regularisation is chosen on, and intervals are calibrated on,
 MAX_HELD_ROWS = 40  # by so many of their rows
 

@@ -53,7 +53,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import logsumexp
 
-from .predictive import normal_nodes
+from .predictive import normal_nodes, symmetric_roots
 from .stacked import SMALL, cholesky, matmul, solve_lower, solve_positive, solve_upper, transpose
 
 __all__ = [
@@ -469,8 +469,7 @@ def left_out_densities(rows, s, B, factor, random, family, phi):
 
 def _log_mean_density(family, y, phi, mean, variance):
     """``log E exp(-loss(y, eta) / phi)`` for ``eta ~ N(mean, variance)``."""
-    values, vectors = np.linalg.eigh(0.5 * (variance + np.swapaxes(variance, 2, 3)))
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, 2, 3)
+    root = symmetric_roots(0.5 * (variance + np.swapaxes(variance, 2, 3)))
     points, weights = normal_nodes(len(y))
     with np.errstate(over="ignore", invalid="ignore"):
         terms = [

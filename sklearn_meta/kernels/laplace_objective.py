@@ -64,9 +64,10 @@ class Objective:
         self.index = np.tril_indices(self.r) if full else np.diag_indices(self.r)
         self.tie = None  # of entries of Lambda to the variances that are fitted
         if covariance in ("spherical", "two"):
-            first = np.repeat(self.random == 0, K) if intercept and covariance == "two" else True
-            self.tie = np.stack([first & np.ones(self.r, bool), ~first & np.ones(self.r, bool)])
-            self.tie = self.tie[self.tie.any(axis=1)].T.astype(np.float64)
+            apart = intercept and covariance == "two"
+            first = np.repeat(self.random == 0, K) & apart
+            tie = np.column_stack([first, ~first])
+            self.tie = tie[:, tie.any(axis=0)].astype(np.float64)
         self._summarise()
 
     def fix_factor(self):
@@ -230,11 +231,11 @@ class Coordinates:
             H = of_B[k] + np.diag(problem.precision.ravel()[places])
             self.places.append(places[free])
             self.roots.append(_whitening(H[np.ix_(free, free)]))
-        if problem.tie is not None:
-            of_factor = problem.tie.T @ of_factor @ problem.tie
-        self.factor_root = _whitening(of_factor)
-        if problem.tie is not None:
-            self.factor_root = problem.tie @ self.factor_root
+        if problem.tie is None:
+            self.factor_root = _whitening(of_factor)
+        else:
+            tied = problem.tie.T @ of_factor @ problem.tie
+            self.factor_root = problem.tie @ _whitening(tied)
         self.phi_root = np.sqrt(2 / max(problem.n_rows * K, 1.0))
         sizes = [root.shape[1] for root in (*self.roots, self.factor_root)]
         self.cuts = np.cumsum(sizes)

@@ -28,6 +28,7 @@ __all__ = [
     "predictive_probabilities",
     "predictive_softmax",
     "predictor_moments",
+    "symmetric_roots",
 ]
 
 NODES = 20
@@ -88,6 +89,13 @@ def normal_nodes(n_outputs):
     return ndtri(u), np.full(POINTS, 1 / POINTS)
 
 
+def symmetric_roots(V):
+    """R with ``R R = V`` of covariances (..., n, n); eigenvectors' signs do not change them."""
+    values, vectors = np.linalg.eigh(V)
+    half = vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+    return half @ np.swapaxes(vectors, -1, -2)
+
+
 def predictive_probabilities(mean, variance):
     """``E expit(eta)`` for ``eta ~ N(mean, variance)``, arrays of any one shape."""
     points, weights = normal_nodes(1)
@@ -116,9 +124,7 @@ def predictive_softmax(mean, variance):
         m = np.take_along_axis(m, order, axis=1)
         V = np.take_along_axis(V, order[:, :, None], axis=1)
         V = np.take_along_axis(V, order[:, None], axis=2)
-        values, vectors = np.linalg.eigh(V)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None] @ np.swapaxes(vectors, 1, 2)
-        eta = m[:, None] + z @ root  # the symmetric root, which eigenvectors' signs do not change
+        eta = m[:, None] + z @ symmetric_roots(V)
         e = np.exp(eta - eta.max(axis=2, keepdims=True))
         average = (e / e.sum(axis=2, keepdims=True)).mean(axis=1)
         np.put_along_axis(p[part], order, average, axis=1)

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 __all__ = [
+    "CELLS",
     "cholesky",
     "in_cache",
     "matmul",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 SMALL = 6
-CELLS = 2**17  # numbers of a stack that is worked on at a time, so that it stays in the cache
+CELLS = 2**17  # numbers that are worked on at a time, so that they stay in the cache
 
 
 def stack(A):

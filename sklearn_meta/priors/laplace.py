@@ -302,19 +302,10 @@ def posterior(model, batches, S):
 
 def log_likelihood(model, batches, S):
     """Log marginal likelihoods of the rows of every task, shape (n_tasks,)."""
-    L, s = np.zeros(len(S)), _with_one(S)
-    for rows in rows_for(batches, model.intercept, len(model.factor), model.n_outputs):
-        L[rows.tasks], _, _ = marginal(
-            rows,
-            s[:, rows.tasks],
-            model.B,
-            model.factor,
-            model.random,
-            model.family,
-            model.dispersion,
-            np.zeros((len(model.factor), len(rows.tasks))),
-            n_quadrature=model.n_quadrature,
-        )
+    L = np.zeros(len(S))
+    for rows, at in _with_parameters(model, batches, S):
+        start = np.zeros((len(model.factor), len(rows.tasks)))
+        L[rows.tasks], _, _ = marginal(rows, *at, start, n_quadrature=model.n_quadrature)
     return L
 
 
@@ -331,21 +322,20 @@ def predictive_scores(model, batches, S):
     ndarray of shape (n_tasks,)
         Log densities, the mean of both and of the rows; NaN of tasks without rows.
     """
-    scores, s = np.full(len(S), np.nan), _with_one(S)
-    for rows in rows_for(batches, model.intercept, len(model.factor), model.n_outputs):
-        of_rows = left_out_densities(
-            rows,
-            s[:, rows.tasks],
-            model.B,
-            model.factor,
-            model.random,
-            model.family,
-            model.dispersion,
-        )
-        total = (rows.weight * of_rows).sum(axis=2).mean(axis=0)
+    scores = np.full(len(S), np.nan)
+    for rows, at in _with_parameters(model, batches, S):
+        total = (rows.weight * left_out_densities(rows, *at)).sum(axis=2).mean(axis=0)
         n_rows = rows.weight.sum(axis=1)
         scores[rows.tasks[n_rows > 0]] = (total / np.where(n_rows > 0, n_rows, 1.0))[n_rows > 0]
     return scores
+
+
+def _with_parameters(model, batches, S):
+    """Rows in batches, and what functions of ``kernels/laplace.py`` take beside them."""
+    s = _with_one(S)
+    shared = model.B, model.factor, model.random, model.family, model.dispersion
+    for rows in rows_for(batches, model.intercept, len(model.factor), model.n_outputs):
+        yield rows, (s[:, rows.tasks], *shared)
 
 
 def _with_one(S):
