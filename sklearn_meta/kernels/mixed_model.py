@@ -58,6 +58,7 @@ __all__ = [
     "Shrinkage",
     "condition",
     "fixed_effects",
+    "fixed_effects_left_out",
     "fit_mixed_model",
     "log_densities",
     "posterior",
@@ -376,12 +377,28 @@ def fixed_effects(model, moments, *, intercept=True, pooled=False):
     ndarray of shape (n_coefs, 1 + n_descriptors)
         0 where the data do not determine it.
     """
-    if pooled:
-        first, s = 0 if intercept else 1, np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
-        P, k = normal_matrix(s, moments.M[first:-1, first:-1]), moments.M[first:-1, -1] @ s.T
-    else:
+    return _effects(model, *_normal_equations(model, moments, intercept, pooled))
+
+
+def fixed_effects_left_out(model, moments, folds, *, intercept=True, pooled=False):
+    """B of all tasks but those of a fold, for every fold; as :func:`fixed_effects`."""
+    parts = [_normal_equations(model, moments.of(fold), intercept, pooled) for fold in folds]
+    for f in range(len(folds)):  # sums of the others: a difference could cancel
+        others = [part for g, part in enumerate(parts) if g != f]
+        yield _effects(model, *(sum(a) for a in zip(*others, strict=True)))
+
+
+def _normal_equations(model, moments, intercept, pooled):
+    """P and ``sum_t k_t s_t'``."""
+    if not pooled:
         profile = Profile(moments, model.random, intercept=intercept, reml=False)
-        P, k, _, _ = profile.sums(model.factor)
+        return profile.sums(model.factor)[:2]
+    first, s = 0 if intercept else 1, np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+    return normal_matrix(s, moments.M[first:-1, first:-1]), moments.M[first:-1, -1] @ s.T
+
+
+def _effects(model, P, k):
+    """B that solves the normal equations, with the prior of fixed effects."""
     b = k.ravel()
     kept = model.kept[model.kept < len(b)]
     if model.slopes is not None:

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 SMALL = 6
+SUBSTITUTED = 12  # to here triangular matrices are inverted row by row, all tasks at once
 CELLS = 2**17  # numbers that are worked on at a time, so that they stay in the cache
 
 
@@ -136,8 +137,13 @@ def solve_positive(A, b, least=1.0):
 
 def _inverse(L):
     """The inverses of lower triangular matrices, shape (n_tasks, n, n), by halves."""
-    if L.shape[-1] <= SMALL:
-        return np.linalg.inv(L)
+    if L.shape[-1] <= SUBSTITUTED:
+        L = np.ascontiguousarray(_last(L))
+        inverse = np.zeros_like(L)
+        for i, row in enumerate(L):
+            inverse[i, i] = 1 / row[i]
+            inverse[i, :i] = -inverse[i, i] * np.einsum("kt,kjt->jt", row[:i], inverse[:i, :i])
+        return _first(inverse)
     h = L.shape[-1] // 2
     inverse = np.zeros_like(L)
     inverse[:, :h, :h], inverse[:, h:, h:] = _inverse(L[:, :h, :h]), _inverse(L[:, h:, h:])

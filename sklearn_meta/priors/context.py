@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.linalg
 
-from ..kernels.mixed_model import Moments, condition, fixed_effects
+from ..kernels.mixed_model import Moments, condition, fixed_effects_left_out
 from ..kernels.stacked import matmul, stack, transpose
 from .pull import MIN_ERRORS, SHOTS
 from .regularization import folds_of
@@ -210,10 +210,11 @@ def _errors(prior, held):
     tasks = np.arange(len(held.tasks))
     errors = np.full((1 + len(SHOTS), len(tasks)), np.nan)
     moments, seen = prior.plain(held.tasks), prior.training(held.tasks)
-    for out in folds_of(moments, tasks):
-        train = np.delete(tasks, out)
-        model = replace(prior.model, B=fixed_effects(prior.model, seen.of(train)))
-        pooled = fixed_effects(model, moments.of(train), pooled=True)
+    folds = folds_of(moments, tasks)
+    effects = fixed_effects_left_out(prior.model, seen, folds)
+    pooled_effects = fixed_effects_left_out(prior.model, moments, folds, pooled=True)
+    for out, B, pooled in zip(folds, effects, pooled_effects, strict=True):
+        model = replace(prior.model, B=B)
         errors[0, out] = _error(held, out, 0, np.tile(pooled, len(out)))
         for i, k in enumerate(SHOTS):
             support = held.support(k, out, moments.S[:, out])

@@ -26,10 +26,11 @@ B0 differ). James, Stein (1961), Estimation with quadratic loss (on the share of
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from ..kernels.mixed_model import Moments, fixed_effects
+from ..kernels.mixed_model import Moments, fixed_effects, fixed_effects_left_out
 from ..kernels.stacked import matvec
 from .regularization import folds_of
 
@@ -78,10 +79,11 @@ def learn_pull(prior, tasks):
     G, g, n = moments.M[first:-1, first:-1], moments.M[first:-1, -1], moments.M[0, 0]
     size = np.where(n > 0, n, 1.0)  # a task may have lent all its rows
     gain, most = np.zeros((2, len(SHOTS), len(tasks)))
-    for out in folds_of(moments, np.arange(len(tasks))):
-        train = np.delete(np.arange(len(tasks)), out)
-        B = fixed_effects(prior.model, seen.of(train), intercept=prior.intercept)
-        model = with_pooled(replace(prior.model, B=B), moments.of(train), prior.intercept)
+    folds = folds_of(moments, np.arange(len(tasks)))
+    of_others = partial(fixed_effects_left_out, prior.model, intercept=prior.intercept)
+    effects = zip(of_others(seen, folds), of_others(moments, folds, pooled=True), strict=True)
+    for out, (B, B0) in zip(folds, effects, strict=True):
+        model = replace(prior.model, B=B, pooled=B0)
         for i, k in enumerate(SHOTS):
             part = np.where(n[out] > k, k / size[out], 0.0)
             some = Moments(moments.M[..., out] * part, moments.S[:, out])

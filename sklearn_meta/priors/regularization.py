@@ -219,19 +219,19 @@ def _grid(moments, random, intercept):
 def _scores(fit, moments, held, grid, intercept):
     """Log scores per row of tasks that were left out, shape (n_tried, n_held).
 
-    From the weakest strength on, until one is surely worse than a weaker one.
+    From the weakest strength on, until one is surely worse than a weaker one. Every fit starts
+    where the last one ended, which its tolerance forgets.
     """
-    folds, starts = folds_of(moments, held.tasks), {}
+    folds, start = folds_of(moments, held.tasks), None
     n_rows = moments.M[0, 0, held.tasks]
     size = np.where(n_rows > 0, n_rows, 1.0)  # a task may weigh nothing
     scores = []
     for nu in grid:
         scores.append(np.empty(len(size)))
-        for f, out in enumerate(folds):
+        for out in folds:
             train = moments.of(np.delete(held.tasks, out))
-            model = fit(train, nu, starts.get(f), **ROUGH)
-            if nu > 0:  # whose variances are positive
-                starts[f] = model
+            model = fit(train, nu, start, **ROUGH)
+            start = model if nu > 0 else None  # plain likelihood: variances may be 0
             whole = moments.of(held.tasks[out])
             scores[-1][out] = log_densities(model, whole, intercept=intercept) / size[out]
         if any(gain(scores[-1], before) < -MIN_ERRORS for before in scores):
