@@ -13,6 +13,7 @@ Gaussian           (r - y)² / 2                                       variance
 HuberDensity       (r - y)² / 2, linear beyond epsilon                scale, squared
 EpsilonDensity     max(0, \|r - y\| - epsilon)²                       scale, squared
 PoissonFamily      exp(r) - y r                                       1
+QuasiPoissonFamily exp(r) - y r                                       of Var y = phi mean
 GammaFamily        r + y exp(-r)                                      1 / shape
 TweedieFamily      exp(a r)/a - y exp(b r)/b, a = 2 - p, b = 1 - p    of Var y = phi mean^p
 Bernoulli          log(1 + exp(r)) - y r                              1
@@ -43,7 +44,7 @@ Tweedie exponential dispersion model densities, Statistics and Computing 15. Nel
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import digamma, expit, gammaln, ndtr
+from scipy.special import digamma, expit, gammaln, ndtr, xlogy
 
 from . import losses
 
@@ -58,6 +59,7 @@ __all__ = [
     "HuberDensity",
     "ModifiedHuberFamily",
     "PoissonFamily",
+    "QuasiPoissonFamily",
     "TweedieFamily",
     "family_of",
 ]
@@ -213,6 +215,21 @@ class PoissonFamily(Family):
 
     def start(self, mean):
         return np.log(np.maximum(mean, 1e-6))
+
+
+@dataclass(frozen=True)
+class QuasiPoissonFamily(PoissonFamily):
+    """``Var y = phi mean``: the extended quasi-likelihood, its variance at ``y + 1/6``."""
+
+    dispersed = True
+
+    def constant(self, y, phi):
+        saturated = (y - xlogy(y, y)) / phi
+        value = saturated - 0.5 * np.log(2 * np.pi * phi * (y + 1 / 6))
+        return value.sum(axis=0), (-saturated - 0.5).sum(axis=0)
+
+    def start_dispersion(self, mean, deviation):
+        return 0.5 * float(np.clip(deviation**2 / max(np.mean(mean), 1e-6), 2.0, 1e6))
 
 
 @dataclass(frozen=True)
