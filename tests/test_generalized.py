@@ -115,7 +115,9 @@ def test_counts_vary_more_than_those_of_poisson(dispersion):
     if dispersion > 1:  # a model of Poisson's variance takes noise for slopes
         new, w = counts(dispersion, 40, seed=1)
         errors = [
-            np.mean([((task_coefs(m, *task) - v) ** 2).sum() for task, v in zip(new, w)])
+            np.mean(
+                [((task_coefs(m, *task) - v) ** 2).sum() for task, v in zip(new, w, strict=True)]
+            )
             for m in (model, plain)
         ]
         assert errors[0] < 0.8 * errors[1]

@@ -66,6 +66,7 @@ __all__ = [
 
 RAMP = 0.2
 MAX_TERMS = 1e5
+SERIES_CELLS = 2**14  # terms that are summed at a time
 NEGLIGIBLE = 37.0  # terms of a series below exp(-37) of the largest change no digit
 
 
@@ -320,11 +321,13 @@ def _tweedie_series(y, phi, power):
     largest = log_term(np.maximum(np.rint(top), 1.0))
     total, weighted = np.zeros((2, len(distinct)))
     last = np.ceil(top + reach)
-    for step in range(int((last - first).max(initial=0)) + 1):
-        j = first + step
+    n_steps = int((last - first).max(initial=0)) + 1
+    size = max(1, SERIES_CELLS // max(1, len(distinct)))
+    for lo in range(0, n_steps, size):
+        j = first + np.arange(lo, min(lo + size, n_steps))[:, None]
         term = np.where(j <= last, np.exp(log_term(j) - largest), 0.0)
-        total += term
-        weighted += j * term
+        total += term.sum(axis=0)
+        weighted += (j * term).sum(axis=0)
     positive = distinct > 0
     value = np.where(positive, np.log(total) + largest - log_y, 0.0)
     slope = np.where(positive, -(1 - alpha) * weighted / total, 0.0)
