@@ -13,9 +13,6 @@ from numbers import Integral
 
 import numpy as np
 
-from .rows import safe_indexing
-from .table import TaskTable
-
 MAX_SHOTS = 2**31  # more than any task has
 EMPTY = 1 / 3  # share of supports without rows, where the range begins with 0
 
@@ -126,15 +123,6 @@ def _ranges(lengths):
 
 
 def take_rows(table, rows, offsets, tasks):
-    """Some rows of a table as tasks of their own."""
-
-    def part(values, index):
-        return None if values is None else values[index]
-
-    return replace(
-        TaskTable(safe_indexing(table.X, rows), table.y[rows], offsets),
-        ids=part(table.ids, tasks),
-        sample_weight=part(table.sample_weight, rows),
-        descriptors=part(table.descriptors, tasks),
-        origin=part(table.origin, rows),
-    )
+    """Some rows of a table as tasks of their own, in which any row may be support or query."""
+    table = replace(table, row_numbers=None, role=None, own_classes=None)
+    return table.take(rows, offsets, tasks)

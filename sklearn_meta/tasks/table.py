@@ -244,22 +244,28 @@ class TaskTable(SavesFrames):
                 kept = kept[np.argsort(np.argsort(tasks)[codes], kind="stable")]
             if not keeps_tasks:
                 tasks = tasks[sizes[tasks] > 0]
-            table = TaskTable(
-                safe_indexing(self.X, kept),
-                self.y[kept],
-                np.concatenate([[0], np.cumsum(sizes[tasks])]),
-                None if self.ids is None else self.ids[tasks],
-                weight[kept],
-                None if self.descriptors is None else self.descriptors[tasks],
-                numbers[kept],
-                None if self.role is None else self.role[kept],
-            )
+            offsets = np.concatenate([[0], np.cumsum(sizes[tasks])])
+            table = replace(self, row_numbers=numbers).take(kept, offsets, tasks)
         ones = (table.sample_weight == 1).all()
         return replace(table, sample_weight=None) if ones else table
 
     def block(self, start, stop):
         """The tasks ``start`` to ``stop`` as a table (a view)."""
         rows = slice(int(self.offsets[start]), int(self.offsets[stop]))
+        offsets = self.offsets[start : stop + 1] - self.offsets[start]
+        return self.take(rows, offsets, slice(start, stop))
+
+    def take(self, rows, offsets, tasks):
+        """A table of some rows, which ``offsets`` cut into these tasks.
+
+        Parameters
+        ----------
+        rows : ndarray of int, or slice
+            Task after task.
+        offsets : ndarray of shape (n_taken + 1,)
+        tasks : ndarray of shape (n_taken,), or slice
+            Whose ids and descriptors the tasks have.
+        """
 
         def part(values, index):
             return None if values is None else values[index]
@@ -267,13 +273,13 @@ class TaskTable(SavesFrames):
         return TaskTable(
             safe_indexing(self.X, rows),
             self.y[rows],
-            self.offsets[start : stop + 1] - self.offsets[start],
-            part(self.ids, slice(start, stop)),
+            offsets,
+            part(self.ids, tasks),
             part(self.sample_weight, rows),
-            part(self.descriptors, slice(start, stop)),
+            part(self.descriptors, tasks),
             part(self.row_numbers, rows),
             part(self.role, rows),
-            part(self.own_classes, slice(start, stop)),
+            part(self.own_classes, tasks),
             part(self.origin, rows),
         )
 
