@@ -101,9 +101,9 @@ class HierarchicalBayes(
         predicted better, given 0, 1, 5 and 20 of their rows; the prior mean of tasks with few rows
         is then also pulled to pooled least squares, by as much as predicts these tasks best.
         Neither with ``regularization=None``, nor where there is no intercept that varies, or a
-        body. With another loss than the squared one tasks without rows are predicted by the
-        estimator fitted on all rows, but for the share by which the prior surely predicts tasks
-        that were left out better.
+        body. With another loss than the squared one predictions of tasks with few rows are
+        averaged with those of the estimator fitted on all rows, by as much as predicts tasks that
+        were left out best.
     method : {"reml", "ml"}, default="reml"
         Restricted or plain maximum likelihood.
     noise : {"shared", "per_task"}, default="shared"

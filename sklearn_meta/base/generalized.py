@@ -8,7 +8,7 @@ over the posterior, where the mean is not linear in theta:
 
 class probabilities by quadrature, means with a log link in closed form, with the share of the
 covariance that the prior has learned to count there (``ConditionalPrior.spread``). Those of tasks
-without rows are averaged with a pooled fit, see :mod:`.zero_shot`.
+with few rows are averaged with a pooled fit, see :mod:`.few_shot`.
 """
 
 from functools import partial
@@ -25,7 +25,7 @@ from ..kernels.predictive import (
 from ..priors.conditional import fit_prior, posterior_rows, with_means_of
 from ..tasks.table import padded_batches
 from .episodes import all_rows
-from .zero_shot import LOG_LINK, PROBABILITIES, pooled_values, with_pooled_fit
+from .few_shot import LOG_LINK, PROBABILITIES, pooled_values, with_pooled_fit
 
 __all__ = ["GeneralizedPredictor", "generalized_rows", "learn_generalized"]
 
@@ -39,9 +39,9 @@ def learn_generalized(learner, table, *, pooled=False, **settings):
     def learned(fit, table, *args, **settings):
         return fit(*args, learner.network, _batches(learner, table), _side(table, None), **settings)
 
-    def values(prior, table):
-        rows = _rows(learner, prior, [], _side(table, None), np.zeros(table.n_tasks))
-        return GeneralizedPredictor(learner, prior).values(rows, table.X, table.codes)
+    def values(prior, support, X, codes):
+        rows = generalized_rows(learner, prior, support)
+        return GeneralizedPredictor(learner, prior).values(rows, X, codes)
 
     prior = learned(fit_prior, table, **settings)
     if not pooled:
@@ -54,11 +54,8 @@ def generalized_rows(learner, prior, table):
     """One parameter row for every task of a table."""
     weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
     n_rows = np.bincount(table.codes, weight, minlength=table.n_tasks)
-    return _rows(learner, prior, _batches(learner, table), _side(table, prior.s_mean), n_rows)
-
-
-def _rows(learner, prior, batches, S, n_rows):
-    theta, covariance = posterior_rows(prior, learner.network, batches, S)
+    S = _side(table, prior.s_mean)
+    theta, covariance = posterior_rows(prior, learner.network, _batches(learner, table), S)
     i, j = np.triu_indices(covariance.shape[1])
     rows = [learner.rows(theta), theta, covariance[:, i, j], n_rows[:, None]]
     return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)
@@ -95,10 +92,14 @@ class GeneralizedPredictor:
         """Predict rows, each with its own parameter row; arguments as of the learner's."""
         if self.learner.classes is not None and not self._averages(PROBABILITIES):
             return self.learner.predict(method, params, X, index)
-        values, new = self.values(params, X, index), params[index, -1] == 0
-        if self.prior.pooled_share and new.any():
-            pooled = pooled_values(self.learner, self.prior.pooled, X[new])
-            values[new] += self.prior.pooled_share * (pooled - values[new])
+        values, share = self.values(params, X, index), np.zeros(len(X))
+        if self.prior.pull is not None:
+            share = self.prior.pull(params[index, -1])
+        few = share > 0
+        if few.any():
+            pooled = pooled_values(self.learner, self.prior.pooled, X[few])
+            share = share[few].reshape(-1, *[1] * (values.ndim - 1))
+            values[few] += share * (pooled - values[few])
         if method == "predict_proba" or self.learner.classes is None:
             return values
         if method == "predict":

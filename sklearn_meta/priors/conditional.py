@@ -62,8 +62,8 @@ class ConditionalPrior:
         Share of the variance of raw predictions that counts in means with a log link.
     pooled : ndarray, default=None
         Parameter row of a pooled fit.
-    pooled_share : float, default=0
-        What predictions of tasks without rows take from it.
+    pull : Pull, default=None
+        What predictions of tasks with few rows take from it.
     """
 
     model: LaplaceModel
@@ -73,7 +73,7 @@ class ConditionalPrior:
     scores: dict = field(default_factory=dict)
     spread: float = 1.0
     pooled: np.ndarray = None
-    pooled_share: float = 0.0
+    pull: object = None
 
     def standardized(self, S):
         return (S - self.s_mean) / self.s_scale
