@@ -4,6 +4,8 @@ import copy
 import io
 import os
 import pickle
+import subprocess
+import sys
 from functools import partial
 
 import joblib
@@ -721,3 +723,8 @@ def test_pipeline_outside(cls, last):
     prepared = clone(prepare).fit_transform(X)
     assert_array_equal(predicted, expected.fit(prepared, table.y).predict(prepared))
     assert list(expected.task_ids_) == [task.id for task in table.tasks]
+
+
+def test_there_is_everything_where_python_takes_docstrings_away():
+    code = "import sklearn_meta as m; [getattr(m, name) for name in m.__all__]"
+    subprocess.run([sys.executable, "-OO", "-c", code], check=True)

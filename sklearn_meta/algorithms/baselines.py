@@ -4,10 +4,12 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs
+from ..base.docstrings import documented
 
 __all__ = ["Independent", "Pooled"]
 
 
+@documented
 class Pooled(BaseMetaEstimator):
     """One model on all rows of all tasks; adaptation changes nothing.
 
@@ -19,11 +21,7 @@ class Pooled(BaseMetaEstimator):
     ----------
     estimator : estimator, default=None
         Any scikit-learn regressor or classifier, a Pipeline included. None: ``Ridge()``.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the estimator sees X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
+    {ids}
     standardize : bool, default=False
         Whether a linear estimator is fitted on features (and, with an identity link, targets)
         standardised over all rows. Coefficients are always in the units of the data. The default
@@ -37,12 +35,7 @@ class Pooled(BaseMetaEstimator):
         The fitted model.
     classes_ : ndarray of shape (n_classes,)
         The classes, of a classifier.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {table}
 
     See Also
     --------
@@ -95,6 +88,7 @@ class Pooled(BaseMetaEstimator):
         return np.repeat(meta_model[None], table.n_tasks, axis=0)
 
 
+@documented
 class Independent(BaseMetaEstimator):
     """One model per task, fitted on its rows alone; nothing is learned from other tasks.
 
@@ -109,11 +103,7 @@ class Independent(BaseMetaEstimator):
     estimator : estimator, default=None
         Any scikit-learn regressor or classifier, a Pipeline included (its transformers are fitted
         on the pooled meta-train rows, its last step on each task). None: ``Ridge()``.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the estimator sees X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
+    {ids}
     standardize : bool, default=False
         Whether a linear estimator is fitted on features (and, with an identity link, targets)
         standardised over all meta-train rows. Coefficients are always in the units of the data.
@@ -131,12 +121,7 @@ class Independent(BaseMetaEstimator):
         Ids of the remembered tasks.
     classes_ : ndarray of shape (n_classes,)
         The classes over all tasks, of a classifier.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {table}
 
     See Also
     --------

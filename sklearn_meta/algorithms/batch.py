@@ -43,6 +43,7 @@ from ..base.described import (
     descriptor_names,
     fit_descriptor,
 )
+from ..base.docstrings import documented
 from ..base.episodes import all_rows
 from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
 from ..descriptors import LandmarkDescriptor, SideInformation
@@ -98,6 +99,7 @@ class MetaModel:
         return replace(self, vectors=np.concatenate([self.vectors, vectors]), ids=both)
 
 
+@documented
 class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     r"""A learner that is told by a descriptor what kind of task a row belongs to.
 
@@ -136,11 +138,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         epochs, each with new supports. None: one ``fit`` on all rows of a draw.
     n_epochs : int, default=10
         Passes over the tasks with ``tasks_per_batch``.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the learner sees X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
+    {ids}
     descriptor_columns : list of str or int, default=None
         Columns of X, constant within a task, that are its side information; they are taken out
         before the learner sees X. Else side information comes with the tasks. It may be numbers or
@@ -165,12 +163,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         Ids of the remembered tasks.
     classes_ : ndarray of shape (n_classes,)
         The classes, of a classifier.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {table}
 
     See Also
     --------

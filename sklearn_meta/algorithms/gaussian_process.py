@@ -20,6 +20,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs
+from ..base.docstrings import documented
 from ..base.intervals import DeviationMixin, warn_of_few_tasks
 from ..base.weights import WeightedFitMixin
 from ..kernels.covariance import TaskKernel
@@ -200,6 +201,7 @@ class GaussianProcessModel(BodyAndHeadRegressor):
         return mean, std.astype(self.dtype_, copy=False)
 
 
+@documented
 class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
     r"""Gaussian process on the residuals of a pooled model, its kernel learned over tasks.
 
@@ -224,11 +226,7 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
             + s^2 m_{5/2}\Big(\sqrt{\textstyle\sum_j (x_j - z_j)^2 / l_j^2}\Big)
 
         with Matérn's :math:`m_{5/2}`.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the estimator sees X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
+    {ids}
     max_iter : int, default=200
         Most iterations of L-BFGS.
     tol : float, default=1e-4
@@ -262,12 +260,7 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
         Ids of the remembered tasks.
     estimator_ : estimator
         The adapted model of the current task, with ``predict(X, return_std=False)``.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {table}
 
     See Also
     --------

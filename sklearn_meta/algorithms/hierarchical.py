@@ -21,6 +21,7 @@ from sklearn.svm import LinearSVC
 
 from ..base import BaseMetaEstimator, Needs
 from ..base.described import DescriptorMixin, describe
+from ..base.docstrings import documented
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
 from ..base.intervals import DeviationMixin, warn_of_few_tasks
 from ..base.moments import gather_moments, posterior_rows, warn_of_one_task
@@ -53,6 +54,7 @@ class MetaModel:
     descriptor: object = None
 
 
+@documented
 class HierarchicalBayes(
     SummariesMixin, DeviationMixin, WeightedFitMixin, DescriptorMixin, BaseMetaEstimator
 ):
@@ -114,11 +116,7 @@ class HierarchicalBayes(
     n_quadrature : int, default=1
         Nodes of adaptive Gauss-Hermite quadrature in the likelihood, for a single random
         coefficient and another loss than the squared one; 1 is Laplace's approximation.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the estimator sees X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
+    {ids}
     descriptor_columns : list of str or int, default=None
         Columns of X, constant within a task, that are its side information :math:`s_t`; they are
         taken out before the estimator sees X. Else side information comes with the tasks.
@@ -179,12 +177,7 @@ class HierarchicalBayes(
         that was tried.
     n_iter_ : int
         Iterations of L-BFGS.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {table}
 
     See Also
     --------

@@ -21,6 +21,7 @@ from sklearn.utils import check_random_state
 
 from ..base import BaseMetaEstimator
 from ..base.candidates import candidates, judged, learn_sources, risks
+from ..base.docstrings import documented
 from ..base.labels import SharedClasses
 from ..base.sources import reasons, task_ids
 from ..learners import BlackBoxLearner, chunk_bounds, classes_of
@@ -84,6 +85,7 @@ class OpenClasses(SharedClasses):
         return super().check(table) if strange else table
 
 
+@documented
 class TransferMetaLearner(BaseMetaEstimator):
     r"""Many sources, one small target: which source helps, how much, and when none does.
 
@@ -113,11 +115,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         With "shared" tasks are dataframes that may differ in their columns. They meet on shared
         names: a target column that a source lacks counts as its mean over the support. A source
         that shares no column is refused.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the estimator sees X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
+    {ids}
     random_state : int, RandomState instance or None, default=None
         Seeds the wrapped estimator, the episodes, and rows that are drawn.
     n_jobs : int, default=None
@@ -149,12 +147,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         Ids of the remembered tasks.
     classes_ : ndarray of shape (n_classes,)
         The classes of all sources and of the adapted tasks, of a classifier.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {table}
 
     See Also
     --------

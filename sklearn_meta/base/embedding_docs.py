@@ -37,11 +37,7 @@ SHARED = {
         What counts as improvement.
     """,
     "border": """
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the estimator sees X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
+    {ids}
     """,
     "seeds": """
     random_state : int, RandomState instance or None, default=None
@@ -64,12 +60,7 @@ SHARED = {
     classes_ : ndarray of shape (n_classes,)
         The classes over all tasks, of a classifier; those of the current task, with
         ``classes="per_task"``.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {table}
     """,
 }
 

@@ -44,12 +44,7 @@ SHARED = {
         Ids of the remembered tasks.
     classes_ : ndarray of shape (n_classes,)
         The classes, of a classifier.
-    n_tasks_ : int
-        Number of meta-train tasks.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X is a dataframe.
+    {table}
     """,
     "notes": """
     See Also
