@@ -16,7 +16,7 @@ from ..tasks.rows import safe_indexing
 from ..tasks.validation import addressed, with_address
 from .encoded import fitted
 
-__all__ = ["Learner", "TaskwiseLearner", "chunk_bounds"]
+__all__ = ["Learner", "TaskwiseLearner", "chunk_bounds", "cut_params"]
 
 
 def chunk_bounds(n_tasks, most=64):
@@ -234,22 +234,24 @@ def _seen_rows(X, y, sample_weight, fit_params):
     seen = sample_weight > 0
     if seen.all() or not seen.any():
         return X, y, sample_weight, fit_params
-    n_rows = len(y)
-    cut = {
-        key: np.asarray(value)[seen] if np.ndim(value) and len(value) == n_rows else value
-        for key, value in fit_params.items()
-    }
+    cut = cut_params(fit_params, seen, len(y))
     return safe_indexing(X, np.flatnonzero(seen)), y[seen], sample_weight[seen], cut
 
 
+def cut_params(fit_params, rows, n_rows):
+    """Arguments of ``fit`` for some of the rows: arrays with an entry for each row are cut."""
+
+    def cut(value):
+        by_row = isinstance(value, np.ndarray) and value.shape[:1] == (n_rows,)
+        return value[rows] if by_row else value
+
+    return {key: cut(value) for key, value in fit_params.items()}
+
+
 def _part(fit_params, table, lo, hi):
-    """Cut fit parameters that go with the rows to the rows of some tasks."""
+    """Arguments of ``fit`` for the rows of some tasks."""
     rows = slice(table.offsets[lo], table.offsets[hi])
-    n_rows = table.offsets[-1]
-    return {
-        key: value[rows] if isinstance(value, np.ndarray) and len(value) == n_rows else value
-        for key, value in fit_params.items()
-    }
+    return cut_params(fit_params, rows, table.offsets[-1])
 
 
 def _fit_chunk(learner, table, class_prior, fit_params):

@@ -21,6 +21,7 @@ from ..kernels.scaling import mean_and_std, nonzero_scale
 from ..tasks.rows import safe_indexing
 from ..tasks.supports import draw_episodes, take_rows
 from ..tasks.validation import column_names
+from .base import cut_params
 from .conditioned import with_columns
 
 __all__ = ["Conditional", "are_counts", "learn_conditional"]
@@ -194,11 +195,8 @@ def _fit(learner, table, draw, fit_params):
     The draw is one argument: joblib's Dask backend would put arrays that are arguments themselves
     on one worker each, with which they would be lost.
     """
-    (Z, rows), n_rows = draw, len(table.y)
-    params = {
-        key: value[rows] if isinstance(value, np.ndarray) and len(value) == n_rows else value
-        for key, value in fit_params.items()
-    }
+    Z, rows = draw
+    params = cut_params(fit_params, rows, len(table.y))
     weight = None if table.sample_weight is None else table.sample_weight[rows]
     return learner.fit_one(Z, table.y[rows], weight, params)
 

@@ -262,7 +262,13 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
     @property
     def has_closed_form(self):
         """Whether a fit is least squares with an L2 penalty."""
-        return _has_closed_form(self.estimator)
+        estimator = self.estimator
+        if type(estimator) is linear_model.LinearRegression:
+            return not estimator.positive
+        if type(estimator) is linear_model.Ridge:
+            plain = estimator.solver == "auto" and not estimator.positive
+            return plain and np.ndim(estimator.alpha) == 0
+        return False
 
     @property
     def n_params(self):
@@ -420,15 +426,6 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
             params[batch.tasks] = self.join(coef[:, None], intercept[:, None])
             params[batch.tasks[total == 0]] = self.constant(mean)
         return params
-
-
-def _has_closed_form(estimator):
-    if type(estimator) is linear_model.LinearRegression:
-        return not estimator.positive
-    if type(estimator) is linear_model.Ridge:
-        plain = estimator.solver == "auto" and not estimator.positive
-        return plain and np.ndim(estimator.alpha) == 0
-    return False
 
 
 def _link(value, link):
