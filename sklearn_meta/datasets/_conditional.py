@@ -13,7 +13,7 @@ __all__ = ["make_circle_tasks", "make_cluster_tasks"]
 
 def make_cluster_tasks(
     n_tasks: int = 100,
-    n_rows: int | tuple[int, int] = 20,
+    n_rows: int = 20,
     n_features: int = 20,
     *,
     means: ArrayLike = (4.0, -4.0),
@@ -75,7 +75,7 @@ def make_cluster_tasks(
 
 def make_circle_tasks(
     n_tasks: int = 100,
-    n_rows: int | tuple[int, int] = 20,
+    n_rows: int = 20,
     n_features: int = 20,
     *,
     radius: float = 8.0,

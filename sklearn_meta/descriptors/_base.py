@@ -297,6 +297,10 @@ class TaskDescriptor(TransformerMixin, Versioned, BaseEstimator):
             )
         return np.where(np.isnan(x), self.fill_, x)
 
+    def _rows(self, table):
+        """Numeric columns and targets."""
+        return np.concatenate([self._filled(table), table.targets], axis=1)
+
     def _set_fill(self, table):
         x, w = table.numbers, table.weights[:, None]
         known = ~np.isnan(x)

@@ -59,9 +59,6 @@ class MomentsDescriptor(TaskDescriptor):
     def __init__(self, *, prior_rows=1.0) -> None:
         self.prior_rows = prior_rows
 
-    def _rows(self, table):
-        return np.concatenate([self._filled(table), table.targets], axis=1)
-
     def _fit(self, table):
         self._set_fill(table)
         z, w = self._rows(table), table.weights[:, None]

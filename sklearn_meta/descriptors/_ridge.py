@@ -7,7 +7,6 @@ On features and targets standardised over all rows, with the pooled solution ``w
 ``G_t = [1, X]'[1, X]`` and ``g_t = [1, X]'y`` of the task: all that is needed of its rows.
 """
 
-from dataclasses import replace
 from numbers import Real
 
 import numpy as np
@@ -62,20 +61,19 @@ class RidgeDescriptor(TaskDescriptor):
 
     def _fit(self, table):
         self._set_fill(table)
-        Z = np.concatenate([self._filled(table), table.targets], axis=1)
-        self.scaling_ = Scaling.of(Z, weight=table.weights)
+        self.scaling_ = Scaling.of(self._rows(table), weight=table.weights)
         M = self._moments(table).sum(axis=0)
         p = 1 + len(self.fill_)
         self.coef_ = np.linalg.solve(M[:p, :p] + self.alpha * np.eye(p), M[:p, p:])
 
     def _moments(self, table):
         """``sum_i z_i z_i'`` of ``z = [1, x, y]`` of every task."""
-        Z = np.concatenate([self._filled(table), table.targets], axis=1)
-        Z = np.concatenate([np.ones((len(Z), 1)), self.scaling_.features(Z)], axis=1)
+        z = self.scaling_.features(self._rows(table))
+        Z = np.concatenate([np.ones((len(z), 1)), z], axis=1)
         rows = TaskTable(Z, np.zeros(len(Z)), table.offsets, sample_weight=table.sample_weight)
         M = np.zeros((table.n_tasks, Z.shape[1], Z.shape[1]))
         for batch in padded_batches(rows):
-            own = replace(batch, X=batch.X * np.sqrt(batch.weight)[..., None]).X
+            own = batch.X * np.sqrt(batch.weight)[..., None]
             M[batch.tasks] = np.swapaxes(own, 1, 2) @ own
         return M
 
