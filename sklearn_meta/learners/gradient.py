@@ -39,16 +39,7 @@ class GradientLearner(Learner):
 
     def with_classes(self, classes):
         """The same learner for other classes (of linear estimators and perceptrons)."""
-        return type(self)(
-            self.estimator,
-            scaling=self.scaling,
-            dtype=self.dtype,
-            n_features=self.n_features,
-            steps=self.steps,
-            name=self.name,
-            classes=classes,
-            feature_names=self.feature_names,
-        )
+        return self.like(self, classes=classes, scaling=self.scaling, dtype=self.dtype)
 
     @property
     def n_outputs(self):
