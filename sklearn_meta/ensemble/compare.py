@@ -13,7 +13,7 @@ from ..tasks.task import Tasks, as_tasks
 from .candidates import pairs_of
 from .meta import MetaClassifier, MetaRegressor
 
-__all__ = ["compare", "comparison"]
+__all__ = ["compare", "comparison", "standard_error"]
 
 
 def compare(
@@ -81,12 +81,13 @@ def comparison(model):
         best = loss[loss.mean(axis=1).argmin()]
         for name, own in zip(names, loss, strict=True):
             pairs = own - best
-            error = _standard_error(own), _standard_error(pairs)
+            error = standard_error(own), standard_error(pairs)
             rows.append((name, k, own.mean(), error[0], pairs.mean(), error[1], len(own)))
     keys = ("estimator", "n_shots", "loss", "standard_error", "difference", "difference_error")
     columns = zip((*keys, "n_tasks"), zip(*rows, strict=True), strict=True)
     return Results((key, np.array(column)) for key, column in columns)
 
 
-def _standard_error(values):
+def standard_error(values):
+    """The standard error of a mean; NaN of a single value."""
     return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from ..ensemble.compare import standard_error
 from ..model_selection import cross_validate_tasks
 from .display import Display
 from .task_map import TaskMapDisplay
@@ -122,7 +123,7 @@ class AdaptationCurveDisplay(Display):
             cells = [own & (shots == k) & np.isfinite(score) for k in n_shots[name]]
             per_task = [_mean_by(task[cell], score[cell]) for cell in cells]
             mean[name] = np.array([v.mean() if len(v) else np.nan for v in per_task])
-            error[name] = np.array([_standard_error(v) for v in per_task])
+            error[name] = np.array([standard_error(v) for v in per_task])
         display = cls(n_shots=n_shots, mean=mean, standard_error=error, score_name=score_name)
         return display.plot(ax=ax)
 
@@ -360,7 +361,3 @@ def _mean_by(codes, values):
     """Means of the values of each code."""
     _, codes = np.unique(codes, return_inverse=True)
     return np.bincount(codes, weights=values) / np.bincount(codes)
-
-
-def _standard_error(values):
-    return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
