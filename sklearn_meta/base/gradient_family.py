@@ -110,6 +110,8 @@ class Initialisation:
     steps : ndarray of shape (n_levels, 2), default=None
         Steps of an adaptation: numbers of rows and, for about so many, of steps; None: those of
         training.
+    regularization : float, default=None
+        Strength of the pull towards theta, where it is learned.
     """
 
     theta: np.ndarray

@@ -9,9 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 from ..ensemble.compare import standard_error
 from ..model_selection import cross_validate_tasks
 from .display import Display
-from .task_map import TaskMapDisplay
 
-__all__ = ["AdaptationCurveDisplay", "MetaLossDisplay", "TaskMapDisplay", "TransferDisplay"]
+__all__ = ["AdaptationCurveDisplay", "MetaLossDisplay", "TransferDisplay"]
 
 
 class AdaptationCurveDisplay(Display):
