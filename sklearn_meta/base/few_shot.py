@@ -21,6 +21,7 @@ data, Econometrica 46. James, Stein (1961), Estimation with quadratic loss.
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -75,7 +76,8 @@ def with_pooled_fit(learner, prior, table, learned_without, values):
     place, losses = _places(table), _losses_of(learner, table)
     at_prior = values(prior, _some_rows(table, place < 0), table.X, table.codes)
     order = np.argsort(losses(at_prior, place), kind="stable")  # whatever that of the tasks
-    own, pooled = np.empty((len(SHOTS), *at_prior.shape)), np.empty(at_prior.shape)
+    shots = np.array([k for k in SHOTS if not k or (table.sizes > k).mean() > 0.5])
+    own, pooled = np.empty((len(shots), *at_prior.shape)), np.empty(at_prior.shape)
     for f in range(N_FOLDS):
         out = np.sort(order[f::N_FOLDS])
         others = _some_tasks(table, np.delete(np.arange(table.n_tasks), out))
@@ -84,13 +86,12 @@ def with_pooled_fit(learner, prior, table, learned_without, values):
         rows, left_out = np.isin(table.codes, out), _some_tasks(table, out)
         of_others = learned_without(others)
         pooled[rows] = pooled_values(learner, fitted(others), table.X[rows])
-        for i, k in enumerate(SHOTS):
+        for i, k in enumerate(shots):
             support = _some_rows(left_out, place[rows] < k)
             own[i][rows] = values(of_others, support, left_out.X, left_out.codes)
-    used = [i for i, k in enumerate(SHOTS) if (table.sizes > k).mean() > 0.5]
-    a = [_share(SHOTS[i], lambda v, k=SHOTS[i]: losses(v, place - k), own[i], pooled) for i in used]
-    n_rows = np.array(SHOTS)[used]
-    pull = Pull(np.append(n_rows, 4 * n_rows[-1] + 1), np.array([*a, 0.0]))
+    of_shots = (partial(losses, place=place - k) for k in shots)
+    a = [_share(k, of_k, o, pooled) for k, of_k, o in zip(shots, of_shots, own, strict=True)]
+    pull = Pull(np.append(shots, 4 * shots[-1] + 1), np.array([*a, 0.0]))
     return replace(prior, pooled=fitted(table), pull=pull)
 
 
@@ -132,7 +133,7 @@ def _some_rows(table, kept):
 
 
 def _losses_of(learner, table):
-    """Mean losses of the tasks, NaN without rows, given values and which rows count: from 0 on."""
+    """Mean losses of tasks, NaN without rows, of values; rows count whose places are 0 or more."""
     loss, n_rows = learner.network.loss, len(table.y)
     weight = np.ones(n_rows) if table.sample_weight is None else table.sample_weight
 
@@ -147,9 +148,9 @@ def _losses_of(learner, table):
         return loss.value(raw[:, None], learner.encode(table.y))
 
     def of_tasks(values, place):
-        own = np.where(place >= 0, weight, 0.0)
-        size = np.bincount(table.codes, own, minlength=table.n_tasks)
-        total = np.bincount(table.codes, own * of_rows(values), minlength=table.n_tasks)
+        counted = np.where(place >= 0, weight, 0.0)
+        size = np.bincount(table.codes, counted, minlength=table.n_tasks)
+        total = np.bincount(table.codes, counted * of_rows(values), minlength=table.n_tasks)
         return np.where(size > 0, total, np.nan) / np.where(size > 0, size, 1.0)
 
     return of_tasks
