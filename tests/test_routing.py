@@ -7,7 +7,7 @@ import pytest
 from algorithms import make_meta
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
-from sklearn.base import clone, is_regressor
+from sklearn.base import BaseEstimator, RegressorMixin, clone, is_regressor
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import UnsetMetadataPassedError
@@ -470,3 +470,22 @@ def test_progress_bar(meta, make_table, capsys):
     search = GridSearchCV(clone(meta).set_params(task_column="store"), grid_of(meta), cv=CV)
     search.set_callbacks(ProgressBar()).fit(table.frame(), table.y, groups=table.ids)
     assert "GridSearchCV" in capsys.readouterr().out
+
+
+class TakesAList(RegressorMixin, BaseEstimator):
+    """Predicts the number of rows of a further argument of ``fit``."""
+
+    def fit(self, X, y, eval_set=None):
+        ((X_seen, y_seen),) = eval_set
+        self.n_seen_ = len(X_seen) if len(X_seen) == len(y_seen) else -1
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.n_seen_)
+
+
+def test_a_list_of_arrays_of_different_shapes_reaches_the_estimator():
+    X, y = np.arange(12.0).reshape(6, 2), np.arange(6.0)
+    groups = [1, 0, 1, 0, 1, 0]
+    model = Independent(TakesAList()).fit(X, y, groups=groups, eval_set=[(X, y)])
+    assert (model.predict(X, groups=groups) == 6).all()

@@ -61,7 +61,8 @@ def rows_in_order(params, table, n_rows):
         return params
 
     def in_order(value):
-        is_rows = np.ndim(value) > 0 and len(value) == n_rows
+        is_many = hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
+        is_rows = is_many and not isinstance(value, (str, dict)) and len(value) == n_rows
         return np.asarray(value)[table.row_numbers] if is_rows else value
 
     return {key: in_order(value) for key, value in params.items()}
