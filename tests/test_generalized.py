@@ -81,7 +81,7 @@ def test_without_rows_a_regressor_is_its_body(estimator):
 def test_probabilities_average_over_what_is_not_known():
     """By a sample of the prior: cautious where nothing is known, whatever the mode says."""
     train = [(X[t], TARGETS["two"][t]) for t in range(38)]
-    model = HierarchicalBayes(LogisticRegression()).meta_fit(train)
+    model = HierarchicalBayes(LogisticRegression(), contextual_effects=False).meta_fit(train)
     w = np.random.default_rng(0).multivariate_normal(
         model.prior_mean_, model.prior_covariance_, size=20_000
     )
@@ -90,6 +90,94 @@ def test_probabilities_average_over_what_is_not_known():
     assert_allclose(model.predict_proba(X[0, :5])[:, 1], expected, atol=0.01)
     at_mode = model.estimator_.predict_proba(X[0, :5])[:, 1]
     assert (np.abs(at_mode - 0.5) > np.abs(expected - 0.5)).all()
+
+
+def counts(dispersion, n_tasks=60, seed=0):
+    """Counts of 20 rows of each task, whose variances are so many times their means."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_tasks, 20, 2))
+    w = np.array([1.5, 0.3, -0.3]) + rng.standard_normal((n_tasks, 3)) * [0.6, 0.2, 0.2]
+    mean = np.exp(w[:, :1] + np.einsum("tnj,tj->tn", X, w[:, 1:]))
+    if dispersion > 1:
+        mean = rng.gamma(mean / (dispersion - 1), dispersion - 1)
+    return list(zip(X, rng.poisson(mean), strict=True)), w
+
+
+@pytest.mark.parametrize("dispersion", [1, 4])
+def test_counts_vary_more_than_those_of_poisson(dispersion):
+    tasks, w = counts(dispersion)
+    model = HierarchicalBayes(PoissonRegressor()).meta_fit(tasks)
+    assert 1 <= model.noise_variance_ < 1.3 * dispersion
+    assert model.noise_variance_ > 0.75 * dispersion
+    assert_allclose(np.sqrt(np.diag(model.prior_covariance_)), [0.6, 0.2, 0.2], rtol=0.35)
+    plain = HierarchicalBayes(PoissonRegressor(), regularization=None).meta_fit(tasks)
+    assert plain.noise_variance_ == 1
+    if dispersion > 1:  # a model of Poisson's variance takes noise for slopes
+        new, w = counts(dispersion, 40, seed=1)
+        errors = [
+            np.mean(
+                [((task_coefs(m, *task) - v) ** 2).sum() for task, v in zip(new, w, strict=True)]
+            )
+            for m in (model, plain)
+        ]
+        assert errors[0] < 0.8 * errors[1]
+
+
+def task_coefs(model, X, y):
+    model.adapt(X[:5], y[:5])
+    return np.append(model.estimator_.intercept_, model.estimator_.coef_)
+
+
+def test_without_rows_no_worse_than_a_pooled_fit():
+    """Levels fall where features rise, and rows with large features are many."""
+    rng, tasks = np.random.default_rng(0), []
+    for _ in range(60):
+        at, n = rng.standard_normal(), rng.integers(5, 40)
+        X = at + 0.3 * rng.standard_normal((n, 1))
+        tasks.append((X, rng.poisson(np.exp(1 - 2 * at + X[:, 0]))))
+    model = HierarchicalBayes(PoissonRegressor()).meta_fit(tasks)
+    pooled = Pooled(PoissonRegressor(), standardize=True).meta_fit(tasks)
+    assert_allclose(model.predict(X), pooled.predict(X))
+    proud = HierarchicalBayes(PoissonRegressor(), contextual_effects=False).meta_fit(tasks)
+    of_all = [
+        np.mean([mean_poisson_deviance(y, m.predict(X)) for X, y in tasks]) for m in (model, proud)
+    ]
+    assert of_all[0] < 0.5 * of_all[1]
+    reordered = HierarchicalBayes(PoissonRegressor()).meta_fit(tasks[::-1])
+    assert_allclose(reordered.predict(X), model.predict(X), rtol=1e-4)
+
+
+def test_without_rows_the_prior_where_it_is_surely_better():
+    """Boundaries are rotated: a pooled fit is too sure of itself."""
+    rng = np.random.default_rng(0)
+    X, w = rng.standard_normal((200, 20, 2)), 3 * rng.standard_normal((200, 2)) + [4, 0]
+    y = (rng.random((200, 20)) < 1 / (1 + np.exp(-np.einsum("tnj,tj->tn", X, w)))).astype(int)
+    train = list(zip(X[:120], y[:120], strict=True))
+    model, pooled = (c(LogisticRegression()).meta_fit(train) for c in (HierarchicalBayes, Pooled))
+    new = X[120:].reshape(-1, 2), y[120:].ravel()
+    errors = [log_loss(new[1], m.predict_proba(new[0])) for m in (model, pooled)]
+    assert errors[0] < 0.98 * errors[1]
+
+
+def test_a_class_of_one_task():
+    """Some of the pooled fits that are compared have not seen it."""
+    y = TARGETS["two"].copy()
+    y[7, 0] = 2
+    model = HierarchicalBayes(LogisticRegression()).meta_fit(list(zip(X, y, strict=True)))
+    p = model.predict_proba(X[0])
+    assert p.shape == (N, 3)
+    assert_allclose(p.sum(axis=1), 1)
+    assert (p[:, 2] < 0.05).all()
+
+
+@pytest.mark.parametrize("n_positive", [0, 1, 2])
+def test_counts_that_are_nearly_all_0(n_positive):
+    tasks, _ = counts(1, n_tasks=12)
+    tasks = [(X, np.zeros(20)) for X, _ in tasks]
+    for t in range(n_positive):
+        tasks[t][1][3] = 1 + t
+    model = HierarchicalBayes(PoissonRegressor()).meta_fit(tasks)
+    assert (model.predict(tasks[0][0]) < 0.1).all()
 
 
 def test_digits_of_glmer():

@@ -100,8 +100,10 @@ class HierarchicalBayes(
         they are, and from the row to predict. "auto": if tasks that were left out are surely
         predicted better, given 0, 1, 5 and 20 of their rows; the prior mean of tasks with few rows
         is then also pulled to pooled least squares, by as much as predicts these tasks best.
-        Neither with ``regularization=None``, nor where there is no intercept that varies, another
-        loss than the squared one, or a body.
+        Neither with ``regularization=None``, nor where there is no intercept that varies, or a
+        body. With another loss than the squared one predictions of tasks with few rows are
+        averaged with those of the estimator fitted on all rows, by as much as predicts tasks that
+        were left out best.
     method : {"reml", "ml"}, default="reml"
         Restricted or plain maximum likelihood.
     noise : {"shared", "per_task"}, default="shared"
@@ -156,7 +158,8 @@ class HierarchicalBayes(
         :math:`\gamma`: what one unit of the mean of each feature adds to the intercept of a task;
         0 where there are none. ``prior_mean_`` is that of tasks with average features.
     noise_variance_ : float
-        :math:`\sigma^2`; with ``noise="per_task"`` the scale of its prior, the harmonic mean.
+        :math:`\sigma^2`; with ``noise="per_task"`` the scale of its prior, the harmonic mean. With
+        another loss the dispersion; of counts at least 1, and 1 with ``regularization=None``.
     noise_freedom_ : float
         Degrees of freedom of the prior of the noise; few mean that it differs much between tasks.
         Infinite with ``noise="shared"``.
@@ -412,6 +415,7 @@ class HierarchicalBayes(
         prior = learn_generalized(
             learner,
             table,
+            pooled=self.contextual_effects == "auto" and not plain,
             random=self._random(learner),
             covariance=self.covariance,
             n_quadrature=self.n_quadrature,

@@ -1,42 +1,63 @@
 r"""Between tables of tasks and a hierarchical generalised linear model of their learners' networks.
 
 A parameter row is ``[coefficients in the units of the data | theta, those of the network | upper
-triangle of the posterior covariance of its random entries]``. Predictions average over the
-posterior, where the mean is not linear in theta:
+triangle of the posterior covariance of its random entries | number of rows]``. Predictions average
+over the posterior, where the mean is not linear in theta:
 
     E[p(y | x)] = integral of p(y | x' theta) N(theta; mode, covariance),
 
 class probabilities by quadrature, means with a log link in closed form, with the share of the
-covariance that the prior has learned to count there (``ConditionalPrior.spread``).
+covariance that the prior has learned to count there (``ConditionalPrior.spread``). Those of tasks
+with few rows are averaged with a pooled fit, see :mod:`.few_shot`.
 """
+
+from functools import partial
 
 import numpy as np
 
-from ..kernels.losses import Gamma, Logistic, Multinomial, Poisson, Tweedie
+from ..kernels.losses import Poisson
 from ..kernels.predictive import (
     predictive_mean,
     predictive_probabilities,
     predictive_softmax,
     predictor_moments,
 )
-from ..priors.conditional import fit_prior, posterior_rows
+from ..priors.conditional import fit_prior, posterior_rows, with_means_of
 from ..tasks.table import padded_batches
 from .episodes import all_rows
+from .few_shot import LOG_LINK, PROBABILITIES, pooled_values, with_pooled_fit
 
 __all__ = ["GeneralizedPredictor", "generalized_rows", "learn_generalized"]
 
 
-def learn_generalized(learner, table, **settings):
-    """Learn the prior of a network's parameters from a table of tasks, see :func:`fit_prior`."""
-    return fit_prior(learner.network, _batches(learner, table), _side(table, None), **settings)
+def learn_generalized(learner, table, *, pooled=False, **settings):
+    """Learn the prior of a network's parameters from a table of tasks, see :func:`fit_prior`.
+
+    ``pooled``: whether tasks without rows may be predicted by a pooled fit.
+    """
+
+    def learned(fit, table, *args, **settings):
+        return fit(*args, learner.network, _batches(learner, table), _side(table, None), **settings)
+
+    def values(prior, support, X, codes):
+        rows = generalized_rows(learner, prior, support)
+        return GeneralizedPredictor(learner, prior).values(rows, X, codes)
+
+    prior = learned(fit_prior, table, **settings)
+    if not pooled:
+        return prior
+    without = partial(learned, with_means_of)
+    return with_pooled_fit(learner, prior, table, lambda others: without(others, prior), values)
 
 
 def generalized_rows(learner, prior, table):
     """One parameter row for every task of a table."""
+    weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
+    n_rows = np.bincount(table.codes, weight, minlength=table.n_tasks)
     S = _side(table, prior.s_mean)
     theta, covariance = posterior_rows(prior, learner.network, _batches(learner, table), S)
     i, j = np.triu_indices(covariance.shape[1])
-    rows = [learner.rows(theta), theta, covariance[:, i, j]]
+    rows = [learner.rows(theta), theta, covariance[:, i, j], n_rows[:, None]]
     return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)
 
 
@@ -69,20 +90,48 @@ class GeneralizedPredictor:
 
     def predict(self, method, params, X, index):
         """Predict rows, each with its own parameter row; arguments as of the learner's."""
-        loss = self.learner.network.loss
-        if isinstance(loss, (Logistic, Multinomial)):
-            return self._of_classes(method, params, X, index)
-        if isinstance(loss, (Poisson, Gamma, Tweedie)):
+        if self.learner.classes is not None and not self._averages(PROBABILITIES):
+            return self.learner.predict(method, params, X, index)
+        values, share = self.values(params, X, index), np.zeros(len(X))
+        if self.prior.pull is not None:
+            share = self.prior.pull(params[index, -1])
+        few = share > 0
+        if few.any():
+            pooled = pooled_values(self.learner, self.prior.pooled, X[few])
+            share = share[few].reshape(-1, *[1] * (values.ndim - 1))
+            values[few] += share * (pooled - values[few])
+        if method == "predict_proba" or self.learner.classes is None:
+            return values
+        if method == "predict":
+            return self.learner.classes[values.argmax(axis=1)]
+        log_p = np.log(np.maximum(values, np.finfo(values.dtype).tiny))
+        return log_p[:, 1] - log_p[:, 0] if values.shape[1] == 2 else log_p
+
+    def values(self, params, X, index):
+        """Means, or probabilities, of the posterior alone."""
+        if self._averages(PROBABILITIES):
             mean, variance = self._moments(params, X, index)
-            return predictive_mean(mean[:, 0], variance[:, 0, 0]).astype(params.dtype, copy=False)
-        return self.learner.predict(method, params, X, index)
+            if mean.shape[1] > 1:
+                values = predictive_softmax(mean, variance)
+            else:
+                p = predictive_probabilities(mean[:, 0], variance[:, 0, 0])
+                values = np.stack([1 - p, p], axis=1)
+        elif self._averages(LOG_LINK):
+            mean, variance = self._moments(params, X, index)
+            values = predictive_mean(mean[:, 0], variance[:, 0, 0])
+        else:
+            values = self.learner.predict("predict", params, X, index)
+        return values.astype(params.dtype, copy=False)
+
+    def _averages(self, losses):
+        return isinstance(self.learner.network.loss, losses)
 
     def deviation(self, params, X, index):
         """Standard deviation of a new target."""
         loss, phi = self.learner.network.loss, self.prior.model.dispersion
         mean, variance = self._moments(params, X, index)
         m, v = mean[:, 0], variance[:, 0, 0]
-        if not isinstance(loss, (Poisson, Gamma, Tweedie)):
+        if not self._averages(LOG_LINK):
             scale = getattr(self.learner.units, "y_scale", 1.0)
             return scale * np.sqrt(v + phi)
         power = 1 if isinstance(loss, Poisson) else getattr(loss, "power", 2)
@@ -97,7 +146,7 @@ class GeneralizedPredictor:
         theta = params[:, first : first + n]
         covariance = np.zeros((len(params), size, size))
         i, j = np.triu_indices(size)
-        covariance[:, i, j] = covariance[:, j, i] = params[:, first + n :]
+        covariance[:, i, j] = covariance[:, j, i] = params[:, first + n : -1]
         mean, variance = predictor_moments(
             self.learner.units.features(X),
             index,
@@ -108,18 +157,3 @@ class GeneralizedPredictor:
         )
         offset = self.learner.offset(X)
         return (mean if offset is None else mean + offset), self.prior.spread * variance
-
-    def _of_classes(self, method, params, X, index):
-        mean, variance = self._moments(params, X, index)
-        if mean.shape[1] == 1:
-            p = predictive_probabilities(mean[:, 0], variance[:, 0, 0])
-            p = np.stack([1 - p, p], axis=1)
-        else:
-            p = predictive_softmax(mean, variance)
-        p = p.astype(params.dtype, copy=False)
-        if method == "predict_proba":
-            return p
-        if method == "predict":
-            return self.learner.classes[p.argmax(axis=1)]
-        log_p = np.log(np.maximum(p, np.finfo(p.dtype).tiny))
-        return log_p[:, 1] - log_p[:, 0] if p.shape[1] == 2 else log_p

@@ -39,7 +39,7 @@ _OWN = {
     "kernels.covariance": "TaskKernel",
     "kernels.evidence": "Landmarks",
     "kernels.families": "Bernoulli Categorical EpsilonDensity GammaFamily Gaussian HingeFamily "
-    "HuberDensity ModifiedHuberFamily PoissonFamily TweedieFamily",
+    "HuberDensity ModifiedHuberFamily PoissonFamily QuasiPoissonFamily TweedieFamily",
     "kernels.gaussian_process": "Posterior",
     "kernels.losses": "EpsilonInsensitive Gamma Hinge Huber Logistic ModifiedHuber Multinomial "
     "Poisson Squared Tweedie",

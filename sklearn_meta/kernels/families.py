@@ -13,6 +13,7 @@ Gaussian           (r - y)² / 2                                       variance
 HuberDensity       (r - y)² / 2, linear beyond epsilon                scale, squared
 EpsilonDensity     max(0, \|r - y\| - epsilon)²                       scale, squared
 PoissonFamily      exp(r) - y r                                       1
+QuasiPoissonFamily exp(r) - y r                                       of Var y = phi mean
 GammaFamily        r + y exp(-r)                                      1 / shape
 TweedieFamily      exp(a r)/a - y exp(b r)/b, a = 2 - p, b = 1 - p    of Var y = phi mean^p
 Bernoulli          log(1 + exp(r)) - y r                              1
@@ -43,7 +44,7 @@ Tweedie exponential dispersion model densities, Statistics and Computing 15. Nel
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import digamma, expit, gammaln, ndtr
+from scipy.special import digamma, expit, gammaln, ndtr, xlogy
 
 from . import losses
 
@@ -58,12 +59,14 @@ __all__ = [
     "HuberDensity",
     "ModifiedHuberFamily",
     "PoissonFamily",
+    "QuasiPoissonFamily",
     "TweedieFamily",
     "family_of",
 ]
 
 RAMP = 0.2
 MAX_TERMS = 1e5
+SERIES_CELLS = 2**14  # terms that are summed at a time
 NEGLIGIBLE = 37.0  # terms of a series below exp(-37) of the largest change no digit
 
 
@@ -216,6 +219,21 @@ class PoissonFamily(Family):
 
 
 @dataclass(frozen=True)
+class QuasiPoissonFamily(PoissonFamily):
+    """``Var y = phi mean``: the extended quasi-likelihood, its variance at ``y + 1/6``."""
+
+    dispersed = True
+
+    def constant(self, y, phi):
+        saturated = (y - xlogy(y, y)) / phi
+        value = saturated - 0.5 * np.log(2 * np.pi * phi * (y + 1 / 6))
+        return value.sum(axis=0), (-saturated - 0.5).sum(axis=0)
+
+    def start_dispersion(self, mean, deviation):
+        return 0.5 * float(np.clip(deviation**2 / max(np.mean(mean), 1e-6), 2.0, 1e6))
+
+
+@dataclass(frozen=True)
 class GammaFamily(Family):
     dispersed = True
     log_link = True
@@ -303,11 +321,13 @@ def _tweedie_series(y, phi, power):
     largest = log_term(np.maximum(np.rint(top), 1.0))
     total, weighted = np.zeros((2, len(distinct)))
     last = np.ceil(top + reach)
-    for step in range(int((last - first).max(initial=0)) + 1):
-        j = first + step
+    n_steps = int((last - first).max(initial=0)) + 1
+    size = max(1, SERIES_CELLS // max(1, len(distinct)))
+    for lo in range(0, n_steps, size):
+        j = first + np.arange(lo, min(lo + size, n_steps))[:, None]
         term = np.where(j <= last, np.exp(log_term(j) - largest), 0.0)
-        total += term
-        weighted += j * term
+        total += term.sum(axis=0)
+        weighted += (j * term).sum(axis=0)
     positive = distinct > 0
     value = np.where(positive, np.log(total) + largest - log_y, 0.0)
     slope = np.where(positive, -(1 - alpha) * weighted / total, 0.0)

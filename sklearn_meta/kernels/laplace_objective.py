@@ -68,6 +68,8 @@ class Objective:
             first = np.repeat(self.random == 0, K) & apart
             tie = np.column_stack([first, ~first])
             self.tie = tie[:, tie.any(axis=0)].astype(np.float64)
+        if covariance == "fixed":
+            self.fix_factor()
         self._summarise()
 
     def fix_factor(self):

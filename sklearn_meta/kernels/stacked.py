@@ -130,7 +130,10 @@ def solve_upper(L, b):
 def solve_positive(A, b, least=1.0):
     """``A_t^{-1} b_t`` for positive definite ``A_t``, b of shape (n, T); ``least`` as above."""
     if len(A) > SMALL:
-        return np.linalg.solve(_first(A), b.T[..., None])[..., 0].T
+        try:
+            return np.linalg.solve(_first(A), b.T[..., None])[..., 0].T
+        except np.linalg.LinAlgError:  # singular by rounding
+            pass
     L = cholesky(A, least)
     return solve_upper(L, solve_lower(L, b[:, None])[:, 0])
 

@@ -30,14 +30,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.optimize import bisect
 
-from ..kernels.families import family_of
+from ..kernels.families import PoissonFamily, QuasiPoissonFamily, family_of
 from ..kernels.network import Batch
 from ..kernels.predictive import predictor_moments
 from ..kernels.scaling import mean_and_std, nonzero_scale
 from .laplace import LaplaceModel, fit_laplace, posterior, predictive_scores
-from .regularization import gain
+from .regularization import ROUGH, gain
 
-__all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "posterior_rows"]
+__all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "posterior_rows", "with_means_of"]
 
 PRECISION = 1.0
 MAX_FULL = 30  # rows of a full covariance
@@ -60,6 +60,10 @@ class ConditionalPrior:
         Log density per row, without rows of its task and given all others, of what was compared.
     spread : float, default=1
         Share of the variance of raw predictions that counts in means with a log link.
+    pooled : ndarray, default=None
+        Parameter row of a pooled fit.
+    pull : Pull, default=None
+        What predictions of tasks with few rows take from it.
     """
 
     model: LaplaceModel
@@ -68,6 +72,8 @@ class ConditionalPrior:
     nu: float = 0.0
     scores: dict = field(default_factory=dict)
     spread: float = 1.0
+    pooled: np.ndarray = None
+    pull: object = None
 
     def standardized(self, S):
         return (S - self.s_mean) / self.s_scale
@@ -134,29 +140,18 @@ def fit_prior(
     """
     mean, std = mean_and_std(S)
     scale = nonzero_scale(std, mean)
-    S, basis = (S - mean) / scale, None
-    if S.shape[1] > len(S):
-        basis = np.linalg.qr(S.T)[0]
-        S = S @ basis
+    S, basis = _in_span((S - mean) / scale)
     n_coefs, n_outputs = network.intercept + network.sizes[0], network.sizes[1]
-    shape = (n_coefs, n_outputs, 1 + S.shape[1])
-    strength = np.full(shape, float(precision))
-    strength[: int(network.intercept), :, 0] = 0.0
-    settings |= {
-        "intercept": network.intercept,
-        "mean_precision": strength.reshape(-1, shape[2]),
-    }
+    settings |= _of_means(network, 1 + S.shape[1], precision)
     if centred:
-        settings["free"] = np.tile(np.arange(shape[2]) > 0, (n_coefs * n_outputs, 1))
+        free = np.arange(1 + S.shape[1]) > 0
+        settings["free"] = np.tile(free, (n_coefs * n_outputs, 1))
     rows = [_Counted.of(*batch) for batch in batches]
     data = rows, S, family_of(network.loss)
     random = np.arange(n_coefs) if random is None else random
 
     def prior(model, *rest):
-        if basis is not None:
-            B = np.concatenate([model.B[:, :1], model.B[:, 1:] @ basis.T], axis=1)
-            model = replace(model, B=B)
-        return ConditionalPrior(model, mean, scale, *rest)
+        return ConditionalPrior(_with_slopes(model, basis.T), mean, scale, *rest)
 
     if report is not None:
         settings["callback"] = lambda get: report(lambda: prior(get()))
@@ -170,6 +165,53 @@ def fit_prior(
         nu, model, scores = _surely_better(data, nu, model, level)
     spread = _spread(model, *data[:2]) if nu > 0 and model.family.log_link else 1.0
     return prior(model, nu, scores, spread)
+
+
+def _of_means(network, n_columns, precision):
+    """Settings of :func:`fit_laplace` for B with so many columns."""
+    strength = np.full((network.intercept + network.sizes[0], network.sizes[1], n_columns), 1.0)
+    strength[: int(network.intercept), :, 0] = 0.0
+    strength *= precision
+    return {
+        "intercept": network.intercept,
+        "mean_precision": strength.reshape(-1, n_columns),
+    }
+
+
+def _in_span(S):
+    """Descriptors in an orthonormal basis of their span, where tasks are fewer; the basis."""
+    basis = np.eye(S.shape[1]) if S.shape[1] <= len(S) else np.linalg.qr(S.T)[0]
+    return S @ basis, basis
+
+
+def _with_slopes(model, basis):
+    """A model of descriptors in another basis."""
+    B = np.concatenate([model.B[:, :1], model.B[:, 1:] @ basis], axis=1)
+    return replace(model, B=B)
+
+
+def with_means_of(prior, network, batches, S, *, precision=PRECISION):
+    """The prior with the B of other tasks, at its own Sigma.
+
+    Parameters
+    ----------
+    prior : ConditionalPrior
+    network, batches, S, precision
+        As of :func:`fit_prior`.
+    """
+    rows, model = [_Counted.of(*batch) for batch in batches], prior.model
+    S, basis = _in_span(prior.standardized(S))
+    model = fit_laplace(
+        rows,
+        S,
+        model.family,
+        random=model.random,
+        covariance="fixed",
+        start=_with_slopes(model, basis),
+        tol=ROUGH["tol"],
+        **_of_means(network, 1 + S.shape[1], precision),
+    )
+    return replace(prior, model=_with_slopes(model, basis.T))
 
 
 def _surely_better(data, nu, model, level):
@@ -211,9 +253,18 @@ def _spread(model, batches, S):
 
 
 def _fit(data, random, n_outputs, covariance, regularization, settings):
-    """The strength of the regularisation, and the fit."""
+    """The strength of the regularisation, and the fit; counts vary no less than a Poisson's."""
+    if regularization is not None and data[2] == PoissonFamily():
+        quasi = *data[:2], QuasiPoissonFamily()
+        nu, model = _fit_family(quasi, random, n_outputs, covariance, regularization, **settings)
+        if model.dispersion > 1:
+            return nu, model
+    return _fit_family(data, random, n_outputs, covariance, regularization, **settings)
+
+
+def _fit_family(data, random, n_outputs, covariance, regularization, **settings):
     nu, n_before, size = 0.0, 0, len(random) * n_outputs
-    settings = settings | {"random": random}
+    settings["random"] = random
     if regularization is not None and size and len(data[1]) > 1 and covariance != "spherical":
         two = fit_laplace(*data, covariance="two", **settings | {"callback": None})
         Sigma0 = np.diag(np.maximum(np.diag(two.covariance), MIN_VARIANCE))

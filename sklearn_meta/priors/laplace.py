@@ -121,8 +121,8 @@ def fit_laplace(
     random : ndarray of shape (n_random,), default=None
         Positions of the random coefficients, the intercept counting as the first; None: all.
     intercept : bool, default=True
-    covariance : {"full", "diag", "two", "spherical"}, default="full"
-        "two": a variance of intercepts and one of slopes.
+    covariance : {"full", "diag", "two", "spherical", "fixed"}, default="full"
+        "two": a variance of intercepts and one of slopes; "fixed": as it starts.
     n_quadrature : int, default=1
         Nodes of adaptive Gauss-Hermite quadrature, for one random coefficient of one output;
         1 is Laplace's approximation.
