@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs
+from ..learners.privates import N_JOBS
 
 __all__ = ["Independent", "Pooled"]
 
@@ -155,7 +156,7 @@ class Independent(BaseMetaEstimator):
 
     _parameter_constraints: dict = {
         **Pooled._parameter_constraints,
-        "n_jobs": [int, np.integer, None],
+        "n_jobs": N_JOBS,
     }
 
     def __init__(
