@@ -15,8 +15,9 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import DataConversionWarning, NotFittedError
-from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, SVR
@@ -538,6 +539,39 @@ def test_targets_that_the_loss_does_not_allow(door, knows, refuses):
     X, y = tasks["store_1"]
     with refuses(meta, "task 'store_1'", "y"):
         door(meta, {**tasks, "store_1": (X, -y)})
+
+
+NETWORK = {"hidden_layer_sizes": (2,), "max_iter": 5}
+
+
+@each_door([fit, meta_fit, adapt, adapt_many])
+@pytest.mark.parametrize(
+    "wrapped",
+    [PoissonRegressor(), GammaRegressor(), MLPRegressor(loss="poisson", **NETWORK)],
+    ids=name_of,
+)
+@pytest.mark.parametrize("init", ["pooled", "random"])
+def test_targets_that_steps_would_follow_without_end(init, wrapped, door, knows, refuses):
+    meta, tasks = knows(MAML(wrapped, init=init, max_iter=1, random_state=0))
+    X, y = tasks["store_1"]
+    y = y.copy()
+    y[3] = -2.5
+    with refuses(meta, *row_3(door), "y is -2.5", type(wrapped).__name__, "Ridge"):
+        door(meta, {**tasks, "store_1": (X, y)})
+    for more in (meta.partial_meta_fit, meta.meta_fit):
+        with refuses(meta, "row 3: y is -2.5"):
+            more([(X, y)])
+    with refuses(meta, "row 3: y is -2.5"):
+        meta.partial_adapt(X, y)
+
+
+@pytest.mark.parametrize("wrapped", [PoissonRegressor(), GammaRegressor()], ids=name_of)
+def test_targets_that_no_hierarchical_model_has(wrapped, knows, refuses):
+    meta, tasks = knows(HierarchicalBayes(wrapped, random_effects="intercept"))
+    X, y = tasks["store_1"]
+    for door in (meta_fit, adapt):
+        with refuses(meta, "task 'store_1', row", "y is -", type(wrapped).__name__):
+            door(meta, {**tasks, "store_1": (X, -y)})
 
 
 # -- ids -------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from sklearn_meta.kernels.losses import (
     Poisson,
     Squared,
 )
-from sklearn_meta.kernels.network import Batch, Network
+from sklearn_meta.kernels.network import Batch, Network, Objective
 
 
 @pytest.fixture(autouse=True)
@@ -218,6 +218,38 @@ def test_only_the_step_of_a_bad_task_is_halved(hidden, n_steps):
         assert_allclose(n_halvings, np.round(n_halvings[0]))
     first = np.broadcast_to(guarded.rate(0), guarded.theta[1].shape)[0]
     assert (first < alpha[0]).all()
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("penalised", [True, False])
+@pytest.mark.parametrize("lr", [1e3, 1e6])
+@each_loss
+def test_halvings_on_a_line_are_those_by_passes_through_the_network(
+    loss, lr, penalised, centred, monkeypatch
+):
+    network, theta, support, query, alpha, penalty = problem(loss)
+    settings = {
+        "penalty": penalty if penalised else None,
+        "centre": None if centred else theta + 1.0,
+    }
+    on_line = inner_steps(network, theta, support, lr * alpha, 4, **settings)
+    monkeypatch.setattr(Network, "linear", False)
+    by_passes = inner_steps(network, theta, support, lr * alpha, 4, **settings)
+    assert any((share < 1).any() for share in on_line.share)
+    for k in range(4):
+        assert_array_equal(on_line.share[k], by_passes.share[k])
+        assert_allclose(on_line.theta[k + 1], by_passes.theta[k + 1], rtol=1e-9, atol=1e-12)
+        assert_allclose(on_line.gradient(k), by_passes.gradient(k), rtol=1e-9, atol=1e-12)
+
+
+def test_halvings_of_linear_predictions_need_no_product_over_columns(monkeypatch):
+    network, theta, support, _, alpha, penalty = problem(Squared())
+    passes = []
+    at = Objective.at
+    monkeypatch.setattr(Objective, "at", lambda self, theta: passes.append(1) or at(self, theta))
+    path = inner_steps(network, theta, support, 1e3 * alpha, 4, penalty=penalty)
+    assert all((share < 0.1).any() for share in path.share)
+    assert len(passes) == 1 + 4
 
 
 def test_guard_changes_nothing_where_all_is_well():

@@ -29,7 +29,7 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsRegressor
-from sklearn.neural_network import MLPRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, NuSVR
@@ -983,3 +983,74 @@ def test_more_shots_than_any_task_has_rows():
         meta = BatchMetaLearner(n_shots=n_shots, random_state=0).fit(X, Y, groups=IDS)
         assert finite(meta.predict(X))
     assert finite(few.predict(X))
+
+
+@quiet
+@each_meta
+def test_targets_of_a_score_are_checked(n):
+    meta, y = fitted(n), targets(METAS[n])
+    at = "task 'a': (row 3: )?"
+    with pytest.raises(ValueError, match="X has 24 rows and y 23"):
+        meta.score(X, y[1:], groups=IDS)
+    with pytest.raises(ValueError, match=f"{at}.*X has 6 rows and y 5"):
+        meta.score([Task(X[:6], y[:5], id="a")])
+    missing = y[:6].astype(object)
+    missing[3] = None
+    with pytest.raises(ValueError, match="row 3: Input y contains NaN"):
+        meta.score(X[:6], missing)
+    with pytest.raises(ValueError, match=f"{at}.*Input y contains NaN"):
+        meta.score([Task(X[:6], missing, id="a")])
+    with pytest.raises(ValueError, match="y is None"):
+        meta.score(X)
+    if not is_classifier(meta):
+        with pytest.raises(ValueError, match="row 0: y holds 1e.300, whose square"):
+            meta.score(X, np.full(len(X), 1e300))
+
+
+def test_the_score_of_tasks_with_their_own_classes_needs_a_label_for_each_row():
+    meta = MAML(MLPClassifier(hidden_layer_sizes=(3,)), classes="per_task", max_iter=1)
+    meta.fit(X, LABELS, groups=IDS)
+    with pytest.raises(ValueError, match="X has 24 rows and y 23"):
+        meta.score(X, LABELS[1:], groups=IDS)
+
+
+@pytest.mark.parametrize("n_jobs", [10**30, 2**31, 0])
+@pytest.mark.parametrize("cls", [*CLASSES, RidgeHead, MetaRegressor])
+def test_a_number_of_workers_that_nobody_has(cls, n_jobs):
+    if "n_jobs" not in cls().get_params():
+        return
+    with pytest.raises(ValueError, match="'n_jobs' parameter of .* must be an int in the range"):
+        cls(n_jobs=n_jobs).fit(X, Y, groups=IDS)
+
+
+@pytest.mark.parametrize("cls", [*CLASSES, RidgeHead])
+def test_an_estimator_that_is_none(cls):
+    meta = make_meta(cls, **FAST.get(cls, {})).fit(X, Y, groups=IDS)
+    meta.set_params(estimator="ridge")
+    calls = [lambda: meta.predict(X), lambda: meta.adapt(X, Y), lambda: meta.score(X, Y)]
+    for call in calls:
+        with pytest.raises(TypeError, match="estimator of .* is 'ridge': wrap a regressor"):
+            call()
+    assert not hasattr(meta, "predict_proba")
+
+
+def test_coefficients_of_no_descriptors():
+    meta = HierarchicalBayes(LogisticRegression(), random_effects="intercept", max_iter=2)
+    meta.fit(X, LABELS > 0, groups=IDS)
+    assert meta.descriptor_coef_.shape == (4, 0)
+    around = HierarchicalBayes(Pooled(LogisticRegression()), random_effects="intercept")
+    assert around.fit(X, LABELS > 0, groups=IDS).descriptor_coef_.shape[1] == 0
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_further_row_has_the_number_that_it_came_with(ids):
+    meta = Independent(LogisticRegression()).fit(X, LABELS > 0, groups=IDS)
+    meta.adapt(X[:8], LABELS[:8] > 0)
+    y = [True, "other"]
+    with pytest.raises(ValueError, match="row 1: y is 'other', a class that no meta-train task"):
+        meta.partial_adapt(X[:2], np.array(y, dtype=object), groups=IDS[:2] if ids else None)
+
+
+def test_remembered_rows_have_no_numbers():
+    meta = Independent().fit(X, Y, groups=IDS).adapt(X, Y, groups=IDS[::-1])
+    assert all(rows.row_numbers is None for rows in meta._memory.blocks)

@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit, huber, softmax
 from sklearn import metrics
+from sklearn._loss import HalfGammaLoss, HalfPoissonLoss, HalfSquaredError, HalfTweedieLoss
 from sklearn.linear_model import _sgd_fast
 
 from sklearn_meta.kernels.losses import (
@@ -50,6 +51,23 @@ def data(loss, n_outputs=3, seed=0):
     if isinstance(loss, (Logistic, Hinge, ModifiedHuber)):
         return r, np.where(rng.random(r.shape) < 0.5, loss.low, loss.high)
     return r, rng.gamma(2.0, size=r.shape)
+
+
+@pytest.mark.parametrize(
+    "loss, theirs",
+    [
+        (Squared(), HalfSquaredError()),
+        (Poisson(), HalfPoissonLoss()),
+        (Gamma(), HalfGammaLoss()),
+        (Tweedie(1.5), HalfTweedieLoss(power=1.5)),
+        (Tweedie(3.0), HalfTweedieLoss(power=3.0)),
+        (Tweedie(-1.0), HalfTweedieLoss(power=-1.0)),
+    ],
+    ids=repr,
+)
+def test_allowed_targets_are_those_of_scikit_learn(loss, theirs):
+    for y in (-1.0, 0.0, 1.0):
+        assert loss.allows(np.array([y])).all() == theirs.in_y_true_range(np.array([y]))
 
 
 @each_loss

@@ -5,6 +5,7 @@ from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs
 from ..base.docstrings import documented
+from ..learners.privates import N_JOBS
 
 __all__ = ["Independent", "Pooled"]
 
@@ -140,7 +141,7 @@ class Independent(BaseMetaEstimator):
 
     _parameter_constraints: dict = {
         **Pooled._parameter_constraints,
-        "n_jobs": [int, np.integer, None],
+        "n_jobs": N_JOBS,
     }
 
     def __init__(

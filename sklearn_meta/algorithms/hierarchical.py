@@ -29,7 +29,7 @@ from ..base.singular import warn_of_singular_fit, warn_of_singular_generalized
 from ..base.summaries import SummariesMixin
 from ..base.weights import WeightedFitMixin
 from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
-from ..learners.privates import HasMethods, Interval, StrOptions
+from ..learners.privates import N_JOBS, HasMethods, Interval, StrOptions
 from ..priors.gaussian import learn_gaussian
 from ..priors.intervals import half_widths
 
@@ -234,7 +234,7 @@ class HierarchicalBayes(
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
     }
 
     def __init__(
@@ -568,7 +568,8 @@ class HierarchicalBayes(
         learner = self.learner_
         missing = learner.network.n_params - theta.shape[-1]
         theta = np.concatenate([np.zeros((*theta.shape[:-1], missing)), theta], axis=-1)
-        return learner.rows(np.atleast_2d(theta))[:, missing:].reshape(*theta.shape[:-1], -1)
+        rows = learner.rows(np.atleast_2d(theta))[:, missing:]
+        return rows.reshape(*theta.shape[:-1], rows.shape[1])
 
     @property
     def descriptor_coef_(self):

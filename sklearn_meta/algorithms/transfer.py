@@ -9,7 +9,7 @@ own model. They are stacked with weights that depend on the number of its rows
 import copy
 import warnings
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -26,7 +26,7 @@ from ..base.labels import SharedClasses
 from ..base.sources import reasons, task_ids
 from ..learners import BlackBoxLearner, chunk_bounds, classes_of
 from ..learners.blackbox import ask
-from ..learners.privates import Interval, StrOptions
+from ..learners.privates import N_JOBS, Interval, StrOptions
 from ..learners.refit import Fitter, Rows
 from ..tasks.columns import View, aligned, check_gaps, present, shared_names, without_company
 from ..tasks.task import as_tasks
@@ -191,7 +191,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "columns": [StrOptions({"same", "shared"})],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
     }
 
     def __init__(

@@ -8,13 +8,12 @@ body is the same in all tasks.
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from numbers import Integral
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
 from ..kernels.body import Body
-from ..learners.privates import HasMethods
+from ..learners.privates import N_JOBS, HasMethods
 from .algorithm import Needs
 from .gradient_family import EPISODIC, GradientMetaEstimator, Initialisation
 from .meta_estimator import BaseMetaEstimator
@@ -60,7 +59,7 @@ class EmbeddingMetaEstimator(GradientMetaEstimator):
         "body": [HasMethods(["fit", "transform"]), None],
         "standardize": ["boolean"],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
     }
 
     # -- what an algorithm provides ----------------------------------------------------------------

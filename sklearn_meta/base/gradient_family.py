@@ -30,7 +30,7 @@ from sklearn.utils import check_random_state
 from ..kernels.chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ..kernels.gradient import inner_steps
 from ..kernels.optimizers import OPTIMIZERS
-from ..learners.privates import Interval, StrOptions
+from ..learners.privates import N_JOBS, Interval, StrOptions
 from ..tasks.supports import check_shots
 from ..tasks.table import padded_batches
 from .adapt_steps import choose_steps, steps_for, training_steps
@@ -145,7 +145,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
         "warm_start": ["boolean"],
         "standardize": ["boolean"],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
     }
 
     # -- what an algorithm provides ----------------------------------------------------------------

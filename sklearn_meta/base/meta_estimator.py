@@ -35,6 +35,7 @@ from ..tasks.validation import (
     addressed,
     as_counts,
     as_weight,
+    check_target,
     plain,
     task_label,
     with_address,
@@ -184,7 +185,7 @@ class BaseMetaEstimator(
             }
             table = self._make_learner(estimator, table, step_params, known=True)
         else:
-            table = self._transformed(self._labels.check(table))
+            table = self._transformed(self._known_targets(table))
         fit_params = rows_in_order(fit_params, table, n_rows)
         meta_model = self._learned_from(table, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
@@ -256,7 +257,7 @@ class BaseMetaEstimator(
         n_tasks = first.n_tasks
         if going_on:
             n_tasks += self.n_tasks_
-            first = self._transformed(self._labels.check(first))
+            first = self._transformed(self._known_targets(first))
         else:
             first = self._set_labels(first)
             known = getattr(tasks, "origin", None) is not None  # to another object, of a table
@@ -268,7 +269,7 @@ class BaseMetaEstimator(
             yield first
             for block in blocks:
                 n_tasks += block.n_tasks
-                yield self._transformed(self._labels.check(block))
+                yield self._transformed(self._known_targets(block))
 
         meta_model = self._learned_from(first, tables(), meta_model, fit_params, report)
         self._set_meta_model(meta_model, n_tasks)
@@ -391,7 +392,26 @@ class BaseMetaEstimator(
         except (TypeError, ValueError, OverflowError) as error:
             error = addressed(error, table.X, table.where)
             raise with_hint(error, self._taken_columns(error)) from error
+        self._check_allowed(table)
         return replace(self._checked(table, X, table.where), origin=np.arange(len(table.y)))
+
+    def _known_targets(self, table):
+        """The table as learners take it, its labels known and its targets allowed."""
+        self._check_allowed(table)
+        return self._labels.check(table)
+
+    def _check_allowed(self, table):
+        """Refuse targets for which the loss has no minimum, where this package minimises it."""
+        if is_classifier(self) or not self._needs().gradients:
+            return
+        allowed = self.learner_.network.loss.allows(table.y)
+        if not allowed.all():
+            i = int(np.argmin(allowed))
+            raise ValueError(
+                f"{table.where(i)}: y is {table.y[i]:g}, which the loss of "
+                f"{type(self.learner_.estimator).__name__} does not allow. Drop the row, or wrap a "
+                "regressor of any numbers, such as Ridge()."
+            )
 
     def _set_meta_model(self, meta_model, n_tasks):
         vars(self).update(self._zero_shot_state(meta_model))
@@ -480,6 +500,8 @@ class BaseMetaEstimator(
         """
         check_is_fitted(self)
         rows, ids = self._support_rows(X, y, groups, sample_weight, None, partial=True)
+        if not self._own_classes:
+            self._labels.check(rows)  # here, where rows have the numbers of X
         seen = self._current_rows if ids is None else self._memory.rows_of(rows.ids)
         return self._adapt_to(rows if seen is None else merged(seen, rows), ids)
 
@@ -503,6 +525,7 @@ class BaseMetaEstimator(
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         X, y, ids, side, weight = self._read_rows(X, y, groups, weights, reset=False, min_rows=0)
         table = self._seen_rows(self._as_task_table(X, y, ids, weight, side), keeps_tasks=True)
+        self._check_allowed(table)
         if self._needs().side and side is None and not partial:
             table = replace(table, descriptors=self._given_descriptor(descriptor, table))
         return self._transformed(table), ids
@@ -524,7 +547,7 @@ class BaseMetaEstimator(
         estimators = []
         size = STREAM_TASKS, STREAM_NUMBERS
         for table in self._read_tasks(tasks, size, reset=False, min_rows=0):
-            table = self._transformed(self._labels.check(table))
+            table = self._transformed(self._known_targets(table))
             params = self._adapt_table(table, {})
             estimators += self._make_estimators(table, params)
         return estimators
@@ -566,7 +589,7 @@ class BaseMetaEstimator(
             self.classes_ = table.own_classes.of(0)
 
     def _remember(self, table, params, rows):
-        rows = rows if self._needs().keeps_rows else None
+        rows = replace(rows, row_numbers=None) if self._needs().keeps_rows else None
         self._memory = self._memory.put(table, params, rows)
 
     # -- predicting --------------------------------------------------------------------------------
@@ -781,13 +804,17 @@ class BaseMetaEstimator(
             metric = _share_of_right
         if not is_task_collection(X):
             predicted = self.predict(X, groups=groups)
+            y = self._truth(y, len(predicted))
             weight = as_counts(as_weight(sample_weight, len(predicted)))
             return metric(y, predicted, sample_weight=weight)
         predicted, truth, weights = [], [], []
-        for task in as_tasks(X):
+        for i, task in enumerate(as_tasks(X)):
             ids = None if task.id is None else [task.id] * n_rows_of(task.X)
             predicted.append(self.predict(task.X, groups=ids))
-            truth.append(np.asarray(task.y))
+            try:
+                truth.append(self._truth(task.y, len(predicted[-1])))
+            except (TypeError, ValueError) as error:
+                raise with_address(error, task_label(task.id, i)) from error
             weight = 1.0 if task.sample_weight is None else task.sample_weight
             weights.append(as_weight(weight, len(truth[-1]), all_zero=True))
         if self._own_classes:  # labels of one task may be text, and of another numbers
@@ -797,6 +824,18 @@ class BaseMetaEstimator(
             np.concatenate(predicted),
             sample_weight=as_counts(np.concatenate(weights)),
         )
+
+    def _truth(self, y, n_rows):
+        """The targets that predictions are compared with."""
+        if y is None:
+            raise ValueError("y is None; a score needs the targets.")
+        y = check_target(y, classifier=is_classifier(self), where=lambda i: f"row {i}")
+        if len(y) != n_rows:
+            raise ValueError(
+                f"Found input variables with inconsistent numbers of samples: X has {n_rows} rows "
+                f"and y {len(y)}."
+            )
+        return y
 
     @property
     def task_ids_(self) -> NDArray[Any]:
@@ -829,7 +868,13 @@ class BaseMetaEstimator(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        wrapped = get_tags(self._wrapped())
+        wrapped = self._wrapped()
+        if not hasattr(wrapped, "fit"):
+            raise TypeError(
+                f"the estimator of {type(self).__name__} is {wrapped!r}: wrap a regressor or a "
+                "classifier, such as Ridge()."
+            )
+        wrapped = get_tags(wrapped)
         tags.estimator_type = wrapped.estimator_type
         tags.classifier_tags = wrapped.classifier_tags
         tags.regressor_tags = wrapped.regressor_tags

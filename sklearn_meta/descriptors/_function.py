@@ -8,7 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from ..learners import chunk_bounds
-from ..learners.privates import Interval, StrOptions
+from ..learners.privates import N_JOBS, Interval, StrOptions
 from ..tasks.validation import have_squares
 from ._base import TaskDescriptor
 
@@ -63,7 +63,7 @@ class FunctionDescriptor(TaskDescriptor):
         "func": [callable],
         "min_rows": [Interval(Integral, 0, None, closed="left")],
         "uses": [StrOptions({"rows", "inputs", "side"})],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
     }
 
     def __init__(self, func, *, min_rows=0, uses="rows", n_jobs=None) -> None:

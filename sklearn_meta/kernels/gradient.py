@@ -16,7 +16,8 @@ theta|²`` over penalised parameters. With ``v_K = grad q_t(theta_K)``:
     iMAML    phi = argmin f_t + lambda/2 |phi - theta|²,  (I + H/lambda) v_0 = grad q_t(phi)
 
 The meta-gradient is the mean over tasks. A step that would raise the support loss of a task is
-halved for that task until it does not; the number of halvings counts as constant in derivatives.
+halved for that task until it does not (``halving.py``); the number of halvings counts as
+constant in derivatives.
 
 References
 ----------
@@ -27,9 +28,11 @@ Rajeswaran, Finn, Kakade, Levine (2019), Meta-learning with implicit gradients.
 """
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
+
+from .halving import MAX_HALVINGS, halve, risen
 
 __all__ = [
     "Path",
@@ -40,8 +43,6 @@ __all__ = [
     "meta_gradient",
     "proximal",
 ]
-
-MAX_HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,18 @@ class Penalty:
 
     def product(self, v):
         """Its Hessian times v; its gradient where v is the distance from the centre."""
-        return self.strength * self.mask * v
+        return self._curvature * v
 
     def value(self, distance):
-        return 0.5 * np.einsum("tp,tp->t", self.product(distance), distance)
+        return 0.5 * self.inner(distance, distance)
+
+    def inner(self, u, v):
+        """``u`` times its Hessian times ``v``."""
+        return np.einsum("tp,tp,tp->t", self._curvature, u, v)
+
+    @cached_property
+    def _curvature(self):
+        return self.strength * self.mask
 
 
 @dataclass(frozen=True)
@@ -186,16 +195,18 @@ def inner_steps(
     path = Path(loss, alpha, theta)
     with np.errstate(over="ignore", invalid="ignore"):
         point = loss.objective.at(theta) if n_steps else None
+        value = loss.value(point) if n_steps and guard else None
         whole = np.ones((1, 1), alpha.dtype)
         for k in range(n_steps):
             share = whole
             path.end = _step(point.theta, alpha, loss.gradient(point))
             next_point = loss.objective.at(path.end) if guard or k < n_steps - 1 else None
             if guard:
-                risen = _risen(loss.value(next_point), loss.value(point))
-                if len(risen):
+                old, value = value, loss.value(next_point).copy()
+                up = risen(value, old)
+                if len(up):
                     share = np.ones((len(path.end), 1), alpha.dtype)
-                    share[risen] = _halve(loss, point, next_point, risen)
+                    share[up], value[up] = halve(loss, point, next_point, up, old[up])
             if keep:
                 path.points.append(point)
                 path.share.append(share)
@@ -223,33 +234,6 @@ def _step(theta, rate, gradient):
     """``theta - rate * gradient``, in the place of the gradient."""
     np.multiply(rate, gradient, out=gradient)
     return np.subtract(theta, gradient, out=gradient)
-
-
-def _risen(new, old):
-    """Tasks whose loss has risen by more than rounding, or is not finite."""
-    falls = new <= old
-    if falls.all():
-        return np.zeros(0, dtype=np.intp)
-    return np.flatnonzero(~(falls | (new - old <= 4 * np.finfo(old.dtype).eps * np.abs(old))))
-
-
-def _halve(loss, point, next_point, tasks):
-    """Halve the steps of some tasks until none raises the loss; the share that is left of them."""
-    theta, old = point.theta, loss.value(point)[tasks]
-    theta = theta if len(theta) == 1 else theta[tasks]
-    loss = loss if len(tasks) == len(next_point.theta) else loss.rows(tasks)  # no copies of rows
-    step = next_point.theta[tasks] - theta
-    share, risen = np.ones((len(tasks), 1), step.dtype), np.arange(len(tasks))
-    for k in range(MAX_HALVINGS + 1):
-        share[risen] *= 0.5
-        if k == MAX_HALVINGS:
-            share[risen] = step[risen] = 0
-        trial = loss.objective.at(theta + share * step)
-        risen = _risen(loss.value(trial), old)
-        if len(risen) == 0:
-            break
-    next_point.put(tasks, trial)
-    return share
 
 
 def meta_gradient(

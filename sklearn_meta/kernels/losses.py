@@ -13,7 +13,7 @@ Huber                (r - y)² / 2, linear beyond epsilon         number
 EpsilonInsensitive   max(0, \|r - y\| - epsilon), or its square  number
 Poisson              exp(r) - y r                                >= 0
 Gamma                r + y exp(-r)                               > 0
-Tweedie              exp((2-p) r)/(2-p) - y exp((1-p) r)/(1-p)   >= 0 (p < 2), > 0 (p > 2)
+Tweedie              exp((2-p) r)/(2-p) - y exp((1-p) r)/(1-p)   >= 0 (1 < p < 2), > 0 (p > 2)
 Logistic             log(1 + exp(r)) - y r                       0 or 1
 Multinomial          log sum_c exp(r_c) - sum_c y_c r_c          one-hot
 Hinge                max(0, t - y r), or its square              -1 or 1
@@ -49,6 +49,10 @@ class Loss(ABC):
     """
 
     low, high = -1.0, 1.0
+
+    def allows(self, y):
+        """Which targets the loss has a minimum for."""
+        return np.ones(np.shape(y), dtype=bool)
 
     def value(self, r, y):
         """Loss of every row, shape (...,), from r and y of shape (..., n_outputs)."""
@@ -113,6 +117,9 @@ class EpsilonInsensitive(Loss):
 
 @dataclass(frozen=True)
 class Poisson(Loss):
+    def allows(self, y):
+        return y >= 0
+
     def _value(self, r, y):
         return np.exp(r) - y * r
 
@@ -125,6 +132,9 @@ class Poisson(Loss):
 
 @dataclass(frozen=True)
 class Gamma(Loss):
+    def allows(self, y):
+        return y > 0
+
     def _value(self, r, y):
         return r + y * np.exp(-r)
 
@@ -140,6 +150,11 @@ class Tweedie(Loss):
     """With log link and a power p other than 1 (Poisson) and 2 (Gamma)."""
 
     power: float = 1.5
+
+    def allows(self, y):
+        if self.power < 1:
+            return super().allows(y)
+        return y >= 0 if self.power < 2 else y > 0
 
     def _value(self, r, y):
         a, b = 2 - self.power, 1 - self.power

@@ -245,14 +245,22 @@ class Point:
 
         Only as long as nothing but ``value`` has been asked for.
         """
-        self.theta[tasks], self.r[tasks], self.value[tasks] = other.theta, other.r, other.value
+        self.move(tasks, other.theta, other.r, other.value)
         for a, theirs in zip(self._a[1:], other._a[1:], strict=True):
             a[tasks] = theirs
 
+    def move(self, tasks, theta, r, value):
+        """Replace what belongs to some tasks, of a network without hidden layers."""
+        self.theta[tasks], self.r[tasks], self.value[tasks] = theta, r, value
+
     @cached_property
     def value(self):
-        losses = self.network.loss.value(self.r, self._batch.y)
-        return np.einsum("tn,tn->t", losses, self._batch.weight)
+        return self.losses(self.r)
+
+    def losses(self, r, tasks=slice(None)):
+        """Mean losses of some tasks with the raw predictions r, shape (n_tasks,)."""
+        losses = self.network.loss.value(r, self._batch.y[tasks])
+        return np.einsum("tn,tn->t", losses, self._batch.weight[tasks])
 
     def gradient(self):
         """Gradient of the mean loss of every task, shape (n_tasks, n_params)."""

@@ -291,7 +291,8 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
 
     def join(self, coef, intercept):
         """The inverse of :meth:`split`."""
-        coef = np.swapaxes(coef, -1, -2).reshape(*intercept.shape[:-1], -1)
+        n_coefs = coef.shape[-2] * coef.shape[-1]
+        coef = np.swapaxes(coef, -1, -2).reshape(*intercept.shape[:-1], n_coefs)
         return np.concatenate([intercept, coef], axis=-1).astype(self.dtype, copy=False)
 
     def _set(self, coef, intercept, names):

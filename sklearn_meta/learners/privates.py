@@ -3,10 +3,19 @@
 Those for rows and columns are in ``tasks/rows.py``.
 """
 
+from numbers import Integral
+
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition as Composition
 
-__all__ = ["Composition", "HasMethods", "Interval", "StrOptions", "set_random_states"]
+__all__ = ["N_JOBS", "Composition", "HasMethods", "Interval", "StrOptions", "set_random_states"]
+
+# what n_jobs may be: more workers than this no machine has, and joblib cannot count them
+N_JOBS = [
+    Interval(Integral, None, -1, closed="right"),
+    Interval(Integral, 1, 2**16, closed="both"),
+    None,
+]
 
 
 def set_random_states(estimator, random_state):
