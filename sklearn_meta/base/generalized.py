@@ -85,7 +85,10 @@ class GeneralizedPredictor:
         self.learner, self.prior = learner, prior
 
     def make_estimator(self, row):
-        """The plain estimator at the mode: its coefficients are those of the posterior mode."""
+        """The plain fitted estimator: its coefficients are averages of the mode and f0."""
+        if self.prior.pull is not None:
+            share, pooled = self.prior.pull(row[-1]), self.prior.pooled
+            row = (1 - share) * row[: len(pooled)] + share * pooled
         return self.learner.make_estimator(row)
 
     def predict(self, method, params, X, index):
