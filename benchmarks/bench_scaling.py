@@ -74,8 +74,10 @@ MODELS = {
     "MetaClassifier": lambda: MetaClassifier(random_state=0),
 }
 CLASSIFIERS = ("PrototypeClassifier", "MetaClassifier")
-FEWEST, MOST = 1000, 256_000  # tasks that growth begins with, and ends with at last
+FEWEST, MOST = 1000, 32_000  # tasks that growth begins with, and ends with at last
 BEGIN = {"TransferMetaLearner": 100, "MetaRegressor": 100, "MetaClassifier": 100}  # that cost more
+BEGIN["GaussianProcessMeta"] = 8000  # beyond those that the kernel is learned from
+BEGIN["RidgeHead"] = 8000
 GROWTH, SHOWS = 4, 1.25
 REPEATS, SECONDS = 3, 5  # fits to the same data, as long as they take no longer
 ROWS_OF_TASK, COLUMNS, SHOTS = 20, 2, 10
