@@ -33,7 +33,7 @@ __all__ = ["GeneralizedPredictor", "generalized_rows", "learn_generalized"]
 def learn_generalized(learner, table, *, pooled=False, **settings):
     """Learn the prior of a network's parameters from a table of tasks, see :func:`fit_prior`.
 
-    ``pooled``: whether tasks without rows may be predicted by a pooled fit.
+    ``pooled``: whether predictions of tasks with few rows may be averaged with a pooled fit.
     """
 
     def learned(fit, table, *args, **settings):
