@@ -106,7 +106,7 @@ def counts(dispersion, n_tasks=60, seed=0):
 @pytest.mark.parametrize("dispersion", [1, 4])
 def test_counts_vary_more_than_those_of_poisson(dispersion):
     tasks, w = counts(dispersion)
-    model = HierarchicalBayes(PoissonRegressor()).meta_fit(tasks)
+    model = HierarchicalBayes(PoissonRegressor(), contextual_effects=False).meta_fit(tasks)
     assert 1 <= model.noise_variance_ < 1.3 * dispersion
     assert model.noise_variance_ > 0.75 * dispersion
     assert_allclose(np.sqrt(np.diag(model.prior_covariance_)), [0.6, 0.2, 0.2], rtol=0.35)
