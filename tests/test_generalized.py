@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import (
     GammaRegressor,
+    HuberRegressor,
     LogisticRegression,
     PoissonRegressor,
     RidgeCV,
@@ -121,6 +122,29 @@ def test_counts_vary_more_than_those_of_poisson(dispersion):
             for m in (model, plain)
         ]
         assert errors[0] < 0.8 * errors[1]
+
+
+@pytest.mark.parametrize(
+    "estimator", [PoissonRegressor(), GammaRegressor(), HuberRegressor()], ids=str
+)
+def test_intervals_of_other_losses_cover(estimator):
+    tasks, w = counts(4, n_tasks=140)
+    if not isinstance(estimator, PoissonRegressor):
+        rng = np.random.default_rng(1)
+        eta = [v[0] + X @ v[1:] for (X, _), v in zip(tasks, w, strict=True)]
+        noise = rng.gamma(3, 1 / 3, (140, 20)) if isinstance(estimator, GammaRegressor) else None
+        y = rng.standard_t(3, (140, 20)) + eta if noise is None else np.exp(eta) * noise
+        tasks = [(X, of_task) for (X, _), of_task in zip(tasks, y, strict=True)]
+    model = HierarchicalBayes(estimator).meta_fit(tasks[:60])
+    for k in (0, 1, 5):
+        inside = []
+        for X, y in tasks[60:]:
+            low, high = model.adapt(X[:k], y[:k]).predict_interval(X[k:]).T
+            inside.append(np.mean((low <= y[k:]) & (y[k:] <= high)))
+            assert isinstance(estimator, HuberRegressor) or (low >= 0).all()
+        assert 0.85 < np.mean(inside) < 0.95
+    plain = HierarchicalBayes(estimator, regularization=None)
+    assert not hasattr(plain, "predict_interval")
 
 
 def task_coefs(model, X, y):

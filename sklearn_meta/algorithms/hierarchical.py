@@ -408,7 +408,8 @@ class HierarchicalBayes(
         prior = learn_generalized(
             learner,
             table,
-            pooled=self.contextual_effects == "auto" and not plain,
+            plain=plain,
+            pooled=self.contextual_effects == "auto",
             random=self._random(learner),
             covariance=self.covariance,
             n_quadrature=self.n_quadrature,
@@ -505,13 +506,16 @@ class HierarchicalBayes(
         return np.split(rest, [rest.shape[1] - n_noise], axis=1)
 
     def _has_intervals(self):
-        return self._gaussian
+        return self._gaussian or not (is_classifier(self) or self.regularization is None)
 
     def _centres(self, X, groups, level):
         """Intervals of Student's t; the prior is learned without the fold of a task."""
         X, ids, side, _ = self._read_query(X, groups)
         params, index = self._params_of(X, ids, side)
         prior = self._learned("prior")
+        if not self._gaussian:
+            warn_of_few_tasks(self.n_tasks_, level)
+            return *self._predicts.interval(params, X, index, level), params.dtype
         warn_of_few_tasks(prior.moments.n_tasks, level)
         mean = self.learner_.predict("predict", params, X, index).astype(np.float64)
         covariance, noise = self._variances(params)

@@ -13,6 +13,9 @@ over tasks, and nothing where z is below 1. Without rows it is the prior that mu
 share ``1 - (2 / z)²`` of ``1 - a(0)`` is used. It is as in ``priors/pull.py``, but for values in
 place of coefficients. B and f0 are fitted without a fold, Sigma is that of all tasks.
 
+The residuals of the same predictions, in units of their standard deviations, calibrate the
+intervals of regressors, as in ``priors/intervals.py``.
+
 References
 ----------
 Stone (1961), The opinion pool. Mundlak (1978), On the pooling of time series and cross section
@@ -29,11 +32,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..kernels.losses import Gamma, Logistic, Multinomial, Poisson, Tweedie
 from ..learners.base import TaskwiseLearner
+from ..priors.intervals import calibration_of, normal_scores
 from ..priors.pull import MIN_ERRORS, MIN_TASKS, SHOTS, Pull
 from ..priors.regularization import N_FOLDS, gain
 from ..tasks.table import TaskTable, rows_of_tasks
 
-__all__ = ["LOG_LINK", "PROBABILITIES", "pooled_values", "with_pooled_fit"]
+__all__ = ["LOG_LINK", "PROBABILITIES", "pooled_values", "proved"]
 
 PROBABILITIES = (Logistic, Multinomial)
 LOG_LINK = (Poisson, Gamma, Tweedie)
@@ -45,8 +49,8 @@ def pooled_values(learner, row, X):
     return learner.predict(method, row[None], X, np.zeros(len(X), dtype=np.intp))
 
 
-def with_pooled_fit(learner, prior, table, learned_without, values):
-    """The prior with f0 and a(n).
+def proved(learner, prior, table, learned_without, predicted, *, pooled):
+    """The prior with f0 and a(n), and what calibrates its intervals.
 
     Parameters
     ----------
@@ -56,9 +60,11 @@ def with_pooled_fit(learner, prior, table, learned_without, values):
         All tasks.
     learned_without : callable
         The prior with the B of a table.
-    values : callable
-        ``values(prior, support, X, codes)``: means or probabilities of rows X of tasks that have
-        the rows of a table.
+    predicted : callable
+        ``predicted(prior, support, X, codes)``: means or probabilities of rows X of tasks that have
+        the rows of a table, and standard deviations of targets (None of classes).
+    pooled : bool
+        Whether there may be an f0.
     """
     loss = learner.network.loss
     margins = learner.classes is not None and not isinstance(loss, PROBABILITIES)
@@ -74,10 +80,11 @@ def with_pooled_fit(learner, prior, table, learned_without, values):
             return learner.fit_row(table.X, table.y, table.sample_weight, shares)
 
     place, losses = _places(table), _losses_of(learner, table)
-    at_prior = values(prior, _some_rows(table, place < 0), table.X, table.codes)
+    at_prior, std = predicted(prior, _some_rows(table, place < 0), table.X, table.codes)
     order = np.argsort(losses(at_prior, place), kind="stable")  # whatever that of the tasks
     shots = np.array([k for k in SHOTS if not k or (table.sizes > k).mean() > 0.5])
-    own, pooled = np.empty((len(shots), *at_prior.shape)), np.empty(at_prior.shape)
+    own, f0 = np.empty((len(shots), *at_prior.shape)), np.empty(at_prior.shape)
+    stds = None if std is None else np.empty((len(shots), len(table.y)))
     for f in range(N_FOLDS):
         out = np.sort(order[f::N_FOLDS])
         others = _some_tasks(table, np.delete(np.arange(table.n_tasks), out))
@@ -85,21 +92,37 @@ def with_pooled_fit(learner, prior, table, learned_without, values):
             return prior
         rows, left_out = np.isin(table.codes, out), _some_tasks(table, out)
         of_others = learned_without(others)
-        pooled[rows] = pooled_values(learner, fitted(others), table.X[rows])
+        if pooled:
+            f0[rows] = pooled_values(learner, fitted(others), table.X[rows])
         for i, k in enumerate(shots):
             support = _some_rows(left_out, place[rows] < k)
-            own[i][rows] = values(of_others, support, left_out.X, left_out.codes)
-    of_shots = (partial(losses, place=place - k) for k in shots)
-    a = [_share(k, of_k, o, pooled) for k, of_k, o in zip(shots, of_shots, own, strict=True)]
-    pull = Pull(np.append(shots, 4 * shots[-1] + 1), np.array([*a, 0.0]))
-    return replace(prior, pooled=fitted(table), pull=pull)
+            own[i][rows], std = predicted(of_others, support, left_out.X, left_out.codes)
+            if stds is not None:
+                stds[i][rows] = std
+    if pooled:
+        of_shots = (partial(losses, place=place - k) for k in shots)
+        a = [_share(k, of_k, o, f0) for k, of_k, o in zip(shots, of_shots, own, strict=True)]
+        own += np.reshape(a, (-1, *[1] * f0.ndim)) * (f0 - own)
+        pull = Pull(np.append(shots, 4 * shots[-1] + 1), np.array([*a, 0.0]))
+        prior = replace(prior, pooled=fitted(table), pull=pull)
+    if stds is None:
+        return prior
+    z = normal_scores(np.abs(table.y - own) / stds, np.inf)
+    scores = {int(k): _of_tasks(table, z[i], place >= k) for i, k in enumerate(shots)}
+    return replace(prior, calibration=calibration_of(scores, table.n_tasks))
 
 
-def _share(n_shots, losses, own, pooled):
+def _of_tasks(table, values, kept):
+    """Values of some rows, an array for each task that has any."""
+    sizes = np.bincount(table.codes[kept], minlength=table.n_tasks)
+    return [part for part in np.split(values[kept], np.cumsum(sizes)[:-1]) if len(part)]
+
+
+def _share(n_shots, losses, own, f0):
     """a for a number of rows."""
 
     def of_tasks(a):
-        return losses(own + a * (pooled - own))
+        return losses(own + a * (f0 - own))
 
     a = minimize_scalar(lambda a: np.nanmean(of_tasks(a)), bounds=(0, 1), method="bounded").x
     if n_shots:

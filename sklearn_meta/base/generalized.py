@@ -11,8 +11,6 @@ covariance that the prior has learned to count there (``ConditionalPrior.spread`
 with few rows are averaged with a pooled fit, see :mod:`.few_shot`.
 """
 
-from functools import partial
-
 import numpy as np
 
 from ..kernels.losses import Poisson
@@ -23,31 +21,46 @@ from ..kernels.predictive import (
     predictor_moments,
 )
 from ..priors.conditional import fit_prior, posterior_rows, with_means_of
+from ..priors.intervals import Calibration, quantiles
 from ..tasks.table import padded_batches
 from .episodes import all_rows
-from .few_shot import LOG_LINK, PROBABILITIES, pooled_values, with_pooled_fit
+from .few_shot import LOG_LINK, PROBABILITIES, pooled_values, proved
 
 __all__ = ["GeneralizedPredictor", "generalized_rows", "learn_generalized"]
 
 
-def learn_generalized(learner, table, *, pooled=False, **settings):
+def learn_generalized(learner, table, *, plain=False, pooled=True, **settings):
     """Learn the prior of a network's parameters from a table of tasks, see :func:`fit_prior`.
 
-    ``pooled``: whether predictions of tasks with few rows may be averaged with a pooled fit.
+    Parameters
+    ----------
+    learner : GradientLearner
+    table : TaskTable
+    plain : bool, default=False
+        Whether that is all; else the prior must prove itself on tasks that are left out.
+    pooled : bool, default=True
+        Whether predictions of tasks with few rows may be averaged with a pooled fit.
+    **settings : dict
+        Of :func:`fit_prior`.
     """
 
     def learned(fit, table, *args, **settings):
         return fit(*args, learner.network, _batches(learner, table), _side(table, None), **settings)
 
-    def values(prior, support, X, codes):
+    def predicted(prior, support, X, codes):
         rows = generalized_rows(learner, prior, support)
-        return GeneralizedPredictor(learner, prior).values(rows, X, codes)
+        predictor = GeneralizedPredictor(learner, prior)
+        std = None if learner.classes is not None else predictor.deviation(rows, X, codes)
+        return predictor.values(rows, X, codes), std
 
     prior = learned(fit_prior, table, **settings)
-    if not pooled:
+    if plain:
         return prior
-    without = partial(learned, with_means_of)
-    return with_pooled_fit(learner, prior, table, lambda others: without(others, prior), values)
+
+    def without(others):
+        return learned(with_means_of, others, prior)
+
+    return proved(learner, prior, table, without, predicted, pooled=pooled)
 
 
 def generalized_rows(learner, prior, table):
@@ -140,6 +153,17 @@ class GeneralizedPredictor:
         power = 1 if isinstance(loss, Poisson) else getattr(loss, "power", 2)
         of_noise = phi * predictive_mean(power * m, power**2 * v)
         return np.sqrt(of_noise + predictive_mean(2 * m, 2 * v) * np.expm1(np.minimum(v, 50.0)))
+
+    def interval(self, params, X, index, level):
+        """Centres of intervals for new targets, and half their widths."""
+        mean = self.predict("predict", params, X, index).astype(np.float64)
+        calibration = self.prior.calibration or Calibration(0, {})
+        quantile = quantiles(calibration, level, params[index, -1], np.inf)
+        half = quantile * self.deviation(params, X, index)
+        if not self._averages(LOG_LINK):
+            return mean, half
+        lower, upper = np.maximum(mean - half, 0.0), mean + half  # no target is below 0
+        return 0.5 * (lower + upper), 0.5 * (upper - lower)
 
     def _moments(self, params, X, index):
         """Mean and covariance of raw predictions."""

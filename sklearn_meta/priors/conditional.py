@@ -64,6 +64,8 @@ class ConditionalPrior:
         Parameter row of a pooled fit.
     pull : Pull, default=None
         What predictions of tasks with few rows take from it.
+    calibration : Calibration, default=None
+        Of intervals, where there are enough tasks.
     """
 
     model: LaplaceModel
@@ -74,6 +76,7 @@ class ConditionalPrior:
     spread: float = 1.0
     pooled: np.ndarray = None
     pull: object = None
+    calibration: object = None
 
     def standardized(self, S):
         return (S - self.s_mean) / self.s_scale
