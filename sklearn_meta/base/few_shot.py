@@ -30,17 +30,16 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 
-from ..kernels.losses import Gamma, Logistic, Multinomial, Poisson, Tweedie
+from ..kernels.losses import Logistic, Multinomial
 from ..learners.base import TaskwiseLearner
 from ..priors.intervals import calibration_of, normal_scores
 from ..priors.pull import MIN_ERRORS, MIN_TASKS, SHOTS, Pull
 from ..priors.regularization import N_FOLDS, gain
-from ..tasks.table import TaskTable, rows_of_tasks
+from ..tasks.table import rows_of_tasks
 
-__all__ = ["LOG_LINK", "PROBABILITIES", "pooled_values", "proved"]
+__all__ = ["PROBABILITIES", "pooled_values", "proved"]
 
 PROBABILITIES = (Logistic, Multinomial)
-LOG_LINK = (Poisson, Gamma, Tweedie)
 
 
 def pooled_values(learner, row, X):
@@ -62,7 +61,7 @@ def proved(learner, prior, table, learned_without, predicted, *, pooled):
         The prior with the B of a table.
     predicted : callable
         ``predicted(prior, support, X, codes)``: means or probabilities of rows X of tasks that have
-        the rows of a table, and standard deviations of targets (None of classes).
+        the rows of a table, and standard deviations of targets (NaN of classes).
     pooled : bool
         Whether there may be an f0.
     """
@@ -79,16 +78,17 @@ def proved(learner, prior, table, learned_without, predicted, *, pooled):
             warnings.simplefilter("ignore", ConvergenceWarning)  # it is judged by its predictions
             return learner.fit_row(table.X, table.y, table.sample_weight, shares)
 
-    place, losses = _places(table), _losses_of(learner, table)
-    at_prior, std = predicted(prior, _some_rows(table, place < 0), table.X, table.codes)
+    log_link = prior.model.family.log_link
+    place, losses = _places(table), _losses_of(learner, table, log_link)
+    at_prior, _ = predicted(prior, _some_rows(table, place < 0), table.X, table.codes)
     order = np.argsort(losses(at_prior, place), kind="stable")  # whatever that of the tasks
     shots = np.array([k for k in SHOTS if not k or (table.sizes > k).mean() > 0.5])
     own, f0 = np.empty((len(shots), *at_prior.shape)), np.empty(at_prior.shape)
-    stds = None if std is None else np.empty((len(shots), len(table.y)))
+    stds = np.empty((len(shots), len(table.y)))
     for f in range(N_FOLDS):
         out = np.sort(order[f::N_FOLDS])
         others = _some_tasks(table, np.delete(np.arange(table.n_tasks), out))
-        if isinstance(loss, LOG_LINK) and not others.y.any():
+        if log_link and not others.y.any():
             return prior
         rows, left_out = np.isin(table.codes, out), _some_tasks(table, out)
         of_others = learned_without(others)
@@ -96,16 +96,14 @@ def proved(learner, prior, table, learned_without, predicted, *, pooled):
             f0[rows] = pooled_values(learner, fitted(others), table.X[rows])
         for i, k in enumerate(shots):
             support = _some_rows(left_out, place[rows] < k)
-            own[i][rows], std = predicted(of_others, support, left_out.X, left_out.codes)
-            if stds is not None:
-                stds[i][rows] = std
+            own[i][rows], stds[i][rows] = predicted(of_others, support, left_out.X, left_out.codes)
     if pooled:
         of_shots = (partial(losses, place=place - k) for k in shots)
         a = [_share(k, of_k, o, f0) for k, of_k, o in zip(shots, of_shots, own, strict=True)]
         own += np.reshape(a, (-1, *[1] * f0.ndim)) * (f0 - own)
         pull = Pull(np.append(shots, 4 * shots[-1] + 1), np.array([*a, 0.0]))
         prior = replace(prior, pooled=fitted(table), pull=pull)
-    if stds is None:
+    if learner.classes is not None:
         return prior
     z = normal_scores(np.abs(table.y - own) / stds, np.inf)
     scores = {int(k): _of_tasks(table, z[i], place >= k) for i, k in enumerate(shots)}
@@ -149,13 +147,10 @@ def _some_tasks(table, tasks):
 def _some_rows(table, kept):
     """All tasks with some of their rows."""
     sizes = np.bincount(table.codes[kept], minlength=table.n_tasks)
-    weight = None if table.sample_weight is None else table.sample_weight[kept]
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    rows = table.X[kept], table.y[kept], offsets
-    return TaskTable(*rows, sample_weight=weight, descriptors=table.descriptors)
+    return table.take(np.flatnonzero(kept), np.concatenate([[0], np.cumsum(sizes)]), slice(None))
 
 
-def _losses_of(learner, table):
+def _losses_of(learner, table, log_link):
     """Mean losses of tasks, NaN without rows, of values; rows count whose places are 0 or more."""
     loss, n_rows = learner.network.loss, len(table.y)
     weight = np.ones(n_rows) if table.sample_weight is None else table.sample_weight
@@ -164,7 +159,7 @@ def _losses_of(learner, table):
         if learner.classes is not None:
             p = values[np.arange(n_rows), np.searchsorted(learner.classes, table.y)]
             return -np.log(np.maximum(p, np.finfo(np.float64).tiny))
-        if isinstance(loss, LOG_LINK):
+        if log_link:
             raw = np.log(np.maximum(values, np.finfo(np.float64).tiny))
         else:
             raw = learner.units.target(values)

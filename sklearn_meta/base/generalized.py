@@ -24,7 +24,7 @@ from ..priors.conditional import fit_prior, posterior_rows, with_means_of
 from ..priors.intervals import Calibration, quantiles
 from ..tasks.table import padded_batches
 from .episodes import all_rows
-from .few_shot import LOG_LINK, PROBABILITIES, pooled_values, proved
+from .few_shot import PROBABILITIES, pooled_values, proved
 
 __all__ = ["GeneralizedPredictor", "generalized_rows", "learn_generalized"]
 
@@ -50,7 +50,7 @@ def learn_generalized(learner, table, *, plain=False, pooled=True, **settings):
     def predicted(prior, support, X, codes):
         rows = generalized_rows(learner, prior, support)
         predictor = GeneralizedPredictor(learner, prior)
-        std = None if learner.classes is not None else predictor.deviation(rows, X, codes)
+        std = np.nan if learner.classes is not None else predictor.deviation(rows, X, codes)
         return predictor.values(rows, X, codes), std
 
     prior = learned(fit_prior, table, **settings)
@@ -106,7 +106,7 @@ class GeneralizedPredictor:
 
     def predict(self, method, params, X, index):
         """Predict rows, each with its own parameter row; arguments as of the learner's."""
-        if self.learner.classes is not None and not self._averages(PROBABILITIES):
+        if self.learner.classes is not None and not self._has_probabilities:
             return self.learner.predict(method, params, X, index)
         values, share = self.values(params, X, index), np.zeros(len(X))
         if self.prior.pull is not None:
@@ -125,29 +125,30 @@ class GeneralizedPredictor:
 
     def values(self, params, X, index):
         """Means, or probabilities, of the posterior alone."""
-        if self._averages(PROBABILITIES):
+        if self._has_probabilities:
             mean, variance = self._moments(params, X, index)
             if mean.shape[1] > 1:
                 values = predictive_softmax(mean, variance)
             else:
                 p = predictive_probabilities(mean[:, 0], variance[:, 0, 0])
                 values = np.stack([1 - p, p], axis=1)
-        elif self._averages(LOG_LINK):
+        elif self.prior.model.family.log_link:
             mean, variance = self._moments(params, X, index)
             values = predictive_mean(mean[:, 0], variance[:, 0, 0])
         else:
             values = self.learner.predict("predict", params, X, index)
         return values.astype(params.dtype, copy=False)
 
-    def _averages(self, losses):
-        return isinstance(self.learner.network.loss, losses)
+    @property
+    def _has_probabilities(self):
+        return isinstance(self.learner.network.loss, PROBABILITIES)
 
     def deviation(self, params, X, index):
         """Standard deviation of a new target."""
         loss, phi = self.learner.network.loss, self.prior.model.dispersion
         mean, variance = self._moments(params, X, index)
         m, v = mean[:, 0], variance[:, 0, 0]
-        if not self._averages(LOG_LINK):
+        if not self.prior.model.family.log_link:
             scale = getattr(self.learner.units, "y_scale", 1.0)
             return scale * np.sqrt(v + phi)
         power = 1 if isinstance(loss, Poisson) else getattr(loss, "power", 2)
@@ -160,9 +161,9 @@ class GeneralizedPredictor:
         calibration = self.prior.calibration or Calibration(0, {})
         quantile = quantiles(calibration, level, params[index, -1], np.inf)
         half = quantile * self.deviation(params, X, index)
-        if not self._averages(LOG_LINK):
+        if self.learner.network.loss.allows(-1.0):
             return mean, half
-        lower, upper = np.maximum(mean - half, 0.0), mean + half  # no target is below 0
+        lower, upper = np.maximum(mean - half, 0.0), mean + half
         return 0.5 * (lower + upper), 0.5 * (upper - lower)
 
     def _moments(self, params, X, index):
