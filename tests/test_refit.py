@@ -7,7 +7,8 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
 from sklearn_meta.learners import LinearLearner
-from sklearn_meta.learners.refit import Fitter, Rows, deal_folds
+from sklearn_meta.learners.refit import Fitter, deal_folds
+from sklearn_meta.tasks.table import TaskTable
 
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((8, 3)), rng.standard_normal(8)
@@ -15,7 +16,7 @@ S, t = rng.standard_normal((30, 3)), rng.standard_normal(30)
 
 
 def rows(X, y):
-    return Rows(X, y, np.ones(len(y)))
+    return TaskTable.from_rows(X, y)
 
 
 @pytest.mark.parametrize(
@@ -29,9 +30,9 @@ def rows(X, y):
 )
 def test_a_refit_is_ridge_on_both(units, centre, fit_intercept):
     ridge = Ridge(alpha=2.0, fit_intercept=fit_intercept)
-    fitter = Fitter(LinearLearner(ridge, n_features=3), 0.0, 0, {})
+    fitter = Fitter(LinearLearner(ridge, n_features=3), 0.0, 0, {}, {})
     source, target = (np.array(centre) + np.array(units) * Z for Z in (S, X))
-    row = fitter.refit(rows(source, t), rows(target, y), 0.3)
+    row = fitter.refit(rows(target, y), rows(source, t), 0.3)
     weight = np.r_[np.full(30, 0.3), np.ones(8)]
     both = np.vstack([source, target])
     expected = clone(ridge).fit(both, np.r_[t, y], sample_weight=weight).predict(target)
@@ -40,7 +41,7 @@ def test_a_refit_is_ridge_on_both(units, centre, fit_intercept):
 
 def test_rows_are_left_out():
     ridge = Ridge(alpha=2.0)
-    fitter = Fitter(LinearLearner(ridge, n_features=3), 0.0, 0, {})
+    fitter = Fitter(LinearLearner(ridge, n_features=3), 0.0, 0, {}, {})
     own, fold = fitter.left_out(rows(X, y))[:, 0], deal_folds(y, 5)
     for f in range(5):
         expected = clone(ridge).fit(X[fold != f], y[fold != f]).predict(X[fold == f])

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.special import softmax
 from sklearn.base import is_classifier
 from sklearn.linear_model import Ridge
@@ -24,11 +23,11 @@ from ..base.candidates import candidates, judged, learn_sources, risks
 from ..base.docstrings import documented
 from ..base.labels import SharedClasses
 from ..base.sources import reasons, task_ids
-from ..learners import BlackBoxLearner, chunk_bounds, classes_of
+from ..learners import BlackBoxLearner, classes_of, in_chunks
 from ..learners.blackbox import ask
 from ..learners.privates import N_JOBS, Interval, StrOptions
-from ..learners.refit import Fitter, Rows
-from ..tasks.columns import View, aligned, check_gaps, present, shared_names, without_company
+from ..learners.refit import Fitter
+from ..tasks.columns import View, aligned, presence, shared_names
 from ..tasks.task import as_tasks
 from ..tasks.validation import (
     addressed,
@@ -235,9 +234,6 @@ class TransferMetaLearner(BaseMetaEstimator):
                 "last step, and transform the tasks before."
             )
 
-    def _takes_raw_rows(self, X):
-        return not self._shared and super()._takes_raw_rows(X)
-
     def _check_X(self, X, where, min_rows):
         if not self._shared:
             return super()._check_X(X, where, min_rows)
@@ -261,14 +257,6 @@ class TransferMetaLearner(BaseMetaEstimator):
             X = aligned(as_table(X), list(getattr(self, "feature_names_in_", [])), "this task")
         return super()._read_rows(X, y, groups, fit_params, reset=reset, **settings)
 
-    def _make_learner(self, estimator, table, step_params, known):
-        seen = table
-        if self._shared:
-            check_gaps(table)
-            seen = replace(table, X=View.of_all(table.X).rows(table.X))
-        seen = super()._make_learner(estimator, seen, step_params, known)
-        return table if self._shared else seen
-
     def _predictor(self, learner, meta_model):
         return AdaptedLearner.like(learner)
 
@@ -281,54 +269,50 @@ class TransferMetaLearner(BaseMetaEstimator):
     # -- learning ----------------------------------------------------------------------------------
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
-        table, frame, refused = next(tables), None, {}
-        if self._shared:
-            frame, ids, why = table, task_ids(table), "it shares no column with any other source"
-            refused = {ids[t]: why for t in without_company(frame)}
-            table = View.of_all(frame.X).table(frame)
+        table = next(tables)
         seed = int(check_random_state(self.random_state).randint(2**31))
         by_row = {k: v for k, v in fit_params.items() if np.ndim(v) and len(v) == len(table.y)}
         whole = {k: v for k, v in fit_params.items() if k not in by_row}
-        fitter = Fitter(learner, learner.prior(table), seed, whole)
-        share = self.source_weight if self.selection == "stack" else None
-        sources = learn_sources(fitter, table, by_row, self.n_jobs, refused, share)
+        fitter = Fitter(learner, learner.prior(table), seed, whole, by_row)
+        settings = self.n_jobs, self.source_weight if self.selection == "stack" else None
+        if self._shared:
+            has = presence(table)
+            kept = np.flatnonzero(has.sum(axis=0) > (table.n_tasks > 1))
+            if len(kept) == 0:
+                raise ValueError("no two sources share a column. Rename columns.")
+            sources = _seen_through(View.of(table.X, kept), table, has, fitter, *settings)
+        else:
+            sources = learn_sources(fitter, table, *settings)
         if sources.refused:
             message = f"{len(sources.refused)} of {table.n_tasks} sources are left out."
             message = f"{message} {reasons(sources.refused)}"
             warnings.warn(message, UserWarning, stacklevel=2)
-        return replace(sources, frame=frame)
+        return sources
 
     # -- adapting ----------------------------------------------------------------------------------
 
     def _adapt(self, learner, meta_model, table, fit_params):
         settings = self.selection, self.source_weight, self.temperature
-        parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_adapt_chunk)(meta_model, table.block(lo, hi), settings, table.n_tasks == 1)
-            for lo, hi in chunk_bounds(table.n_tasks)
-        )
+        blocks = [replace(table, origin=None).block(t, t + 1) for t in range(table.n_tasks)]
         rows = np.empty((table.n_tasks, 1), dtype=object)
-        rows[:, 0] = [adapted for part in parts for adapted in part]
+        reports = table.n_tasks == 1
+        rows[:, 0] = in_chunks(_adapt_one, blocks, self.n_jobs, meta_model, settings, reports)
         return rows
 
     def _set_meta_model(self, meta_model, n_tasks):
         super()._set_meta_model(meta_model, n_tasks)
-        self._set_report(self._zero)
+        self.source_ids_ = meta_model.table.ids
+        vars(self).update(self._zero[0, 0].report)
 
     def _set_current(self, table, params, rows):
         super()._set_current(table, params, rows)
-        self._set_report(params)
-
-    def _set_report(self, params):
-        """Show what the current task has from which source."""
-        self.source_ids_ = np.empty(len(self.meta_model_), dtype=object)
-        self.source_ids_[:] = self.meta_model_.ids
         vars(self).update(params[0, 0].report)
 
     def _adapt_to(self, rows, ids):
         super()._adapt_to(rows, ids)
         if is_classifier(self):
+            known = self.meta_model_.fitter.classes
             rows = [r for r in (self._current, self._memory.params) if r is not None]
-            known = self.meta_model_.classes
             seen = [classes_of(adapted.model, known) for r in rows for adapted in r[:, 0]]
             classes = np.unique(np.concatenate([known, *seen]))
             if len(classes) != len(self.classes_):
@@ -337,91 +321,85 @@ class TransferMetaLearner(BaseMetaEstimator):
         return self
 
 
-def _adapt_chunk(meta_model, table, settings, reports):
-    blocks = (table.block(t, t + 1) for t in range(table.n_tasks))
-    return [_adapt_one(meta_model, block, settings, reports) for block in blocks]
-
-
-def _adapt_one(meta_model, table, settings, reports):
+def _adapt_one(table, meta_model, settings, reports):
     """The model of one task, and where it comes from: numbers of each source, if it reports."""
-    view, sources = None, meta_model
-    if meta_model.frame is not None:
+    view, sources = meta_model.view, meta_model
+    if view is not None and len(table.y):
         view, sources = _seen_by(meta_model, table)
-        table = view.table(table)
-    classes, y = sources.classes, table.task(0)[1]
-    if classes is not None and not np.isin(y, classes).all():
-        sources = sources.with_classes(np.union1d(classes, y))
-    (target,) = Rows.of_tasks(table, {})
+    X = table.X if view is None else view.rows(table.X)
+    X = np.ascontiguousarray(X) if isinstance(X, np.ndarray) else X
+    target, n = replace(table, X=X, y=np.asarray(table.y)), len(sources)
+    classes = sources.fitter.classes
+    if classes is not None and not np.isin(target.y, classes).all():
+        sources = sources.with_classes(np.union1d(classes, target.y))
     try:
         with np.errstate(over="ignore"):  # an infinite risk is one
-            risk, error = judged(sources, target)
-            model, share = _model_of(sources, target, risk, *settings)
+            risk = judged(sources, target)
+            model, share = _model_of(sources, target, risk[0], *settings)
     except Exception as error:
-        if len(table.y) == 0:
+        if len(target.y) == 0:
             raise
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
     if not reports:
         return Adapted(model, view)
     full = np.full((3, len(meta_model)), [[np.nan], [np.nan], [0.0]])
-    full[:, [id_ not in sources.refused for id_ in meta_model.ids]] = risk, error, share[:-2]
+    known = [id_ not in sources.refused for id_ in meta_model.table.ids]
+    full[:, known] = risk[0][:n], risk[1][:n], share[:n]
     report = {
         "source_scores_": full[0],
         "source_score_errors_": full[1],
         "source_weights_": full[2],
         "pooled_weight_": float(share[-2]),
         "target_weight_": float(share[-1]),
-        "best_source_": meta_model.ids[int(np.nanargmin(full[0]))],
+        "best_source_": meta_model.table.ids[np.nanargmin(full[0])],
         "refused_sources_": sources.refused,
     }
     return Adapted(model, view, report)
 
 
+def _seen_through(view, frame, has, fitter, n_jobs, share, refused=None):
+    """Sources of which only some columns are seen."""
+    ids, blind = task_ids(frame), ~has[:, view.kept].any(axis=1)
+    why = f"it shares no column with {'any other source' if refused is None else 'the target'}"
+    refused = dict.fromkeys(ids[blind], why) | (refused or {})
+    fitter, learner = copy.copy(fitter), copy.copy(fitter.learner)
+    fitter.learner, learner.n_features = learner, len(view.kept)
+    table = replace(frame, X=view.rows(frame.X))
+    sources = learn_sources(fitter, table, n_jobs, share, refused)
+    return replace(sources, frame=frame, view=view)
+
+
 def _seen_by(meta_model, table):
     """The columns that a target has, and the meta-model for these."""
-    frame = meta_model.frame
-    if len(table.y) == 0:
-        return View.of_all(frame.X), meta_model
-    check_gaps(table)
-    view = View.of(table.X, np.flatnonzero(present(table.X)))  # imputed from the side of the target
-    if len(view.kept) == frame.X.shape[1] and not np.isnan(frame.X).any():
+    frame, (own,) = meta_model.frame, presence(table)
+    view, has = View.of(table.X, np.flatnonzero(own)), presence(frame)  # imputed by the target
+    if np.array_equal(view.kept, meta_model.view.kept) and has.all():
         return view, meta_model
-    ids, blind = task_ids(frame), view.blind(frame)
-    if len(blind) == frame.n_tasks:
-        raise ValueError(f"{table.label(0)}: X shares no column with any source.")
-    refused = {ids[t]: "it shares no column with the target" for t in blind} | meta_model.refused
-    learner = copy.copy(meta_model.fitter.learner)
-    learner.n_features = len(view.kept)
-    if learner.feature_names is not None:
-        learner.feature_names = learner.feature_names[view.kept]
-    fitter = copy.copy(meta_model.fitter)
-    fitter.learner = learner
-    sources = learn_sources(fitter, view.table(frame), {}, None, refused)
-    return view, replace(sources, stack=meta_model.stack)
+    settings = meta_model.fitter, None, None, meta_model.refused
+    return view, replace(_seen_through(view, frame, has, *settings), stack=meta_model.stack)
 
 
 def _model_of(sources, target, risk, selection, source_weight, temperature):
     """A model, and the shares of the sources, of the pools, and of the target alone."""
-    fitter, stack, n = sources.fitter, sources.stack, len(target)
+    fitter, stack, n, n_sources = sources.fitter, sources.stack, len(target.y), len(sources)
     # episodes say nothing of many more rows than they had; posteriors learn by themselves
     if selection == "stack" and stack and (sources.closed or n <= 2 * stack.n_rows[-1]):
         v = stack.weights(n)
-        rows, mix, offset, best = candidates(sources, target, risk, source_weight)
-        share = np.append(v[-2] * (np.arange(len(risk)) == best), [v[:-2].sum(), v[-1]])
+        rows, mix, offset, best = candidates(sources, target, risk[:n_sources], source_weight)
+        share = np.append(v[-2] * (np.arange(n_sources) == best), [v[:-2].sum(), v[-1]])
         return fitter.blend(rows, v @ mix, v @ offset), share
-    own, Y = fitter.refit(None, target, 1.0), fitter.outputs(target.y)
+    own, Y = fitter.refit(target), fitter.outputs(target.y)
+    of_own = np.inf  # the target alone is worth nothing without rows
     if n:
-        raw = [fitter.raw(sources.pools, target.X), fitter.left_out(target)[None]]
-        others, _ = risks(sources.loss(np.concatenate(raw), Y), target.weight)
-    else:  # what a pool is worth to the sources; the target alone is worth nothing
-        others = np.append(sources.risk[len(sources) :], np.inf)
-    risk = np.append(risk, others)
+        of_own = risks(fitter.loss(fitter.left_out(target), Y)[None], target.weights)[0]
+    risk = np.append(risk, of_own)
     if temperature == "auto":  # weights proportional to likelihoods
-        temperature = sources.unit / max(target.weight.sum(), 1.0)
+        temperature = sources.unit / max(target.weights.sum(), 1.0)
     share = softmax(-risk / temperature)
     if selection == "best":
         share = (np.arange(len(risk)) == np.argmin(risk)).astype(float)
     rows = np.concatenate([sources.rows, sources.pools, own[None]])
-    for a in np.flatnonzero(share[: len(sources)] >= MIN_SHARE) if n else ():
-        rows[a] = fitter.refit(sources.data[a], target, source_weight)
+    for a in np.flatnonzero(share[:n_sources] >= MIN_SHARE) if n else ():
+        rows[a] = fitter.refit(target, sources.table.block(a, a + 1), source_weight, rows[a])
     model = fitter.blend(rows, share, np.zeros(Y.shape[1]))
-    return model, np.append(share[: len(sources)], [share[len(sources) : -1].sum(), share[-1]])
+    return model, np.append(share[:n_sources], [share[n_sources:-1].sum(), share[-1]])

@@ -10,12 +10,10 @@
 from dataclasses import replace
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.linalg import block_diag
 
 from ..kernels.stacking import learn_stack
-from ..learners import chunk_bounds
-from ..learners.refit import Rows
+from ..learners import in_chunks
 from .sources import fit_sources, pooled_models
 
 __all__ = ["candidates", "judged", "learn_sources", "risks"]
@@ -45,11 +43,20 @@ def risks(value, weight):
 
 
 def judged(sources, target):
-    """Risks of all sources on a target, and standard errors; without rows, on other sources."""
-    if len(target) == 0:
-        return sources.risk[: len(sources)], sources.risk_error[: len(sources)]
-    raw = sources.fitter.raw(sources.rows, target.X)
-    return risks(sources.loss(raw, sources.fitter.outputs(target.y)), target.weight)
+    """Risks of all sources and pools on a target, and their standard errors.
+
+    Without rows it is that on other sources.
+    """
+    if len(target.y) == 0:
+        return sources.risk
+    return risks(_losses(sources, target), target.weights)
+
+
+def _losses(sources, table):
+    """Of all sources and pools, on every row."""
+    fitter = sources.fitter
+    raw = fitter.raw(np.concatenate([sources.rows, sources.pools]), table.X)
+    return fitter.loss(raw, fitter.outputs(table.y))
 
 
 def candidates(sources, target, risk, share, *, source=None, pools=None):
@@ -60,7 +67,7 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
     Parameters
     ----------
     sources : Sources
-    target : Rows
+    target : TaskTable
         Its support.
     risk : ndarray of shape (n_sources,)
         Of the sources on it.
@@ -82,22 +89,23 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
         Place of the source of the refit.
     """
     fitter, pools = sources.fitter, sources.pools if pools is None else pools
-    w, p = sources.mixture.adapt(*sources.numbers(target), source)
+    w, p = sources.posterior(target, source)
     if not sources.closed:
         models, mix = list(pools), np.stack([p, np.eye(len(p))[-1]])
         f = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
-        b = sources.loss.offset(f, fitter.outputs(target.y), target.weight)
+        b = fitter.loss.offset(f, fitter.outputs(target.y), target.weights)
         mix, offset = np.tile(mix, (2, 1)), np.concatenate([0 * b, b])
     else:
         models, mix, offset = [sources.as_model(w), pools[-1]], np.eye(2), np.zeros((2, 1))
-    nats = target.weight.sum() / sources.unit * np.minimum(risk, 1e300)
+    nats = target.weights.sum() / sources.unit * np.minimum(risk, 1e300)
     nats = nats - np.log(sources.mixture.narrow + 1e-6)
     if source is not None:
         nats[source] = np.inf
     best = int(np.argmin(nats))
     own = [sources.rows[best], fitter.constant(target)]
-    if len(target) >= (1 if fitter.exact else MIN_FITTED):
-        own = [fitter.refit(data, target, share) for data in (sources.data[best], None)]
+    if len(target.y) >= (1 if fitter.exact else MIN_FITTED):
+        data = sources.table.block(best, best + 1)
+        own = [fitter.refit(target, data, share, own[0]), fitter.refit(target)]
     mix, offset = block_diag(mix, np.eye(2)), np.pad(offset, ((0, 2), (0, 0)))
     return np.stack([*models, *own]), mix, offset, best
 
@@ -105,56 +113,47 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
 # -- episodes --------------------------------------------------------------------------------------
 
 
-def learn_sources(fitter, table, extra, n_jobs, refused, share=None):
+def learn_sources(fitter, table, n_jobs, share=None, refused=None):
     """Fit all sources, and let each be the target of the others.
 
     Parameters
     ----------
     fitter : Fitter
     table : TaskTable
-    extra : dict
-        Arguments of ``fit`` with one entry per row of the table.
     n_jobs : int or None
-    refused : dict
-        Id of a source that is to be left out -> why.
     share : float, default=None
         Weight of a source row in a refit; None to learn no stack.
+    refused : dict, default=None
+        Id of a source that is to be left out -> why.
 
     Returns
     -------
     Sources
     """
-    sources = fit_sources(fitter, table, extra, n_jobs, refused)
-    rng = np.random.default_rng(fitter.seed)
+    sources = fit_sources(fitter, table, n_jobs, refused or {})
+    table, sizes, rng = sources.table, sources.table.sizes, np.random.default_rng(fitter.seed)
     most, importance = MAX_EPISODES[fitter.linear], sources.mixture.narrow + MIN_IMPORTANCE
     order = rng.permutation(len(sources))[:most]
     if sources.closed:
         order = np.tile(order, min(MAX_REPEATS, max(1, most // len(order))))
     n_rows = N_ROWS[-1] + MAX_QUERY
-    targets = [sources.data[a][rng.permutation(len(sources.data[a]))[:n_rows]] for a in order]
-    every, owner = Rows.concatenate(targets), np.repeat(order, list(map(len, targets)))
-    raw = fitter.raw(np.concatenate([sources.rows, sources.pools]), every.X)
-    loss = sources.loss(raw, fitter.outputs(every.y))
+    rows = [table.offsets[a] + rng.permutation(sizes[a])[:n_rows] for a in order]
+    targets = table.take(np.concatenate(rows), np.cumsum([0, *map(len, rows)]), order)
+    loss, owner = _losses(sources, targets), order[targets.codes]
     seen = np.arange(len(loss))[:, None] == owner  # a source says little of its own rows
-    weight = np.where(seen, 1e-6, importance[owner]) * every.weight
-    risk, error = risks(loss, weight)
-    sources = replace(sources, risk=risk, risk_error=error)
+    weight = np.where(seen, 1e-6, importance[owner]) * targets.weights
+    sources = replace(sources, risk=np.stack(risks(loss, weight)))
     if share is None:
         return sources
-    bounds = np.cumsum(list(map(len, targets)))[:-1]
-    loss = np.split(loss[: len(sources)], bounds, axis=1)
-    episodes = {}
+    played = []
     if len(sources) >= MIN_SOURCES:
-        pools = _pools_without(sources, order, n_jobs)
-        args = list(zip(order, targets, loss, pools, strict=True))
-        parts = Parallel(n_jobs=None if sources.closed else n_jobs)(
-            delayed(_play_chunk)(sources, args[lo:hi], share) for lo, hi in chunk_bounds(len(args))
-        )
-        for n, episode in (played for part in parts for played in part):
-            episodes.setdefault(n, []).append(episode)
-    return replace(
-        sources, stack=learn_stack(episodes, sources.loss, np.eye(4 if sources.closed else 6)[0])
-    )
+        loss = np.split(loss[: len(sources)], targets.offsets[1:-1], axis=1)
+        blocks = [targets.block(i, i + 1) for i in range(len(order))]
+        played = list(zip(order, blocks, loss, _pools_without(sources, order, n_jobs), strict=True))
+        played = in_chunks(_play, played, None if sources.closed else n_jobs, sources, share)
+    episodes = {n: [one[n] for one in played if n in one] for n in N_ROWS}
+    start = np.eye(4 if sources.closed else 6)[0]
+    return replace(sources, stack=learn_stack(episodes, fitter.loss, start))
 
 
 def _pools_without(sources, order, n_jobs):
@@ -165,25 +164,19 @@ def _pools_without(sources, order, n_jobs):
     alike = np.argsort(sources.mixture.member.argmax(axis=1), kind="stable")
     fold[alike] = np.arange(len(alike)) % N_FOLDS
     folds, of = np.unique(fold[order], return_inverse=True)
-    own = Parallel(n_jobs=n_jobs)(
-        delayed(pooled_models)(sources, np.flatnonzero(fold != f)) for f in folds
-    )
+    own = in_chunks(pooled_models, [np.flatnonzero(fold != f) for f in folds], n_jobs, sources)
     return [own[f] for f in of]
 
 
-def _play_chunk(sources, args, share):
-    return [
-        (n, _play(sources, n, *arg, share))
-        for arg in args
-        for n in N_ROWS
-        if len(arg[1]) >= n + MIN_QUERY
-    ]
-
-
-def _play(sources, n, a, rows, loss, pools, share):
-    """One episode: source a is the target of the others, and shows n rows."""
-    fitter, support, query = sources.fitter, rows[:n], rows[n : n + MAX_QUERY]
-    risk = risks(loss[:, :n], support.weight)[0] if n else np.zeros(len(loss))
-    models, mix, offset, _ = candidates(sources, support, risk, share, source=a, pools=pools)
-    F = np.tensordot(mix, fitter.raw(models, query.X), axes=1) + offset[:, None]
-    return F, fitter.outputs(query.y), query.weight, sources.mixture.narrow[a] + MIN_IMPORTANCE
+def _play(one, sources, share):
+    """Episodes in which a source is the target of the others, and shows n rows."""
+    (a, table, loss, pools), fitter, played = one, sources.fitter, {}
+    importance = sources.mixture.narrow[a] + MIN_IMPORTANCE
+    for n in (n for n in N_ROWS if len(table.y) >= n + MIN_QUERY):
+        rows = np.arange(min(len(table.y), n + MAX_QUERY))
+        support, query = map(table.as_one, np.split(rows, [n]))
+        risk = risks(loss[:, :n], support.weights)[0] if n else np.zeros(len(loss))
+        models, mix, offset, _ = candidates(sources, support, risk, share, source=a, pools=pools)
+        F = np.tensordot(mix, fitter.raw(models, query.X), axes=1) + offset[:, None]
+        played[n] = F, fitter.outputs(query.y), query.weights, importance
+    return played

@@ -3,12 +3,10 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from ..kernels.evidence import Landmarks, Moments
-from ..kernels.stacking import RawLoss, Stack
-from ..learners import chunk_bounds, numeric_columns, numeric_places
-from ..learners.refit import Rows
+from ..kernels.stacking import Stack
+from ..learners import in_chunks, numeric_columns, numeric_places
 from ..priors.mixture import learn_mixture
 from ..tasks.columns import View
 from ..tasks.validation import plain, task_label
@@ -26,10 +24,8 @@ class Sources:
     Parameters
     ----------
     fitter : Fitter
-    data : list of Rows
-        The rows of every source.
-    ids : list
-        By place where sources have none.
+    table : TaskTable
+        Their rows; places are ids where they have none.
     refused : dict
         Id of a source that was left out -> why.
     rows : ndarray of shape (n_sources, n_params)
@@ -39,54 +35,50 @@ class Sources:
     landmarks : Landmarks
     level : ndarray of shape (n_outputs,)
         Mean target.
-    closed : bool
-        Whether targets adapt by the posterior of the mixture.
     mixture : Mixture
-    loss : RawLoss
-    classes : ndarray or None
-        Those of the sources.
     pools : ndarray of shape (K + 1, n_params)
         A model for each narrow component, and one of all sources.
-    risk, risk_error : ndarray of shape (n_sources + K + 1,)
-        Of the models of the sources, and of the pools, on other sources.
+    risk : ndarray of shape (2, n_sources + K + 1)
+        Of the models of the sources, and of the pools, on other sources; its standard errors.
     stack : Stack or None
     frame : TaskTable or None
-        The rows of the sources with NaN where a column is absent (``columns="shared"``).
+        All sources with NaN where a column is absent (``columns="shared"``),
+    view : View or None
+        and how the models see them.
     """
 
     fitter: object
-    data: list
-    ids: list
+    table: object
     refused: dict
     rows: np.ndarray
     numeric: np.ndarray
     landmarks: Landmarks
     level: np.ndarray
-    closed: bool
     mixture: object
-    loss: RawLoss
-    classes: np.ndarray
     pools: np.ndarray = None
     risk: np.ndarray = None
-    risk_error: np.ndarray = None
     stack: Stack = None
     frame: object = None
+    view: View = None
 
     def __len__(self):
         return len(self.rows)
 
     @property
+    def closed(self):
+        """Whether targets adapt by the posterior of the mixture."""
+        return self.fitter.exact and len(self.numeric) < MAX_RANK_CLOSED
+
+    @property
     def unit(self):
         """A loss divided by this is a negative log-likelihood."""
-        return 2 * self.mixture.s if self.loss.link == "identity" else 1.0
+        return 2 * self.mixture.s if self.fitter.loss.link == "identity" else 1.0
 
-    def numbers(self, target):
-        """Landmarks of the rows of a target, its outputs around the level, and its weights."""
-        X = numeric_columns(target.X, self.numeric)
-        Y = self.fitter.outputs(target.y)
-        if Y.shape[1] > len(self.level):  # with further classes
-            Y = Y[:, np.isin(self.fitter.classes, self.classes)]
-        return self.landmarks(X), Y - self.level, target.weight
+    def posterior(self, target, source):
+        """The linear model of a target, and the probabilities of its component."""
+        Z = self.landmarks(numeric_columns(target.X, self.numeric))
+        Y = self.fitter.outputs(target.y) - self.level
+        return self.mixture.adapt(Z, Y, target.weights, source)
 
     def as_model(self, w):
         """The parameter row of a linear model ``w`` of landmarks."""
@@ -104,41 +96,37 @@ def task_ids(table):
     """The ids of tasks, places where they have none; text where another's id is this number."""
     ids = [None if i is None else plain(i) for i in (() if table.ids is None else table.ids)]
     taken, ids = set(ids), ids or [None] * table.n_tasks
-    places = [f"task {t}" if t in taken else t for t in range(len(ids))]
-    return [place if i is None else i for i, place in zip(ids, places, strict=True)]
+    out = np.empty(len(ids), dtype=object)
+    for t, id_ in enumerate(ids):
+        out[t] = id_ if id_ is not None else f"task {t}" if t in taken else t
+    return out
 
 
-def fit_sources(fitter, table, extra, n_jobs, refused):
+def fit_sources(fitter, table, n_jobs, refused):
     """Fit all sources, without a stack; see :func:`.candidates.learn_sources`."""
-    data, ids = Rows.of_tasks(table, extra), task_ids(table)
-    kept = [t for t, id_ in enumerate(ids) if id_ not in refused]
-    parts = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_chunk)(fitter, [data[t] for t in kept[lo:hi]])
-        for lo, hi in chunk_bounds(len(kept))
-    )
-    rows = dict(zip(kept, (row for part in parts for row in part), strict=True))
-    refused = refused | {ids[t]: row for t, row in rows.items() if isinstance(row, str)}
-    kept = [t for t in kept if not isinstance(rows[t], str)]
-    if not kept:
+    X = table.X  # in one order of memory: sums do not depend on which worker adds
+    X = np.ascontiguousarray(X) if isinstance(X, np.ndarray) else X
+    table = replace(table, X=X, y=np.asarray(table.y), ids=task_ids(table))
+    ids = [id_ for id_ in table.ids if id_ not in refused]
+    blocks = [table.block(t, t + 1) for t, id_ in enumerate(table.ids) if id_ not in refused]
+    rows = dict(zip(ids, in_chunks(_fitted, blocks, n_jobs, fitter), strict=True))
+    refused = refused | {id_: row for id_, row in rows.items() if isinstance(row, str)}
+    kept = np.flatnonzero([id_ not in refused for id_ in table.ids])
+    if len(kept) == 0:
         raise ValueError(f"no source could be fitted. {reasons(refused)}")
-    data, rows, ids = ([part[t] for t in kept] for part in (data, rows, ids))
-    every = Rows.concatenate(data)
-    Y, weight, numeric = fitter.outputs(every.y), every.weight, numeric_places(every.X)
-    X = numeric_columns(every.X, numeric)
-    X[np.isinf(X)] = np.nan
-    X = View.of_all(X).rows(X)
+    some, offsets = np.isin(table.codes, kept), np.append(0, np.cumsum(table.sizes[kept]))
+    table = table.take(np.flatnonzero(some), offsets, kept)
+    rows = np.stack([rows[id_] for id_ in table.ids])
+    Y, weight, numeric = fitter.outputs(table.y), table.weights, numeric_places(table.X)
+    X = numeric_columns(table.X, numeric)
     closed = fitter.exact and X.shape[1] < MAX_RANK_CLOSED
     intercept = not closed or bool(fitter.learner.estimator.fit_intercept)
     landmarks = Landmarks.of(X, weight, intercept, MAX_RANK_CLOSED if closed else MAX_RANK)
     level = weight @ Y / weight.sum() if intercept else np.zeros(Y.shape[1])
-    offsets = np.cumsum([0, *map(len, data)])
     moments = Moments.of(landmarks(X), Y - level, offsets, weight)
     mixture = learn_mixture(moments, intercept)
-    link = "identity" if fitter.classes is None else "softmax"
-    loss = RawLoss("log" if getattr(fitter.learner, "link", None) == "log" else link)
-    fits = np.stack(rows), numeric, landmarks, level, closed, mixture, loss, fitter.classes
-    sources = Sources(fitter, data, ids, refused, *fits)
-    return replace(sources, pools=pooled_models(sources, np.arange(len(data))))
+    sources = Sources(fitter, table, refused, rows, numeric, landmarks, level, mixture)
+    return replace(sources, pools=pooled_models(np.arange(len(kept)), sources))
 
 
 def reasons(refused):
@@ -147,22 +135,20 @@ def reasons(refused):
     return " ".join(some) + (" ..." if len(refused) > 3 else "")
 
 
-def _fit_chunk(fitter, data):
-    rows = []
-    for part in data:
-        try:
-            rows.append(fitter.fit(part))
-        except Exception as error:
-            rows.append(f"{type(error).__name__}: {error}")
-    return rows
+def _fitted(part, fitter):
+    """The model of the rows of a source, or why there is none."""
+    try:
+        return fitter.fit(part)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
-def pooled_models(sources, kept):
+def pooled_models(kept, sources):
     """A model of the rows of each narrow component, and one of all, of some sources."""
-    fitter, mixture = sources.fitter, sources.mixture
+    fitter, mixture, table = sources.fitter, sources.mixture, sources.table
 
     def fit(some):
-        return fitter.fit(Rows.concatenate([sources.data[a] for a in some]))
+        return fitter.fit(table.as_one(np.flatnonzero(np.isin(table.codes, some))))
 
     everyone = fit(kept)
     if sources.closed:

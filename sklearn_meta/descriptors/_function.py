@@ -5,9 +5,8 @@ from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
-from joblib import Parallel, delayed
 
-from ..learners import chunk_bounds
+from ..learners import in_chunks
 from ..learners.privates import N_JOBS, Interval, StrOptions
 from ..tasks.validation import have_squares
 from ._base import TaskDescriptor
@@ -103,11 +102,8 @@ class FunctionDescriptor(TaskDescriptor):
 
     def _call(self, table, tasks, names):
         """The vectors of some tasks, and their names if ``func`` gives them."""
-        parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_describe_chunk)(self.func, [_task(table, t, self.uses) for t in tasks[lo:hi]])
-            for lo, hi in chunk_bounds(len(tasks))
-        )
-        vectors = [vector for part in parts for vector in part]
+        described = [_task(table, t, self.uses) for t in tasks]
+        vectors = in_chunks(_describe, described, self.n_jobs, self.func)
         keys = names if names and self._keyed else None
         length = None if names is None else len(names)
         for t, vector in zip(tasks, vectors, strict=True):
@@ -157,20 +153,15 @@ def _task(table, t, uses):
     return task if uses == "rows" else replace(task, y=None)
 
 
-def _describe_chunk(func, tasks):
-    """Names and vector of every task, or the exception that the function raised."""
-    out = []
-    for task in tasks:
-        try:
-            value = func(task)
-            names = None
-            if isinstance(value, Mapping):
-                names, value = list(value), list(value.values())
-            vector = np.atleast_1d(np.asarray(value, dtype=np.float64))
-            if vector.ndim != 1:
-                raise ValueError(f"it returned an array of shape {vector.shape}, not a vector.")
-        except Exception as error:  # told apart from others by the task that it is about
-            out.append(error)
-        else:
-            out.append((names, vector))
-    return out
+def _describe(task, func):
+    """Names and vector of a task, or the exception that the function raised."""
+    try:
+        value, names = func(task), None
+        if isinstance(value, Mapping):
+            names, value = list(value), list(value.values())
+        vector = np.atleast_1d(np.asarray(value, dtype=np.float64))
+        if vector.ndim != 1:
+            raise ValueError(f"it returned an array of shape {vector.shape}, not a vector.")
+    except Exception as error:  # told apart from others by the task that it is about
+        return error
+    return names, vector

@@ -56,7 +56,7 @@ _OWN = {
     "learners.head": "BodyAndHeadClassifier BodyAndHeadRegressor HeadLearner",
     "learners.linear": "LinearLearner",
     "learners.mlp": "MLPLearner",
-    "learners.refit": "Fitter Rows",
+    "learners.refit": "Fitter",
     "priors.conditional": "ConditionalPrior",
     "priors.context": "Context",
     "priors.gaussian": "GaussianPrior",

@@ -49,6 +49,9 @@ class Landmarks:
     @classmethod
     def of(cls, X, weight, intercept=True, max_rank=100):
         """The landmarks of rows, along at most ``max_rank`` directions of most variance."""
+        known = np.isfinite(X)
+        total = np.where(known, X, 0.0).sum(axis=0)
+        X = np.where(known, X, total / np.maximum(known.sum(axis=0), 1))
         # Units first: columns like years would be nothing beside those like money.
         units = Scaling.of(X, weight=weight, centred=intercept)
         U = units.features(X) * np.sqrt(weight / weight.sum())[:, None]

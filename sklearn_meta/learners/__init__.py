@@ -15,7 +15,7 @@ from sklearn.utils import get_tags
 from ..kernels.losses import EpsilonInsensitive, Hinge, Logistic, Loss, Multinomial, Squared
 from ..kernels.scaling import Scaling, nonzero_scale
 from ..tasks.rows import get_feature_names
-from .base import Learner, chunk_bounds
+from .base import Learner, in_chunks
 from .blackbox import BlackBoxLearner, classes_of
 from .conditioned import ConditionedLearner, with_columns
 from .gradient import GradientLearner
@@ -35,12 +35,12 @@ __all__ = [
     "Loss",
     "Scaling",
     "body_raw",
-    "chunk_bounds",
     "classes_of",
     "fit_out_of_fold",
     "has_class_outputs",
     "has_curvature",
     "has_network",
+    "in_chunks",
     "is_squared_linear",
     "last_step",
     "make_learner",

@@ -16,7 +16,7 @@ from ..tasks.rows import safe_indexing
 from ..tasks.validation import addressed, with_address
 from .encoded import fitted
 
-__all__ = ["Learner", "TaskwiseLearner", "chunk_bounds", "cut_params"]
+__all__ = ["Learner", "TaskwiseLearner", "chunk_bounds", "cut_params", "in_chunks"]
 
 
 def chunk_bounds(n_tasks, most=64):
@@ -26,6 +26,18 @@ def chunk_bounds(n_tasks, most=64):
     """
     bounds = np.linspace(0, n_tasks, max(1, min(n_tasks, most)) + 1).astype(int)
     return list(zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def in_chunks(function, items, n_jobs, *args):
+    """``[function(item, *args) for item in items]``, in the chunks of :func:`chunk_bounds`."""
+    parts = Parallel(n_jobs=n_jobs)(
+        delayed(_each)(function, items[lo:hi], args) for lo, hi in chunk_bounds(len(items))
+    )
+    return [out for part in parts for out in part]
+
+
+def _each(function, items, args):
+    return [function(item, *args) for item in items]
 
 
 class Learner(ABC):

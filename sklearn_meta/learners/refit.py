@@ -4,66 +4,21 @@ Linear estimators are rows of coefficients, and a blend of them is one of them. 
 rows with the fitted estimator itself, and a blend is an estimator of :mod:`.blend`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
-from ..tasks.frames import SavesFrames
+from ..kernels.stacking import RawLoss
 from ..tasks.rows import n_rows_of, safe_indexing
-from ..tasks.table import TaskTable
-from ..tasks.validation import concat_rows
+from ..tasks.table import merged
 from .blackbox import BlackBoxLearner, Fitted
 from .blend import MIN_PROBABILITY, blend, raw_scores
 from .linear import LinearLearner
 
-__all__ = ["Fitter", "Rows", "deal_folds"]
+__all__ = ["Fitter", "deal_folds"]
 
 N_FOLDS = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Rows(SavesFrames):
-    """Rows of one task, as the wrapped estimator sees them.
-
-    Parameters
-    ----------
-    X : array or dataframe of shape (n_rows, n_features)
-    y : ndarray of shape (n_rows,)
-    weight : ndarray of shape (n_rows,)
-    extra : dict of ndarray
-        Further arguments of ``fit`` with one entry per row.
-    """
-
-    X: object
-    y: np.ndarray
-    weight: np.ndarray
-    extra: dict = field(default_factory=dict)
-
-    @classmethod
-    def concatenate(cls, parts):
-        """The rows of several tasks."""
-        y, weight = (np.concatenate([getattr(p, name) for p in parts]) for name in ("y", "weight"))
-        keys = set.intersection(*(set(p.extra) for p in parts))
-        extra = {key: np.concatenate([p.extra[key] for p in parts]) for key in sorted(keys)}
-        return cls(concat_rows([p.X for p in parts]), y, weight, extra)
-
-    @classmethod
-    def of_tasks(cls, table, extra):
-        """The rows of every task."""
-        weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
-        X = table.X  # in one order of memory: sums do not depend on which worker adds
-        X = np.ascontiguousarray(X) if isinstance(X, np.ndarray) else X
-        every = cls(X, np.asarray(table.y), weight, extra)
-        bounds = table.offsets.tolist()
-        return [every[lo:hi] for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
-
-    def __len__(self):
-        return len(self.y)
-
-    def __getitem__(self, index):
-        extra = {key: value[index] for key, value in self.extra.items()}
-        return Rows(safe_indexing(self.X, index), self.y[index], self.weight[index], extra)
 
 
 def deal_folds(y, n_folds):
@@ -74,7 +29,7 @@ def deal_folds(y, n_folds):
 
 
 class Fitter:
-    """Fits and predicts models of one learner.
+    """Fits and predicts models of one learner; rows come as tables of one task.
 
     Parameters
     ----------
@@ -83,22 +38,25 @@ class Fitter:
         Mean target or class shares over the sources.
     seed : int
         Draws rows for estimators without ``sample_weight``.
-    params : dict
-        Further arguments of ``fit``.
+    params, by_row : dict
+        Further arguments of ``fit``; those with an entry for each row of all sources, which are
+        left out where a target is among the rows.
     """
 
-    def __init__(self, learner, prior, seed, params):
-        self.learner, self.prior, self.seed, self.params = learner, prior, seed, params
-        self.classes = learner.classes
+    def __init__(self, learner, prior, seed, params, by_row):
+        self.learner, self.prior, self.seed = learner, prior, seed
+        self.params, self.by_row, self.classes = params, by_row, learner.classes
         self.linear = isinstance(learner, LinearLearner)
-        self.exact = self.linear and learner.has_closed_form and not params
+        self.exact = self.linear and learner.has_closed_form and not (params or by_row)
+        link = "identity" if self.classes is None else "softmax"
+        self.loss = RawLoss("log" if getattr(learner, "link", None) == "log" else link)
 
     def with_classes(self, classes):
         """The fitter of tasks with further classes, whose models are estimators."""
         prior = np.full(len(classes), MIN_PROBABILITY)
         prior[np.searchsorted(classes, self.classes)] = np.maximum(self.prior, MIN_PROBABILITY)
         learner = BlackBoxLearner.like(self.learner, classes=classes)
-        return Fitter(learner, prior, self.seed, self.params)
+        return Fitter(learner, prior, self.seed, self.params, self.by_row)
 
     def outputs(self, y):
         """Targets as the loss sees them, (n_rows, n_outputs): numbers, or one-hot labels."""
@@ -123,12 +81,11 @@ class Fitter:
         """
         if self.linear:
             coef, intercept = self.learner.split(rows)
-            n_models, k, d = coef.shape
-            raw = (np.asarray(X) @ coef.reshape(-1, d).T).T.reshape(n_models, k, len(X))
-            raw = raw.swapaxes(1, 2).astype(np.float64, copy=False) + intercept[:, None]
-            if self.classes is None or k > 1:
-                return raw
-            return np.concatenate([np.zeros_like(raw), raw], axis=2)
+            raw = np.tensordot(coef, np.asarray(X), axes=(2, 1)).swapaxes(1, 2)
+            raw = raw.astype(np.float64, copy=False) + intercept[:, None]
+            if self.classes is not None and raw.shape[2] == 1:  # the second class, from the first
+                raw = np.concatenate([np.zeros_like(raw), raw], axis=2)
+            return raw
         n_outputs = 1 if self.classes is None else len(self.classes)
         raw = np.empty((len(rows), n_rows_of(X), n_outputs))
         for b, row in enumerate(rows if n_rows_of(X) else ()):
@@ -145,52 +102,53 @@ class Fitter:
 
     # -- fits --
 
-    def fit(self, rows):
+    def fit(self, table):
         """A model of some rows that can also predict; a constant where there is too little."""
-        weight = None if (rows.weight == 1).all() else rows.weight
         if self.exact:
-            table = TaskTable(rows.X, rows.y, np.array([0, len(rows)]), None, weight)
-            return self.learner.fit_each(table, self.prior, rows.extra)[0]
-        params = {**self.params, **rows.extra}
-        row = self.learner.fit_row(rows.X, rows.y, weight, self.prior, params)
-        raw = self.raw(row[None], safe_indexing(rows.X, slice(0, 1)))  # k-NN finds out only now
+            return self.learner.fit_each(table, self.prior, {})[0]
+        params, weight = self.params, table.weights
+        if table.origin is not None and (table.origin >= 0).all():
+            params = params | {key: value[table.origin] for key, value in self.by_row.items()}
+        weight = None if (weight == 1).all() else weight
+        row = self.learner.fit_row(table.X, table.y, weight, self.prior, params)
+        raw = self.raw(row[None], safe_indexing(table.X, slice(0, 1)))  # k-NN finds out only now
         if self.classes is None and not np.isfinite(raw).all():
             raise ValueError(f"{type(self.learner.estimator).__name__} predicts {raw[0, 0, 0]}.")
         return row
 
     def constant(self, target):
         """The model that says the mean of a target, or its class shares, with one row of all."""
-        total = target.weight @ self.outputs(target.y)
-        mean = (total + self.prior) / (target.weight.sum() + 1)
+        total = target.weights @ self.outputs(target.y)
+        mean = (total + self.prior) / (target.weights.sum() + 1)
         return self.learner.constant(mean[0] if self.classes is None else mean)
 
-    def refit(self, source, target, share):
-        """A model of the rows of a source, each with weight ``share``, and those of the target.
+    def refit(self, target, source=None, share=1.0, model=None):
+        """A model of the rows of a target, and of those of a source, each with weight ``share``.
 
-        Where there are too few rows it is that of the source alone; a constant without a source.
+        Where there are too few rows it is ``model``; a constant if that is None.
         """
         try:
             return self.fit(target if source is None else self._joined(source, target, share))
         except Exception as error:  # libraries have errors of their own
             if type(error).__module__ == "builtins" and not isinstance(error, ValueError):
                 raise
-            return self.constant(target) if source is None else self.fit(source)
+            return self.constant(target) if model is None else model
 
     def left_out(self, target):
         """What models of the target alone say of rows of it that they have not seen."""
         raw, fold = np.zeros_like(self.outputs(target.y)), deal_folds(target.y, N_FOLDS)
         for f in np.unique(fold):
-            own, rest = np.flatnonzero(fold == f), np.flatnonzero(fold != f)
-            raw[own] = self.raw(self.refit(None, target[rest], 1.0)[None], target[own].X)[0]
+            own, rest = (target.as_one(np.flatnonzero(part)) for part in (fold == f, fold != f))
+            raw[fold == f] = self.raw(self.refit(rest)[None], own.X)[0]
         return raw
 
     def _joined(self, source, target, share):
         """The rows of a refit, drawn where the estimator takes no weights."""
-        both = Rows.concatenate([replace(source, weight=share * source.weight), target])
-        weight = both.weight
+        both = merged(replace(source, sample_weight=share * source.weights), target)
+        weight = both.weights
         if (weight == 1).all() or has_fit_parameter(self.learner.estimator, "sample_weight"):
             return both
-        rng = np.random.default_rng([self.seed, len(both)])
+        rng = np.random.default_rng([self.seed, len(weight)])
         n_rows = max(2, int(round(weight.sum())))
-        chosen = np.sort(rng.choice(len(both), n_rows, p=weight / weight.sum()))
-        return replace(both[chosen], weight=np.ones(n_rows))
+        chosen = np.sort(rng.choice(len(weight), n_rows, p=weight / weight.sum()))
+        return replace(both.as_one(chosen), sample_weight=None)

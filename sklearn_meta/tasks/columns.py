@@ -4,23 +4,23 @@ The frame has the names of all sources. A column that is missing throughout a ta
 it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from .validation import column_names, plain, task_label
 
-__all__ = ["View", "aligned", "check_gaps", "present", "shared_names", "without_company"]
+__all__ = ["View", "aligned", "presence", "shared_names"]
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """How rows of the frame become rows of the model of one target.
+    """How rows of the frame become rows of a model.
 
     Parameters
     ----------
     kept : ndarray of int
-        The columns that the target has.
+        The columns that the model sees.
     fill : ndarray of shape (n_kept,)
         What a missing value counts as.
     """
@@ -35,24 +35,10 @@ class View:
         total = np.where(known, X[:, kept], 0.0).sum(axis=0)
         return cls(kept, total / np.maximum(known.sum(axis=0), 1))
 
-    @classmethod
-    def of_all(cls, X):
-        """All columns."""
-        return cls.of(X, np.arange(X.shape[1]))
-
     def rows(self, X):
         """The rows as the model sees them."""
         X = X[:, self.kept]
         return np.where(np.isnan(X), self.fill, X)
-
-    def blind(self, table):
-        """Places of the tasks that have none of the columns."""
-        rows = np.split(table.X[:, self.kept], table.offsets[1:-1])
-        return [t for t, part in enumerate(rows) if len(part) and not present(part).any()]
-
-    def table(self, table):
-        """A table as the model sees it."""
-        return replace(table, X=self.rows(table.X))
 
 
 def shared_names(tasks):
@@ -83,28 +69,15 @@ def aligned(X, names, label):
     return type(X)({n: X[n] if n in own else nothing for n in names})
 
 
-def present(X):
-    """Mask of the columns that are not missing throughout."""
-    return ~np.isnan(X).all(axis=0) if len(X) else np.ones(X.shape[1], dtype=bool)
-
-
-def check_gaps(table):
-    """A value may be missing only where its column is absent from the task."""
-    for t in range(table.n_tasks):
-        X, _, _ = table.task(t)
-        gaps = np.isnan(X) & present(X)
-        if gaps.any():
-            i, j = np.argwhere(gaps)[0]
-            raise ValueError(
-                f"{table.where(int(table.offsets[t]) + int(i))}: column {plain(j)} of X contains "
-                "NaN. Impute it, drop the row, or leave the column out of the whole task."
-            )
-
-
-def without_company(table):
-    """Places of the tasks that share no column with another."""
-    has = np.stack([present(X) for X in np.split(table.X, table.offsets[1:-1])])
-    alone = np.flatnonzero(~(has & (has.sum(axis=0) > 1)).any(axis=1))
-    if len(alone) == table.n_tasks > 1:
-        raise ValueError("no two sources share a column. Rename columns.")
-    return alone if table.n_tasks > 1 else alone[:0]
+def presence(table):
+    """Which columns each task has, shape (n_tasks, n_columns); in these no value may be missing."""
+    missing = np.isnan(table.X)
+    has = np.stack([~part.all(axis=0) for part in np.split(missing, table.offsets[1:-1])])
+    gaps = np.argwhere(missing & has[table.codes])
+    if len(gaps):
+        i, j = gaps[0]
+        raise ValueError(
+            f"{table.where(int(i))}: column {plain(j)} of X contains NaN. Impute it, drop the row, "
+            "or leave the column out of the whole task."
+        )
+    return has

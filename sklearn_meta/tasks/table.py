@@ -203,6 +203,11 @@ class TaskTable(SavesFrames):
         """The position of the task of every row."""
         return np.repeat(np.arange(self.n_tasks), self.sizes)
 
+    @property
+    def weights(self):
+        """Row weights, 1 where none are given."""
+        return np.ones(len(self.y)) if self.sample_weight is None else self.sample_weight
+
     def label(self, t):
         """How messages call task ``t``."""
         return task_label(None if self.ids is None else self.ids[t], t)
@@ -282,6 +287,10 @@ class TaskTable(SavesFrames):
             part(self.own_classes, tasks),
             part(self.origin, rows),
         )
+
+    def as_one(self, rows):
+        """A table of some rows as one task."""
+        return self.take(rows, np.array([0, len(rows)]), slice(0, 1))
 
 
 @dataclass(frozen=True, eq=False)
