@@ -394,12 +394,13 @@ def _model_of(sources, target, risk, selection, source_weight, temperature):
         of_own = risks(fitter.loss(fitter.left_out(target), Y)[None], target.weights)[0]
     risk = np.append(risk, of_own)
     if temperature == "auto":  # weights proportional to likelihoods
-        temperature = sources.unit / max(target.weights.sum(), 1.0)
+        scale = 2 * sources.mixture.s if fitter.loss.link == "identity" else 1.0
+        temperature = scale / max(target.weights.sum(), 1.0)
     share = softmax(-risk / temperature)
     if selection == "best":
         share = (np.arange(len(risk)) == np.argmin(risk)).astype(float)
     rows = np.concatenate([sources.rows, sources.pools, own[None]])
     for a in np.flatnonzero(share[:n_sources] >= MIN_SHARE) if n else ():
-        rows[a] = fitter.refit(target, sources.table.block(a, a + 1), source_weight, rows[a])
+        rows[a] = fitter.refit(target, sources.source(a), source_weight, rows[a])
     model = fitter.blend(rows, share, np.zeros(Y.shape[1]))
     return model, np.append(share[:n_sources], [share[n_sources:-1].sum(), share[-1]])

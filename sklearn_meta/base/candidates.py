@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.linalg import block_diag
 
-from ..kernels.stacking import learn_stack
+from ..kernels.stacking import MIN_EPISODES, learn_stack
 from ..learners import in_chunks
 from .sources import fit_sources, pooled_models
 
@@ -22,11 +22,8 @@ MIN_FITTED = 3  # rows; with fewer nothing is refitted but least squares
 N_FOLDS = 5
 N_ROWS = (0, 1, 2, 5, 10, 20)  # of an episode
 MAX_EPISODES = {True: 60, False: 20}  # for each number of rows, linear learner or not
-MAX_REPEATS = 6  # of a source, in closed form
 MIN_QUERY = 3
 MAX_QUERY = 40
-MIN_SOURCES = 4
-MIN_IMPORTANCE = 1e-3  # of a source that agrees with no other
 
 
 def risks(value, weight):
@@ -43,10 +40,7 @@ def risks(value, weight):
 
 
 def judged(sources, target):
-    """Risks of all sources and pools on a target, and their standard errors.
-
-    Without rows it is that on other sources.
-    """
+    """Risks of sources and pools on a target, or without rows on sources; standard errors."""
     if len(target.y) == 0:
         return sources.risk
     return risks(_losses(sources, target), target.weights)
@@ -62,21 +56,9 @@ def _losses(sources, table):
 def candidates(sources, target, risk, share, *, source=None, pools=None):
     """All candidates of the stack for one target: mixtures of models, with an offset.
 
-    The last is the target alone, that before it the refit on a source.
-
-    Parameters
-    ----------
-    sources : Sources
-    target : TaskTable
-        Its support.
-    risk : ndarray of shape (n_sources,)
-        Of the sources on it.
-    share : float
-        Weight of a source row in a refit.
-    source : int, default=None
-        The source that is the target of an episode.
-    pools : ndarray, default=None
-        Pooled models that have not seen it.
+    The last is the target alone, that before it the refit on the source of least ``risk``, in which
+    a row of it has the weight ``share``. In an episode the target is a ``source``, which is not in
+    the ``pools``.
 
     Returns
     -------
@@ -90,22 +72,17 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
     """
     fitter, pools = sources.fitter, sources.pools if pools is None else pools
     w, p = sources.posterior(target, source)
-    if not sources.closed:
-        models, mix = list(pools), np.stack([p, np.eye(len(p))[-1]])
-        f = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
-        b = fitter.loss.offset(f, fitter.outputs(target.y), target.weights)
-        mix, offset = np.tile(mix, (2, 1)), np.concatenate([0 * b, b])
-    else:
+    if sources.closed:
         models, mix, offset = [sources.as_model(w), pools[-1]], np.eye(2), np.zeros((2, 1))
-    nats = target.weights.sum() / sources.unit * np.minimum(risk, 1e300)
-    nats = nats - np.log(sources.mixture.narrow + 1e-6)
-    if source is not None:
-        nats[source] = np.inf
-    best = int(np.argmin(nats))
+    else:
+        models, mix = pools, np.stack([p, np.eye(len(p))[-1]])
+        raw = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
+        offset = fitter.loss.offset(raw, fitter.outputs(target.y), target.weights)
+        mix, offset = np.tile(mix, (2, 1)), np.concatenate([0 * offset, offset])
+    best = int(np.argmin(risk))
     own = [sources.rows[best], fitter.constant(target)]
     if len(target.y) >= (1 if fitter.exact else MIN_FITTED):
-        data = sources.table.block(best, best + 1)
-        own = [fitter.refit(target, data, share, own[0]), fitter.refit(target)]
+        own = [fitter.refit(target, sources.source(best), share, own[0]), fitter.refit(target)]
     mix, offset = block_diag(mix, np.eye(2)), np.pad(offset, ((0, 2), (0, 0)))
     return np.stack([*models, *own]), mix, offset, best
 
@@ -114,41 +91,28 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
 
 
 def learn_sources(fitter, table, n_jobs, share=None, refused=None):
-    """Fit all sources, and let each be the target of the others.
+    """Fit all sources but those refused, see :class:`Sources`; let each be the others' target.
 
-    Parameters
-    ----------
-    fitter : Fitter
-    table : TaskTable
-    n_jobs : int or None
-    share : float, default=None
-        Weight of a source row in a refit; None to learn no stack.
-    refused : dict, default=None
-        Id of a source that is to be left out -> why.
-
-    Returns
-    -------
-    Sources
+    ``share`` is the weight of a source row in a refit; None to learn no stack.
     """
     sources = fit_sources(fitter, table, n_jobs, refused or {})
     table, sizes, rng = sources.table, sources.table.sizes, np.random.default_rng(fitter.seed)
-    most, importance = MAX_EPISODES[fitter.linear], sources.mixture.narrow + MIN_IMPORTANCE
-    order = rng.permutation(len(sources))[:most]
-    if sources.closed:
-        order = np.tile(order, min(MAX_REPEATS, max(1, most // len(order))))
+    order = rng.permutation(len(sources))[: MAX_EPISODES[fitter.linear]]
+    if sources.closed:  # again and again, each time with other rows
+        order = np.tile(order, MAX_EPISODES[True] // len(order))
     n_rows = N_ROWS[-1] + MAX_QUERY
     rows = [table.offsets[a] + rng.permutation(sizes[a])[:n_rows] for a in order]
     targets = table.take(np.concatenate(rows), np.cumsum([0, *map(len, rows)]), order)
     loss, owner = _losses(sources, targets), order[targets.codes]
     seen = np.arange(len(loss))[:, None] == owner  # a source says little of its own rows
-    weight = np.where(seen, 1e-6, importance[owner]) * targets.weights
+    weight = np.where(seen, 1e-6, sources.mixture.narrow[owner]) * targets.weights
     sources = replace(sources, risk=np.stack(risks(loss, weight)))
     if share is None:
         return sources
     played = []
-    if len(sources) >= MIN_SOURCES:
-        loss = np.split(loss[: len(sources)], targets.offsets[1:-1], axis=1)
+    if len(sources) >= MIN_EPISODES:
         blocks = [targets.block(i, i + 1) for i in range(len(order))]
+        loss = np.split(loss[: len(sources)], targets.offsets[1:-1], axis=1)
         played = list(zip(order, blocks, loss, _pools_without(sources, order, n_jobs), strict=True))
         played = in_chunks(_play, played, None if sources.closed else n_jobs, sources, share)
     episodes = {n: [one[n] for one in played if n in one] for n in N_ROWS}
@@ -171,12 +135,12 @@ def _pools_without(sources, order, n_jobs):
 def _play(one, sources, share):
     """Episodes in which a source is the target of the others, and shows n rows."""
     (a, table, loss, pools), fitter, played = one, sources.fitter, {}
-    importance = sources.mixture.narrow[a] + MIN_IMPORTANCE
     for n in (n for n in N_ROWS if len(table.y) >= n + MIN_QUERY):
         rows = np.arange(min(len(table.y), n + MAX_QUERY))
         support, query = map(table.as_one, np.split(rows, [n]))
-        risk = risks(loss[:, :n], support.weights)[0] if n else np.zeros(len(loss))
+        risk = risks(loss[:, :n], support.weights)[0] if n else sources.risk[0, : len(loss)].copy()
+        risk[a] = np.inf
         models, mix, offset, _ = candidates(sources, support, risk, share, source=a, pools=pools)
         F = np.tensordot(mix, fitter.raw(models, query.X), axes=1) + offset[:, None]
-        played[n] = F, fitter.outputs(query.y), query.weights, importance
+        played[n] = F, fitter.outputs(query.y), query.weights, sources.mixture.narrow[a]
     return played

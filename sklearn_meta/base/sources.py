@@ -69,10 +69,9 @@ class Sources:
         """Whether targets adapt by the posterior of the mixture."""
         return self.fitter.exact and len(self.numeric) < MAX_RANK_CLOSED
 
-    @property
-    def unit(self):
-        """A loss divided by this is a negative log-likelihood."""
-        return 2 * self.mixture.s if self.fitter.loss.link == "identity" else 1.0
+    def source(self, a):
+        """The rows of a source."""
+        return self.table.block(a, a + 1)
 
     def posterior(self, target, source):
         """The linear model of a target, and the probabilities of its component."""

@@ -24,7 +24,7 @@ from scipy.special import gammaln
 
 from .scaling import Scaling
 
-__all__ = ["NU", "Landmarks", "Moments", "log_det", "posterior", "student"]
+__all__ = ["NU", "Landmarks", "Moments", "posterior", "student"]
 
 NU = 4.0
 TOLERANCE = 1e-10  # of a variance, where that of the widest direction is 1
@@ -86,7 +86,7 @@ class Moments:
     G : ndarray of shape (n_tasks, rank, rank)
     C : ndarray of shape (n_tasks, rank, n_outputs)
     yy, n : ndarray of shape (n_tasks,)
-        Squares summed over outputs; weights of the rows.
+        Squares, and number of values by the weights of rows, of all outputs.
     """
 
     G: np.ndarray
@@ -98,45 +98,19 @@ class Moments:
     def of(cls, Z, Y, offsets, weight):
         """Sums over the rows ``offsets[a]:offsets[a + 1]`` of each task a."""
         blocks = [slice(a, b) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-        W = Z * weight[:, None]
-        return cls(
-            np.stack([W[b].T @ Z[b] for b in blocks]),
-            np.stack([W[b].T @ Y[b] for b in blocks]),
-            np.array([weight[b] @ np.sum(Y[b] ** 2, axis=1) for b in blocks]),
-            np.array([weight[b].sum() for b in blocks]),
-        )
-
-    @property
-    def n_values(self):
-        """Number of values of every task."""
-        return self.n * self.C.shape[-1]
+        R, d = np.column_stack([Z, Y]), Z.shape[1]
+        M = np.stack([(weight[b, None] * R[b]).T @ R[b] for b in blocks])
+        n = Y.shape[1] * np.array([weight[b].sum() for b in blocks])
+        return cls(M[:, :d, :d], M[:, :d, d:], np.trace(M[:, d:, d:], axis1=1, axis2=2), n)
 
 
 def posterior(moments, m, P):
-    """Posterior of tasks under ``N(m, sigma² P^-1)``.
-
-    Parameters
-    ----------
-    moments : Moments
-    m : ndarray of shape (..., rank, n_outputs)
-    P : ndarray of shape (rank, rank)
-
-    Returns
-    -------
-    w : ndarray of shape (n_tasks, rank, n_outputs)
-        Posterior means.
-    q : ndarray of shape (n_tasks,)
-    """
-    c = moments.C - moments.G @ m
-    step = np.linalg.solve(moments.G + P, c)
+    """Posterior means, q and log-determinants of tasks under ``N(m, sigma² P^-1)``."""
+    c, precision, n_outputs = moments.C - moments.G @ m, moments.G + P, moments.C.shape[-1]
+    step = np.linalg.solve(precision, c)
     q = moments.yy - np.sum(m * (moments.C + c), axis=(-2, -1)) - np.sum(c * step, axis=(-2, -1))
-    return m + step, np.maximum(q, 0.0)
-
-
-def log_det(moments, P):
-    """``log det(I + G P^-1)`` of every task, times the number of outputs."""
-    both = np.linalg.slogdet(moments.G + P)[1]
-    return moments.C.shape[-1] * (both - np.linalg.slogdet(P)[1])
+    log_det = n_outputs * (np.linalg.slogdet(precision)[1] - np.linalg.slogdet(P)[1])
+    return m + step, np.maximum(q, 0.0), log_det
 
 
 def student(q, log_det, n, s):

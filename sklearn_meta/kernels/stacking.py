@@ -19,7 +19,7 @@ from scipy.special import logsumexp, softmax
 
 from .pooling import LogPool, SquaredPool, bagged_weights
 
-__all__ = ["RawLoss", "Stack", "between", "learn_stack"]
+__all__ = ["MIN_EPISODES", "RawLoss", "Stack", "between", "learn_stack"]
 
 KAPPA = 3.0
 MIN_EPISODES = 4

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from ..kernels.evidence import NU, Moments, log_det, posterior, student
+from ..kernels.evidence import NU, Moments, posterior, student
 
 __all__ = ["Mixture", "fit_mixture", "learn_mixture"]
 
@@ -31,6 +31,7 @@ MAX_ITER = 40
 TOLERANCE = 0.02  # of the score
 MIN_NOISE = 1e-10  # beside the mean square of all targets
 MIN_SIZE = 0.5  # of a component, in sources
+MIN_NARROW = 1e-3
 MAX_BROAD = 0.01  # probability that a target agrees with no source, before its rows are seen
 
 
@@ -65,61 +66,31 @@ class Mixture:
 
     @property
     def narrow(self):
-        """Probability that each source is of a narrow component."""
-        return 1 - self.member[:, -1]
+        """Probability that each source is of a narrow component, at least ``MIN_NARROW``."""
+        return np.maximum(1 - self.member[:, -1], MIN_NARROW)
 
     def adapt(self, Z, Y, weight, source=None):
-        """Posterior of a target, mixed over the components by their evidence.
+        """Posterior means of a target, and the probabilities (K + 1,) of its component.
 
-        Parameters
-        ----------
-        Z : ndarray of shape (n_rows, rank)
-            Its landmarks.
-        Y : ndarray of shape (n_rows, n_outputs)
-        weight : ndarray of shape (n_rows,)
-        source : int, default=None
-            A source that is the target, and shall not have been seen.
-
-        Returns
-        -------
-        w : ndarray of shape (rank, n_outputs)
-        p : ndarray of shape (K + 1,)
-            Probability of the components.
+        A ``source`` that is the target itself shall not have been seen.
         """
         moments = Moments.of(Z, Y, np.array([0, len(Z)]), weight)
         means = self.means if source is None else self.left_out_means[:, source]
         share = np.append(self.share[:-1], min(self.share[-1], MAX_BROAD))
-        w, q, det = _under_each(moments, means, self.P, self.P_broad)
-        p = softmax(np.log(share / share.sum()) + student(q, det, moments.n_values, self.s)[0])
+        w, *evidence = _under_each(moments, means, self.P, self.P_broad)
+        evidence = student(*evidence, moments.n[:, None], self.s)
+        p = softmax(np.log(share / share.sum()) + evidence[0])
         return np.tensordot(p, w[0], axes=1), p
-
-
-def _under_each(moments, means, P, P_broad):
-    """Posterior means, squares and log-determinants of tasks under each component."""
-    priors = [*((m, P) for m in means), (np.zeros_like(means[0]), P_broad)]
-    w, q = zip(*(posterior(moments, *prior) for prior in priors), strict=True)
-    det = [log_det(moments, own) for _, own in priors]
-    return np.stack(w, axis=1), np.stack(q, axis=1), np.stack(det, axis=1)
 
 
 def learn_mixture(moments, intercept=True):
     """The mixture of one narrow component, or of two where the criterion asks for them.
 
-    Parameters
-    ----------
-    moments : Moments
-        Of targets around their mean.
-    intercept : bool, default=True
-        Whether the first landmark is 1.
-
-    Returns
-    -------
-    Mixture
+    Moments are of targets around their mean; with an intercept the first landmark is 1.
     """
-    n_sources, d, _ = moments.C.shape
-    first = int(intercept)
+    n_sources, first = len(moments.G), int(intercept)
     found = fit_mixture(moments, np.tile([1.0, 0.0], (n_sources, 1)), intercept)
-    slopes, _ = posterior(moments, np.zeros_like(moments.C[0]), found.P_broad)
+    slopes, *_ = posterior(moments, np.zeros_like(moments.C[0]), found.P_broad)
     slopes = slopes[:, first:].reshape(n_sources, -1)
     side = (slopes @ np.linalg.svd(slopes, full_matrices=False)[2][:1].T > 0).any(axis=1)
     if 2 <= np.sum(side) <= n_sources - 2:
@@ -133,7 +104,7 @@ def learn_mixture(moments, intercept=True):
 def fit_mixture(moments, member, intercept=True, max_iter=MAX_ITER):
     """Fit by EM, see :func:`learn_mixture`, from ``member`` of shape (n_sources, K + 1)."""
     n_sources, d, o = moments.C.shape
-    N = moments.n_values[:, None]
+    N = moments.n[:, None]
     s, score = moments.yy.sum() / N.sum() or 1.0, -np.inf
     floor = MIN_NOISE * s
     P = B = np.diag(np.r_[[1.0] * intercept, np.full(d - intercept, 10.0)])
@@ -163,17 +134,21 @@ def fit_mixture(moments, member, intercept=True, max_iter=MAX_ITER):
     return Mixture(means, without, P, B, s, share, member, float(score))
 
 
+def _under_each(moments, means, P, P_broad):
+    """Posterior means, squares and log-determinants of tasks under each component."""
+    priors = [*((m, P) for m in means), (np.zeros_like(means[0]), P_broad)]
+    parts = zip(*(posterior(moments, *prior) for prior in priors), strict=True)
+    return [np.stack(part, axis=1) for part in parts]
+
+
 def _means(moments, weight, P, ridge):
     """Means of the components by generalised least squares; and without each source."""
     H = P @ np.linalg.inv(moments.G + P)
-    A, b = H @ moments.G, H @ moments.C
-    means, without = [], []
-    for v in weight.T:
-        total, right = np.tensordot(v, A, axes=1) + ridge, np.tensordot(v, b, axes=1)
-        own = v[:, None, None]
-        means.append(np.linalg.solve(total, right))
-        without.append(np.linalg.solve(total - own * A, right - own * b))
-    return np.stack(means), np.stack(without)
+    A, b, own = H @ moments.G, H @ moments.C, weight.T[:, :, None, None]
+    total, right = (np.tensordot(weight, part, axes=(0, 0)) for part in (A, b))
+    total = total + ridge
+    without = np.linalg.solve(total[:, None] - own * A, right[:, None] - own * b)
+    return np.linalg.solve(total, right), without
 
 
 def _two_variances(S, intercept):
