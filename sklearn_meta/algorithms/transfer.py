@@ -8,7 +8,7 @@ own model. They are stacked with weights that depend on the number of its rows
 
 import copy
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
@@ -29,14 +29,7 @@ from ..learners.privates import N_JOBS, Interval, StrOptions
 from ..learners.refit import Fitter
 from ..tasks.columns import View, aligned, presence, shared_names
 from ..tasks.task import as_tasks
-from ..tasks.validation import (
-    addressed,
-    as_table,
-    check_features,
-    task_label,
-    time_kind,
-    with_address,
-)
+from ..tasks.validation import addressed, check_features, task_label, time_kind, with_address
 
 __all__ = ["TransferMetaLearner"]
 
@@ -45,15 +38,14 @@ MIN_SHARE = 0.05  # of a source that is worth a refit ("weighted")
 
 @dataclass(frozen=True, eq=False)
 class Adapted:
-    """The parameter row of a target: its model, how that sees rows, and where it comes from.
+    """The parameter row of a target: its model, how that sees rows, and attributes that tell of it.
 
-    The report has attributes of TransferMetaLearner; tasks of a table, which may be as many as
-    sources, have none.
+    There are none of tasks of a table, which may be as many as sources.
     """
 
     model: object
     view: View
-    report: dict = field(default_factory=dict)
+    report: dict
 
 
 class AdaptedLearner(BlackBoxLearner):
@@ -61,10 +53,8 @@ class AdaptedLearner(BlackBoxLearner):
 
     def make_estimator(self, row):
         names, view, model = self.feature_names, row[0].view, copy.copy(row[0].model)
-        if names is not None and view is not None:
-            names = names[view.kept]
         if names is not None and type(model) is type(self.estimator):
-            model.feature_names_in_ = names
+            model.feature_names_in_ = names if view is None else names[view.kept]
         return self.wrap(model)
 
     def _one(self, method, adapted, X):
@@ -76,10 +66,7 @@ class OpenClasses(SharedClasses):
     """Classes that no source has are learned from the target, if they are labels at all."""
 
     def check(self, table):
-        if len(table.y) == 0:
-            return table
-        labels = (self.outputs, np.asarray(table.y[0]))
-        kinds = {time_kind(y) or y.dtype.kind in "US" for y in labels}
+        kinds = {time_kind(y) or y.dtype.kind in "US" for y in (self.outputs, table.y)}
         strange = table.y.dtype.kind in "Of" or len(kinds) > 1
         return super().check(table) if strange else table
 
@@ -160,10 +147,10 @@ class TransferMetaLearner(BaseMetaEstimator):
     Sources that contradict the others, all in one way (flipped labels) or each in its own (shuffled
     columns), are found by a mixture of priors, and pooled apart. With ``Ridge`` and
     ``LinearRegression`` all is in closed form (up to 99 columns); other estimators are fitted once
-    for each source, six times on all rows, and a few times for each target. The rows of the sources
-    are kept. A source on which the estimator cannot be fitted is left out with a warning; where a
-    refit fails on too few rows the source stays as it is, and a constant stands for the target
-    alone. Classes are matched by label; one that no source has is learned from the target.
+    for each source, six times on all rows, and a few times for each target. A source on which the
+    estimator cannot be fitted is left out with a warning; where a refit fails on too few rows the
+    source stays as it is, and a constant stands for the target alone. Classes are matched by label;
+    one that no source has is learned from the target.
 
     References
     ----------
@@ -221,13 +208,8 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     # -- reading -----------------------------------------------------------------------------------
 
-    @property
-    def _shared(self):
-        """Whether tasks may differ in their columns."""
-        return self.columns == "shared"
-
     def _check_wrapped(self, estimator):
-        if self._shared and isinstance(estimator, Pipeline):
+        if self.columns == "shared" and isinstance(estimator, Pipeline):
             raise ValueError(
                 "TransferMetaLearner with columns='shared' cannot wrap a Pipeline: its "
                 "transformers would be fitted on columns that some tasks do not have. Wrap its "
@@ -235,16 +217,18 @@ class TransferMetaLearner(BaseMetaEstimator):
             )
 
     def _check_X(self, X, where, min_rows):
-        if not self._shared:
+        if self.columns == "same":
             return super()._check_X(X, where, min_rows)
         return check_features(X, where=where, allow_nan=True, min_rows=min_rows)
 
     def _checked(self, table, X, where):
-        return replace(table, X=X) if self._shared else super()._checked(table, X, where)
+        if isinstance(X, np.ndarray):  # sums do not depend on which worker adds
+            X = np.ascontiguousarray(X)
+        return super()._checked(table, X, where) if self.columns == "same" else replace(table, X=X)
 
     def _read_tasks(self, tasks, size, *, reset, min_rows=1):
-        tasks = list(as_tasks(tasks)) if self._shared else tasks
-        if self._shared and tasks:
+        if self.columns == "shared":
+            tasks = list(as_tasks(tasks))
             names = shared_names(tasks) if reset else list(self.feature_names_in_)
             tasks = [
                 replace(task, X=aligned(task.X, names, task_label(task.id, t)))
@@ -253,8 +237,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         yield from super()._read_tasks(tasks, size, reset=reset, min_rows=min_rows)
 
     def _read_rows(self, X, y, groups, fit_params, *, reset, **settings):
-        if self._shared and not reset:
-            X = aligned(as_table(X), list(getattr(self, "feature_names_in_", [])), "this task")
+        if self.columns == "shared" and not reset:
+            X = aligned(X, list(getattr(self, "feature_names_in_", [])), "this task")
         return super()._read_rows(X, y, groups, fit_params, reset=reset, **settings)
 
     def _predictor(self, learner, meta_model):
@@ -275,12 +259,12 @@ class TransferMetaLearner(BaseMetaEstimator):
         whole = {k: v for k, v in fit_params.items() if k not in by_row}
         fitter = Fitter(learner, learner.prior(table), seed, whole, by_row)
         settings = self.n_jobs, self.source_weight if self.selection == "stack" else None
-        if self._shared:
+        if self.columns == "shared":
             has = presence(table)
             kept = np.flatnonzero(has.sum(axis=0) > (table.n_tasks > 1))
             if len(kept) == 0:
                 raise ValueError("no two sources share a column. Rename columns.")
-            sources = _seen_through(View.of(table.X, kept), table, has, fitter, *settings)
+            sources = _seen_through(View.of(table.X, kept), table, fitter, *settings)
         else:
             sources = learn_sources(fitter, table, *settings)
         if sources.refused:
@@ -314,10 +298,8 @@ class TransferMetaLearner(BaseMetaEstimator):
             known = self.meta_model_.fitter.classes
             rows = [r for r in (self._current, self._memory.params) if r is not None]
             seen = [classes_of(adapted.model, known) for r in rows for adapted in r[:, 0]]
-            classes = np.unique(np.concatenate([known, *seen]))
-            if len(classes) != len(self.classes_):
-                self._predicts = copy.copy(self._predicts)
-                self._predicts.classes = self.classes_ = classes
+            self._predicts = copy.copy(self._predicts)
+            self._predicts.classes = self.classes_ = np.unique(np.concatenate([known, *seen]))
         return self
 
 
@@ -326,9 +308,7 @@ def _adapt_one(table, meta_model, settings, reports):
     view, sources = meta_model.view, meta_model
     if view is not None and len(table.y):
         view, sources = _seen_by(meta_model, table)
-    X = table.X if view is None else view.rows(table.X)
-    X = np.ascontiguousarray(X) if isinstance(X, np.ndarray) else X
-    target, n = replace(table, X=X, y=np.asarray(table.y)), len(sources)
+    target, n = table if view is None else replace(table, X=view.rows(table.X)), len(sources)
     classes = sources.fitter.classes
     if classes is not None and not np.isin(target.y, classes).all():
         sources = sources.with_classes(np.union1d(classes, target.y))
@@ -340,8 +320,6 @@ def _adapt_one(table, meta_model, settings, reports):
         if len(target.y) == 0:
             raise
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
-    if not reports:
-        return Adapted(model, view)
     full = np.full((3, len(meta_model)), [[np.nan], [np.nan], [0.0]])
     known = [id_ not in sources.refused for id_ in meta_model.table.ids]
     full[:, known] = risk[0][:n], risk[1][:n], share[:n]
@@ -354,12 +332,12 @@ def _adapt_one(table, meta_model, settings, reports):
         "best_source_": meta_model.table.ids[np.nanargmin(full[0])],
         "refused_sources_": sources.refused,
     }
-    return Adapted(model, view, report)
+    return Adapted(model, view, report if reports else {})
 
 
-def _seen_through(view, frame, has, fitter, n_jobs, share, refused=None):
+def _seen_through(view, frame, fitter, n_jobs, share, refused=None):
     """Sources of which only some columns are seen."""
-    ids, blind = task_ids(frame), ~has[:, view.kept].any(axis=1)
+    ids, blind = task_ids(frame), ~presence(frame)[:, view.kept].any(axis=1)
     why = f"it shares no column with {'any other source' if refused is None else 'the target'}"
     refused = dict.fromkeys(ids[blind], why) | (refused or {})
     fitter, learner = copy.copy(fitter), copy.copy(fitter.learner)
@@ -372,18 +350,18 @@ def _seen_through(view, frame, has, fitter, n_jobs, share, refused=None):
 def _seen_by(meta_model, table):
     """The columns that a target has, and the meta-model for these."""
     frame, (own,) = meta_model.frame, presence(table)
-    view, has = View.of(table.X, np.flatnonzero(own)), presence(frame)  # imputed by the target
-    if np.array_equal(view.kept, meta_model.view.kept) and has.all():
+    view = View.of(table.X, np.flatnonzero(own))  # imputed from the side of the target
+    if np.array_equal(view.kept, meta_model.view.kept) and not np.isnan(frame.X).any():
         return view, meta_model
-    settings = meta_model.fitter, None, None, meta_model.refused
-    return view, replace(_seen_through(view, frame, has, *settings), stack=meta_model.stack)
+    sources = _seen_through(view, frame, meta_model.fitter, None, None, meta_model.refused)
+    return view, replace(sources, stack=meta_model.stack)
 
 
 def _model_of(sources, target, risk, selection, source_weight, temperature):
     """A model, and the shares of the sources, of the pools, and of the target alone."""
     fitter, stack, n, n_sources = sources.fitter, sources.stack, len(target.y), len(sources)
     # episodes say nothing of many more rows than they had; posteriors learn by themselves
-    if selection == "stack" and stack and (sources.closed or n <= 2 * stack.n_rows[-1]):
+    if selection == "stack" and stack and (fitter.closed or n <= 2 * stack.n_rows[-1]):
         v = stack.weights(n)
         rows, mix, offset, best = candidates(sources, target, risk[:n_sources], source_weight)
         share = np.append(v[-2] * (np.arange(n_sources) == best), [v[:-2].sum(), v[-1]])
@@ -401,6 +379,6 @@ def _model_of(sources, target, risk, selection, source_weight, temperature):
         share = (np.arange(len(risk)) == np.argmin(risk)).astype(float)
     rows = np.concatenate([sources.rows, sources.pools, own[None]])
     for a in np.flatnonzero(share[:n_sources] >= MIN_SHARE) if n else ():
-        rows[a] = fitter.refit(target, sources.source(a), source_weight, rows[a])
+        rows[a] = fitter.refit(target, sources.table.block(a, a + 1), source_weight, rows[a])
     model = fitter.blend(rows, share, np.zeros(Y.shape[1]))
     return model, np.append(share[:n_sources], [share[n_sources:-1].sum(), share[-1]])

@@ -14,12 +14,12 @@ from scipy.linalg import block_diag
 
 from ..kernels.stacking import MIN_EPISODES, learn_stack
 from ..learners import in_chunks
+from ..learners.refit import N_FOLDS, deal_folds
 from .sources import fit_sources, pooled_models
 
 __all__ = ["candidates", "judged", "learn_sources", "risks"]
 
 MIN_FITTED = 3  # rows; with fewer nothing is refitted but least squares
-N_FOLDS = 5
 N_ROWS = (0, 1, 2, 5, 10, 20)  # of an episode
 MAX_EPISODES = {True: 60, False: 20}  # for each number of rows, linear learner or not
 MIN_QUERY = 3
@@ -30,13 +30,9 @@ def risks(value, weight):
     """Weighted mean of the losses of each row of ``value``, and its standard error."""
     total = weight.sum(axis=-1)
     mean = np.sum(weight * value, axis=1) / total
-    if value.shape[1] < 2:
-        return mean, np.full(len(mean), np.nan)
-    apart = value - mean[:, None]
-    size = np.abs(apart).max(axis=1, keepdims=True)  # whose square may be no number
-    apart = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
-    spread = np.sum(weight * apart**2, axis=1) / total
-    return mean, size[:, 0] * np.sqrt(spread / (value.shape[1] - 1))
+    with np.errstate(over="ignore"):  # an infinite error is one
+        spread = np.sum(weight * (value - mean[:, None]) ** 2, axis=1) / total
+    return mean, np.sqrt(spread / (value.shape[1] - 1 or np.nan))
 
 
 def judged(sources, target):
@@ -58,21 +54,12 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
 
     The last is the target alone, that before it the refit on the source of least ``risk``, in which
     a row of it has the weight ``share``. In an episode the target is a ``source``, which is not in
-    the ``pools``.
-
-    Returns
-    -------
-    rows : ndarray of shape (n_models, n_params)
-        The models.
-    mix : ndarray of shape (n_candidates, n_models)
-        Shares of the models in each candidate.
-    offset : ndarray of shape (n_candidates, n_outputs)
-    best : int
-        Place of the source of the refit.
+    the ``pools``. Returns the models, their shares in each candidate (n_candidates, n_models), the
+    offsets (n_candidates, n_outputs), and the place of the source.
     """
     fitter, pools = sources.fitter, sources.pools if pools is None else pools
     w, p = sources.posterior(target, source)
-    if sources.closed:
+    if fitter.closed:
         models, mix, offset = [sources.as_model(w), pools[-1]], np.eye(2), np.zeros((2, 1))
     else:
         models, mix = pools, np.stack([p, np.eye(len(p))[-1]])
@@ -81,8 +68,9 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
         mix, offset = np.tile(mix, (2, 1)), np.concatenate([0 * offset, offset])
     best = int(np.argmin(risk))
     own = [sources.rows[best], fitter.constant(target)]
-    if len(target.y) >= (1 if fitter.exact else MIN_FITTED):
-        own = [fitter.refit(target, sources.source(best), share, own[0]), fitter.refit(target)]
+    if len(target.y) >= (1 if fitter.closed else MIN_FITTED):
+        data = sources.table.block(best, best + 1)
+        own = [fitter.refit(target, data, share, own[0]), fitter.refit(target)]
     mix, offset = block_diag(mix, np.eye(2)), np.pad(offset, ((0, 2), (0, 0)))
     return np.stack([*models, *own]), mix, offset, best
 
@@ -98,7 +86,7 @@ def learn_sources(fitter, table, n_jobs, share=None, refused=None):
     sources = fit_sources(fitter, table, n_jobs, refused or {})
     table, sizes, rng = sources.table, sources.table.sizes, np.random.default_rng(fitter.seed)
     order = rng.permutation(len(sources))[: MAX_EPISODES[fitter.linear]]
-    if sources.closed:  # again and again, each time with other rows
+    if fitter.closed:  # again and again, each time with other rows
         order = np.tile(order, MAX_EPISODES[True] // len(order))
     n_rows = N_ROWS[-1] + MAX_QUERY
     rows = [table.offsets[a] + rng.permutation(sizes[a])[:n_rows] for a in order]
@@ -114,19 +102,17 @@ def learn_sources(fitter, table, n_jobs, share=None, refused=None):
         blocks = [targets.block(i, i + 1) for i in range(len(order))]
         loss = np.split(loss[: len(sources)], targets.offsets[1:-1], axis=1)
         played = list(zip(order, blocks, loss, _pools_without(sources, order, n_jobs), strict=True))
-        played = in_chunks(_play, played, None if sources.closed else n_jobs, sources, share)
+        played = in_chunks(_play, played, None if fitter.closed else n_jobs, sources, share)
     episodes = {n: [one[n] for one in played if n in one] for n in N_ROWS}
-    start = np.eye(4 if sources.closed else 6)[0]
+    start = np.eye(4 if fitter.closed else 6)[0]
     return replace(sources, stack=learn_stack(episodes, fitter.loss, start))
 
 
 def _pools_without(sources, order, n_jobs):
     """For each of some sources the pooled models of folds without it; None in closed form."""
-    if sources.closed:
+    if sources.fitter.closed:
         return [None] * len(order)
-    fold = np.empty(len(sources), dtype=np.intp)
-    alike = np.argsort(sources.mixture.member.argmax(axis=1), kind="stable")
-    fold[alike] = np.arange(len(alike)) % N_FOLDS
+    fold = deal_folds(sources.mixture.member.argmax(axis=1), N_FOLDS)
     folds, of = np.unique(fold[order], return_inverse=True)
     own = in_chunks(pooled_models, [np.flatnonzero(fold != f) for f in folds], n_jobs, sources)
     return [own[f] for f in of]

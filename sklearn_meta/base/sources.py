@@ -13,8 +13,7 @@ from ..tasks.validation import plain, task_label
 
 __all__ = ["Sources", "fit_sources", "pooled_models", "reasons", "task_ids"]
 
-MAX_RANK = 30  # of landmarks that tell which sources agree
-MAX_RANK_CLOSED = 100  # of landmarks in which targets adapt in closed form
+MAX_RANK = 30  # of landmarks that only tell which sources agree
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +63,6 @@ class Sources:
     def __len__(self):
         return len(self.rows)
 
-    @property
-    def closed(self):
-        """Whether targets adapt by the posterior of the mixture."""
-        return self.fitter.exact and len(self.numeric) < MAX_RANK_CLOSED
-
-    def source(self, a):
-        """The rows of a source."""
-        return self.table.block(a, a + 1)
-
     def posterior(self, target, source):
         """The linear model of a target, and the probabilities of its component."""
         Z = self.landmarks(numeric_columns(target.X, self.numeric))
@@ -103,24 +93,21 @@ def task_ids(table):
 
 def fit_sources(fitter, table, n_jobs, refused):
     """Fit all sources, without a stack; see :func:`.candidates.learn_sources`."""
-    X = table.X  # in one order of memory: sums do not depend on which worker adds
-    X = np.ascontiguousarray(X) if isinstance(X, np.ndarray) else X
-    table = replace(table, X=X, y=np.asarray(table.y), ids=task_ids(table))
-    ids = [id_ for id_ in table.ids if id_ not in refused]
-    blocks = [table.block(t, t + 1) for t, id_ in enumerate(table.ids) if id_ not in refused]
-    rows = dict(zip(ids, in_chunks(_fitted, blocks, n_jobs, fitter), strict=True))
-    refused = refused | {id_: row for id_, row in rows.items() if isinstance(row, str)}
-    kept = np.flatnonzero([id_ not in refused for id_ in table.ids])
+    table = replace(table, ids=task_ids(table))
+    tried = [t for t, id_ in enumerate(table.ids) if id_ not in refused]
+    rows = in_chunks(_fitted, [table.block(t, t + 1) for t in tried], n_jobs, fitter)
+    failed = [isinstance(row, str) for row in rows]
+    refused = refused | {table.ids[tried[i]]: rows[i] for i in np.flatnonzero(failed)}
+    kept = np.delete(tried, failed)
     if len(kept) == 0:
         raise ValueError(f"no source could be fitted. {reasons(refused)}")
+    rows = np.stack([row for row in rows if not isinstance(row, str)])
     some, offsets = np.isin(table.codes, kept), np.append(0, np.cumsum(table.sizes[kept]))
     table = table.take(np.flatnonzero(some), offsets, kept)
-    rows = np.stack([rows[id_] for id_ in table.ids])
     Y, weight, numeric = fitter.outputs(table.y), table.weights, numeric_places(table.X)
     X = numeric_columns(table.X, numeric)
-    closed = fitter.exact and X.shape[1] < MAX_RANK_CLOSED
-    intercept = not closed or bool(fitter.learner.estimator.fit_intercept)
-    landmarks = Landmarks.of(X, weight, intercept, MAX_RANK_CLOSED if closed else MAX_RANK)
+    intercept = not fitter.closed or bool(fitter.learner.estimator.fit_intercept)
+    landmarks = Landmarks.of(X, weight, intercept, len(numeric) if fitter.closed else MAX_RANK)
     level = weight @ Y / weight.sum() if intercept else np.zeros(Y.shape[1])
     moments = Moments.of(landmarks(X), Y - level, offsets, weight)
     mixture = learn_mixture(moments, intercept)
@@ -150,7 +137,7 @@ def pooled_models(kept, sources):
         return fitter.fit(table.as_one(np.flatnonzero(np.isin(table.codes, some))))
 
     everyone = fit(kept)
-    if sources.closed:
+    if fitter.closed:
         return np.stack([*map(sources.as_model, mixture.means), everyone])
     component = mixture.member[kept].argmax(axis=1)
     own = [kept[component == k] for k in range(len(mixture.means))]

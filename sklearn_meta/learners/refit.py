@@ -16,9 +16,10 @@ from .blackbox import BlackBoxLearner, Fitted
 from .blend import MIN_PROBABILITY, blend, raw_scores
 from .linear import LinearLearner
 
-__all__ = ["Fitter", "deal_folds"]
+__all__ = ["N_FOLDS", "Fitter", "deal_folds"]
 
 N_FOLDS = 5
+MAX_CLOSED = 100  # columns with which all is in closed form
 
 
 def deal_folds(y, n_folds):
@@ -47,7 +48,8 @@ class Fitter:
         self.learner, self.prior, self.seed = learner, prior, seed
         self.params, self.by_row, self.classes = params, by_row, learner.classes
         self.linear = isinstance(learner, LinearLearner)
-        self.exact = self.linear and learner.has_closed_form and not (params or by_row)
+        self.closed = self.linear and learner.has_closed_form and not (params or by_row)
+        self.closed = self.closed and learner.n_features < MAX_CLOSED
         link = "identity" if self.classes is None else "softmax"
         self.loss = RawLoss("log" if getattr(learner, "link", None) == "log" else link)
 
@@ -73,12 +75,7 @@ class Fitter:
         return out
 
     def raw(self, rows, X):
-        """Raw predictions of models.
-
-        Returns
-        -------
-        ndarray of shape (n_models, n_rows, n_outputs)
-        """
+        """Raw predictions of models, of shape (n_models, n_rows, n_outputs)."""
         if self.linear:
             coef, intercept = self.learner.split(rows)
             raw = np.tensordot(coef, np.asarray(X), axes=(2, 1)).swapaxes(1, 2)
@@ -104,7 +101,7 @@ class Fitter:
 
     def fit(self, table):
         """A model of some rows that can also predict; a constant where there is too little."""
-        if self.exact:
+        if self.closed:
             return self.learner.fit_each(table, self.prior, {})[0]
         params, weight = self.params, table.weights
         if table.origin is not None and (table.origin >= 0).all():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .validation import column_names, plain, task_label
+from .validation import as_table, column_names, plain, task_label
 
 __all__ = ["View", "aligned", "presence", "shared_names"]
 
@@ -37,7 +37,7 @@ class View:
 
     def rows(self, X):
         """The rows as the model sees them."""
-        X = X[:, self.kept]
+        X = np.ascontiguousarray(X[:, self.kept])
         return np.where(np.isnan(X), self.fill, X)
 
 
@@ -57,6 +57,7 @@ def shared_names(tasks):
 
 def aligned(X, names, label):
     """A dataframe with the columns ``names``; those that it does not have are NaN."""
+    X = as_table(X)
     own = column_names(X)
     if own is None:
         return X
