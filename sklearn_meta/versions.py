@@ -10,7 +10,7 @@ import warnings
 __all__ = ["FORMAT", "Versioned", "__version__"]
 
 __version__ = "0.1.0"
-FORMAT = 3
+FORMAT = 4
 
 
 class Versioned:

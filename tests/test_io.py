@@ -222,7 +222,7 @@ def test_a_state_of_a_newer_format_is_refused(monkeypatch):
             data = pickle.dumps(thing)
         expected = (
             rf"this {type(thing).__name__} was saved by sklearn_meta 99\.0 in format 4, and "
-            r"sklearn_meta [\d.]+ reads format 3: install sklearn_meta 99\.0 or newer, or fit"
+            r"sklearn_meta [\d.]+ reads format 4: install sklearn_meta 99\.0 or newer, or fit"
         )
         with pytest.raises(ValueError, match=expected):
             pickle.loads(data)
@@ -233,7 +233,7 @@ def test_a_state_of_an_older_format_is_refused(monkeypatch):
         other.setattr(versions, "FORMAT", versions.FORMAT - 1)
         other.setattr(versions, "__version__", "0.0.1")
         data = pickle.dumps(Pooled())
-    with pytest.raises(ValueError, match=r"reads format 3: read it with sklearn_meta 0\.0\.1, or"):
+    with pytest.raises(ValueError, match=r"reads format 4: read it with sklearn_meta 0\.0\.1, or"):
         pickle.loads(data)
     state = vars(Pooled()).copy()
     with pytest.raises(ValueError, match="sklearn_meta of an unknown version in format 0"):
