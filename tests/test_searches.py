@@ -74,7 +74,7 @@ def naming_columns():
 
 def inside(**params):
     """A Pipeline inside; of its transformed columns two vary by task."""
-    return HierarchicalBayes(make_pipeline(columns(), Ridge()), **params)
+    return HierarchicalBayes(make_pipeline(columns(), Ridge()), regularization=None, **params)
 
 
 def grid(prefix="", step=""):
@@ -113,7 +113,7 @@ each_search = pytest.mark.parametrize("kind", ["grid", "randomized"])
 def test_search_with_a_task_column(table, kind):
     X, y = table
     search = make_search(
-        kind, HierarchicalBayes(Ridge(), task_column="store"), grid(), GroupKFold(2)
+        kind, HierarchicalBayes(Ridge(), regularization=None, task_column="store"), grid(), GroupKFold(2)
     )
     search.fit(X.drop(columns="kind"), y, groups=X["store"])
     assert_found(search)
@@ -125,7 +125,7 @@ def test_search_with_a_task_column(table, kind):
 def test_search_with_routed_groups(table, kind):
     X, y = table
     with config_context(enable_metadata_routing=True):
-        search = make_search(kind, HierarchicalBayes(Ridge()), grid(), GroupKFold(2))
+        search = make_search(kind, HierarchicalBayes(Ridge(), regularization=None), grid(), GroupKFold(2))
         search.fit(X[["a", "b"]], y, groups=X["store"].to_numpy())
     assert_found(search)
     known = search.best_estimator_.predict(X[["a", "b"]], groups=X["store"].to_numpy())
@@ -135,7 +135,7 @@ def test_search_with_routed_groups(table, kind):
 @each_search
 def test_search_with_a_list_of_tasks(tasks, kind):
     tasks = [Task(task.X[["a", "b"]], task.y, id=task.id) for task in tasks]
-    search = make_search(kind, HierarchicalBayes(Ridge()), grid(), KFold(2)).fit(tasks)
+    search = make_search(kind, HierarchicalBayes(Ridge(), regularization=None), grid(), KFold(2)).fit(tasks)
     assert_found(search)
 
 
@@ -150,12 +150,12 @@ def test_the_three_ways_score_the_same(table):
         (np.flatnonzero(of_task % 3 != k), np.flatnonzero(of_task % 3 == k)) for k in range(3)
     ]
     column = GridSearchCV(
-        HierarchicalBayes(Ridge(), task_column="store"), grid(), scoring=SCORER, cv=folds
+        HierarchicalBayes(Ridge(), regularization=None, task_column="store"), grid(), scoring=SCORER, cv=folds
     ).fit(X.drop(columns="kind"), y)
     with config_context(enable_metadata_routing=True):
-        routed = GridSearchCV(HierarchicalBayes(Ridge()), grid(), scoring=SCORER, cv=folds)
+        routed = GridSearchCV(HierarchicalBayes(Ridge(), regularization=None), grid(), scoring=SCORER, cv=folds)
         routed.fit(X[["a", "b"]], y, groups=X["store"].to_numpy())
-    listed = GridSearchCV(HierarchicalBayes(Ridge()), grid(), scoring=SCORER, cv=task_folds)
+    listed = GridSearchCV(HierarchicalBayes(Ridge(), regularization=None), grid(), scoring=SCORER, cv=task_folds)
     listed.fit(tasks_from_table(X.drop(columns="kind"), y, task_column="store"))
     for search in (routed, listed):
         np.testing.assert_allclose(
@@ -194,7 +194,7 @@ def test_search_with_a_list_of_tasks_and_a_pipeline_inside(tasks, kind):
 @each_search
 def test_search_with_a_task_column_and_a_pipeline_outside(table, kind):
     X, y = table
-    model = HierarchicalBayes(Ridge(), task_column="store")
+    model = HierarchicalBayes(Ridge(), regularization=None, task_column="store")
     search = make_search(
         kind, make_pipeline(naming_columns(), model), grid("hierarchicalbayes__"), GroupKFold(2)
     )
@@ -205,7 +205,7 @@ def test_search_with_a_task_column_and_a_pipeline_outside(table, kind):
 @each_search
 def test_search_with_an_index_as_task_column_and_a_pipeline_outside(table, kind):
     X, y = table
-    model = HierarchicalBayes(Ridge(), task_column=-1)
+    model = HierarchicalBayes(Ridge(), regularization=None, task_column=-1)
     pipeline = make_pipeline(columns(remainder="passthrough"), model)
     search = make_search(kind, pipeline, grid("hierarchicalbayes__"), GroupKFold(2))
     assert_found(search.fit(X, y, groups=X["store"]), "hierarchicalbayes__")
@@ -215,7 +215,7 @@ def test_search_with_an_index_as_task_column_and_a_pipeline_outside(table, kind)
 def test_search_with_routed_groups_and_a_pipeline_outside(table, kind):
     X, y = table
     with config_context(enable_metadata_routing=True):
-        pipeline = make_pipeline(columns(), HierarchicalBayes(Ridge()))
+        pipeline = make_pipeline(columns(), HierarchicalBayes(Ridge(), regularization=None))
         search = make_search(kind, pipeline, grid("hierarchicalbayes__"), GroupKFold(2))
         search.fit(X[FEATURES], y, groups=X["store"].to_numpy())
     assert_found(search, "hierarchicalbayes__")
@@ -272,7 +272,7 @@ def test_search_over_estimators(tasks):
 def test_halving_search_over_tasks(tasks):
     tasks = [Task(task.X[["a", "b"]], task.y, id=task.id) for task in tasks]
     search = HalvingGridSearchCV(
-        HierarchicalBayes(Ridge()),
+        HierarchicalBayes(Ridge(), regularization=None),
         grid(),
         scoring=SCORER,
         cv=KFold(2),
