@@ -82,7 +82,6 @@ def test_units_of_targets(meta, scale, shift):
 @given(seed=st.integers(0, 1000))
 def test_order_of_rows_and_tasks(meta, seed):
     table = LABELLED if is_classifier(meta) else TABLE
-    new = table.ids == "store_3"
     _, expected = plain_answers(meta, table is LABELLED, n_rows=10)
     order = np.random.default_rng(seed).permutation(len(table.y))
     X, y, ids = table.X[order], table.y[order], table.ids[order]
