@@ -220,7 +220,7 @@ def test_a_state_of_a_newer_format_is_refused(monkeypatch):
             other.setattr(versions, "__version__", "99.0")
             data = pickle.dumps(thing)
         expected = (
-            rf"this {type(thing).__name__} was saved by sklearn_meta 99\.0 in format 4, and "
+            rf"this {type(thing).__name__} was saved by sklearn_meta 99\.0 in format 5, and "
             r"sklearn_meta [\d.]+ reads format 4: install sklearn_meta 99\.0 or newer, or fit"
         )
         with pytest.raises(ValueError, match=expected):
