@@ -27,9 +27,8 @@ from ..learners import BlackBoxLearner, classes_of, in_chunks
 from ..learners.blackbox import ask
 from ..learners.privates import N_JOBS, Interval, StrOptions
 from ..learners.refit import Fitter
-from ..tasks.columns import View, aligned, presence, shared_names
-from ..tasks.task import as_tasks
-from ..tasks.validation import addressed, check_features, task_label, time_kind, with_address
+from ..tasks.columns import View, aligned, aligned_tasks, presence
+from ..tasks.validation import addressed, check_features, time_kind, with_address
 
 __all__ = ["TransferMetaLearner"]
 
@@ -228,12 +227,7 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     def _read_tasks(self, tasks, size, *, reset, min_rows=1):
         if self.columns == "shared":
-            tasks = list(as_tasks(tasks))
-            names = shared_names(tasks) if reset else list(self.feature_names_in_)
-            tasks = [
-                replace(task, X=aligned(task.X, names, task_label(task.id, t)))
-                for t, task in enumerate(tasks)
-            ]
+            tasks = aligned_tasks(tasks, None if reset else list(self.feature_names_in_))
         yield from super()._read_tasks(tasks, size, reset=reset, min_rows=min_rows)
 
     def _read_rows(self, X, y, groups, fit_params, *, reset, **settings):
@@ -268,9 +262,8 @@ class TransferMetaLearner(BaseMetaEstimator):
         else:
             sources = learn_sources(fitter, table, *settings)
         if sources.refused:
-            message = f"{len(sources.refused)} of {table.n_tasks} sources are left out."
-            message = f"{message} {reasons(sources.refused)}"
-            warnings.warn(message, UserWarning, stacklevel=2)
+            message = f"{len(sources.refused)} of {table.n_tasks} sources are left out. "
+            warnings.warn(message + reasons(sources.refused), UserWarning, stacklevel=2)
         return sources
 
     # -- adapting ----------------------------------------------------------------------------------
@@ -308,8 +301,8 @@ def _adapt_one(table, meta_model, settings, reports):
     view, sources = meta_model.view, meta_model
     if view is not None and len(table.y):
         view, sources = _seen_by(meta_model, table)
-    target, n = table if view is None else replace(table, X=view.rows(table.X)), len(sources)
-    classes = sources.fitter.classes
+    target = table if view is None else replace(table, X=view.rows(table.X))
+    n, classes = len(sources.rows), sources.fitter.classes
     if classes is not None and not np.isin(target.y, classes).all():
         sources = sources.with_classes(np.union1d(classes, target.y))
     try:
@@ -320,7 +313,7 @@ def _adapt_one(table, meta_model, settings, reports):
         if len(target.y) == 0:
             raise
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
-    full = np.full((3, len(meta_model)), [[np.nan], [np.nan], [0.0]])
+    full = np.full((3, len(meta_model.rows)), [[np.nan], [np.nan], [0.0]])
     known = [id_ not in sources.refused for id_ in meta_model.table.ids]
     full[:, known] = risk[0][:n], risk[1][:n], share[:n]
     report = {
@@ -342,9 +335,8 @@ def _seen_through(view, frame, fitter, n_jobs, share, refused=None):
     refused = dict.fromkeys(ids[blind], why) | (refused or {})
     fitter, learner = copy.copy(fitter), copy.copy(fitter.learner)
     fitter.learner, learner.n_features = learner, len(view.kept)
-    table = replace(frame, X=view.rows(frame.X))
-    sources = learn_sources(fitter, table, n_jobs, share, refused)
-    return replace(sources, frame=frame, view=view)
+    seen = replace(frame, X=view.rows(frame.X))
+    return replace(learn_sources(fitter, seen, n_jobs, share, refused), frame=frame, view=view)
 
 
 def _seen_by(meta_model, table):
@@ -359,7 +351,7 @@ def _seen_by(meta_model, table):
 
 def _model_of(sources, target, risk, selection, source_weight, temperature):
     """A model, and the shares of the sources, of the pools, and of the target alone."""
-    fitter, stack, n, n_sources = sources.fitter, sources.stack, len(target.y), len(sources)
+    fitter, stack, n, n_sources = sources.fitter, sources.stack, len(target.y), len(sources.rows)
     # episodes say nothing of many more rows than they had; posteriors learn by themselves
     if selection == "stack" and stack and (fitter.closed or n <= 2 * stack.n_rows[-1]):
         v = stack.weights(n)
@@ -372,8 +364,7 @@ def _model_of(sources, target, risk, selection, source_weight, temperature):
         of_own = risks(fitter.loss(fitter.left_out(target), Y)[None], target.weights)[0]
     risk = np.append(risk, of_own)
     if temperature == "auto":  # weights proportional to likelihoods
-        scale = 2 * sources.mixture.s if fitter.loss.link == "identity" else 1.0
-        temperature = scale / max(target.weights.sum(), 1.0)
+        temperature = sources.unit / max(target.weights.sum(), 1.0)
     share = softmax(-risk / temperature)
     if selection == "best":
         share = (np.arange(len(risk)) == np.argmin(risk)).astype(float)

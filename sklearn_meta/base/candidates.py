@@ -52,10 +52,10 @@ def _losses(sources, table):
 def candidates(sources, target, risk, share, *, source=None, pools=None):
     """All candidates of the stack for one target: mixtures of models, with an offset.
 
-    The last is the target alone, that before it the refit on the source of least ``risk``, in which
-    a row of it has the weight ``share``. In an episode the target is a ``source``, which is not in
-    the ``pools``. Returns the models, their shares in each candidate (n_candidates, n_models), the
-    offsets (n_candidates, n_outputs), and the place of the source.
+    The last is the target alone, that before it the refit on the likeliest source by its ``risk``,
+    in which a row of it has the weight ``share``. In an episode the target is a ``source``, which
+    is not in the ``pools``. Returns the models, their shares in each candidate (n_candidates,
+    n_models), the offsets (n_candidates, n_outputs), and the place of the likeliest source.
     """
     fitter, pools = sources.fitter, sources.pools if pools is None else pools
     w, p = sources.posterior(target, source)
@@ -66,7 +66,11 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
         raw = np.tensordot(mix, fitter.raw(pools, target.X), axes=1)
         offset = fitter.loss.offset(raw, fitter.outputs(target.y), target.weights)
         mix, offset = np.tile(mix, (2, 1)), np.concatenate([0 * offset, offset])
-    best = int(np.argmin(risk))
+    nats = target.weights.sum() / sources.unit * np.minimum(risk, 1e300)
+    nats = nats - np.log(sources.mixture.narrow)  # which source, a posteriori
+    if source is not None:
+        nats[source] = np.inf
+    best = int(np.argmin(nats))
     own = [sources.rows[best], fitter.constant(target)]
     if len(target.y) >= (1 if fitter.closed else MIN_FITTED):
         data = sources.table.block(best, best + 1)
@@ -85,7 +89,7 @@ def learn_sources(fitter, table, n_jobs, share=None, refused=None):
     """
     sources = fit_sources(fitter, table, n_jobs, refused or {})
     table, sizes, rng = sources.table, sources.table.sizes, np.random.default_rng(fitter.seed)
-    order = rng.permutation(len(sources))[: MAX_EPISODES[fitter.linear]]
+    order = rng.permutation(len(sources.rows))[: MAX_EPISODES[fitter.linear]]
     if fitter.closed:  # again and again, each time with other rows
         order = np.tile(order, MAX_EPISODES[True] // len(order))
     n_rows = N_ROWS[-1] + MAX_QUERY
@@ -98,9 +102,9 @@ def learn_sources(fitter, table, n_jobs, share=None, refused=None):
     if share is None:
         return sources
     played = []
-    if len(sources) >= MIN_EPISODES:
+    if len(sources.rows) >= MIN_EPISODES:
         blocks = [targets.block(i, i + 1) for i in range(len(order))]
-        loss = np.split(loss[: len(sources)], targets.offsets[1:-1], axis=1)
+        loss = np.split(loss[: len(sources.rows)], targets.offsets[1:-1], axis=1)
         played = list(zip(order, blocks, loss, _pools_without(sources, order, n_jobs), strict=True))
         played = in_chunks(_play, played, None if fitter.closed else n_jobs, sources, share)
     episodes = {n: [one[n] for one in played if n in one] for n in N_ROWS}
@@ -124,8 +128,7 @@ def _play(one, sources, share):
     for n in (n for n in N_ROWS if len(table.y) >= n + MIN_QUERY):
         rows = np.arange(min(len(table.y), n + MAX_QUERY))
         support, query = map(table.as_one, np.split(rows, [n]))
-        risk = risks(loss[:, :n], support.weights)[0] if n else sources.risk[0, : len(loss)].copy()
-        risk[a] = np.inf
+        risk = risks(loss[:, :n], support.weights)[0] if n else np.zeros(len(loss))
         models, mix, offset, _ = candidates(sources, support, risk, share, source=a, pools=pools)
         F = np.tensordot(mix, fitter.raw(models, query.X), axes=1) + offset[:, None]
         played[n] = F, fitter.outputs(query.y), query.weights, sources.mixture.narrow[a]

@@ -60,8 +60,10 @@ class Sources:
     frame: object = None
     view: View = None
 
-    def __len__(self):
-        return len(self.rows)
+    @property
+    def unit(self):
+        """A loss divided by this is a negative log-likelihood."""
+        return 2 * self.mixture.s if self.fitter.loss.link == "identity" else 1.0
 
     def posterior(self, target, source):
         """The linear model of a target, and the probabilities of its component."""

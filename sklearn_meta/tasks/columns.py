@@ -4,13 +4,14 @@ The frame has the names of all sources. A column that is missing throughout a ta
 it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .task import as_tasks
 from .validation import as_table, column_names, plain, task_label
 
-__all__ = ["View", "aligned", "presence", "shared_names"]
+__all__ = ["View", "aligned", "aligned_tasks", "presence"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,20 +42,6 @@ class View:
         return np.where(np.isnan(X), self.fill, X)
 
 
-def shared_names(tasks):
-    """Names of the columns of all tasks, in the order in which they first appear."""
-    names = {}
-    for t, task in enumerate(tasks):
-        own = column_names(task.X)
-        if own is None:
-            raise TypeError(
-                f"{task_label(task.id, t)}: its X is an array without column names, and "
-                'columns="shared" matches names. Pass a dataframe.'
-            )
-        names.update(dict.fromkeys(own))
-    return list(names)
-
-
 def aligned(X, names, label):
     """A dataframe with the columns ``names``; those that it does not have are NaN."""
     X = as_table(X)
@@ -68,6 +55,20 @@ def aligned(X, names, label):
         )
     nothing = np.full(len(X), np.nan)
     return type(X)({n: X[n] if n in own else nothing for n in names})
+
+
+def aligned_tasks(tasks, names):
+    """Tasks with the columns ``names``; None: those of all, in the order in which they appear."""
+    labelled = [(task, task_label(task.id, t)) for t, task in enumerate(as_tasks(tasks))]
+    if names is None:
+        for task, label in labelled:
+            if column_names(task.X) is None:
+                raise TypeError(
+                    f"{label}: its X is an array without column names, and "
+                    'columns="shared" matches names. Pass a dataframe.'
+                )
+        names = list(dict.fromkeys(name for task, _ in labelled for name in column_names(task.X)))
+    return [replace(task, X=aligned(task.X, names, label)) for task, label in labelled]
 
 
 def presence(table):
