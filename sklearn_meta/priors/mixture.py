@@ -31,7 +31,7 @@ MAX_ITER = 40
 TOLERANCE = 0.02  # of the score
 MIN_NOISE = 1e-10  # beside the mean square of all targets
 MIN_SIZE = 0.5  # of a component, in sources
-MIN_NARROW = 1e-6  # probability that a source agrees with others
+MIN_NARROW = 1e-3  # probability that a source agrees with others
 MAX_BROAD = 0.01  # probability that a target agrees with no source, before its rows are seen
 
 
