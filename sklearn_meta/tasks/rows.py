@@ -5,12 +5,19 @@ libraries; should one move, this file and ``learners/privates.py`` are the only 
 """
 
 import numpy as np
-from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _get_feature_names as get_feature_names
 from sklearn.utils.validation import _num_features as num_features
 from sklearn.utils.validation import _num_samples as n_rows_of
 
 __all__ = ["get_feature_names", "n_rows_of", "num_features", "safe_indexing", "unmasked"]
+
+
+def safe_indexing(X, index, axis=0):
+    """Some rows, or columns; of arrays without looking for dataframes, which takes longer."""
+    if isinstance(X, np.ndarray) and axis == 0:
+        return X[index]
+    return _safe_indexing(X, index, axis=axis)
 
 
 def unmasked(values):

@@ -223,8 +223,7 @@ class TaskTable(SavesFrames):
         rows = slice(int(self.offsets[t]), int(self.offsets[t + 1]))
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         y = None if self.y is None else self.y[rows]
-        X = self.X[rows] if isinstance(self.X, np.ndarray) else safe_indexing(self.X, rows)
-        return X, y, weight
+        return safe_indexing(self.X, rows), y, weight
 
     def without_weightless(self, keeps_tasks):
         """The table without rows of weight 0, and, unless it keeps tasks, those of such rows only.
