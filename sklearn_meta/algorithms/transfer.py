@@ -307,15 +307,15 @@ def _adapt_one(table, meta_model, settings, reports):
         sources = sources.with_classes(np.union1d(classes, target.y))
     try:
         with np.errstate(over="ignore"):  # an infinite risk is one
-            risk = judged(sources, target)
-            model, share = _model_of(sources, target, risk[0], *settings)
+            risk, risk_error = judged(sources, target, slice(n))
+            model, share = _model_of(sources, target, risk, *settings)
     except Exception as error:
         if len(target.y) == 0:
             raise
         raise with_address(addressed(error, target.X, table.where), table.label(0)) from error
     full = np.full((3, len(meta_model.rows)), [[np.nan], [np.nan], [0.0]])
     known = [id_ not in sources.refused for id_ in meta_model.table.ids]
-    full[:, known] = risk[0][:n], risk[1][:n], share[:n]
+    full[:, known] = risk, risk_error, share[:n]
     report = {
         "source_scores_": full[0],
         "source_score_errors_": full[1],
@@ -355,14 +355,15 @@ def _model_of(sources, target, risk, selection, source_weight, temperature):
     # episodes say nothing of many more rows than they had; posteriors learn by themselves
     if selection == "stack" and stack and (fitter.closed or n <= 2 * stack.n_rows[-1]):
         v = stack.weights(n)
-        rows, mix, offset, best = candidates(sources, target, risk[:n_sources], source_weight)
+        rows, mix, offset, best = candidates(sources, target, risk, source_weight)
         share = np.append(v[-2] * (np.arange(n_sources) == best), [v[:-2].sum(), v[-1]])
         return fitter.blend(rows, v @ mix, v @ offset), share
     own, Y = fitter.refit(target), fitter.outputs(target.y)
     of_own = np.inf  # the target alone is worth nothing without rows
     if n:
         of_own = risks(fitter.loss(fitter.left_out(target), Y)[None], target.weights)[0]
-    risk = np.append(risk, of_own)
+    of_pools, _ = judged(sources, target, slice(n_sources, None))
+    risk = np.concatenate([risk, of_pools, np.ravel(of_own)])
     if temperature == "auto":  # weights proportional to likelihoods
         temperature = sources.unit / max(target.weights.sum(), 1.0)
     share = softmax(-risk / temperature)

@@ -35,17 +35,17 @@ def risks(value, weight):
     return mean, np.sqrt(spread / (value.shape[1] - 1 or np.nan))
 
 
-def judged(sources, target):
-    """Risks of sources and pools on a target, or without rows on sources; standard errors."""
+def judged(sources, target, models):
+    """Risks of some sources and pools on a target, or without rows on sources; standard errors."""
     if len(target.y) == 0:
-        return sources.risk
-    return risks(_losses(sources, target), target.weights)
+        return sources.risk[:, models]
+    return risks(_losses(sources, target, models), target.weights)
 
 
-def _losses(sources, table):
-    """Of all sources and pools, on every row."""
+def _losses(sources, table, models=slice(None)):
+    """Of all sources and pools, or some, on every row."""
     fitter = sources.fitter
-    raw = fitter.raw(np.concatenate([sources.rows, sources.pools]), table.X)
+    raw = fitter.raw(np.concatenate([sources.rows, sources.pools])[models], table.X)
     return fitter.loss(raw, fitter.outputs(table.y))
 
 
