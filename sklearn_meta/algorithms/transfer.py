@@ -37,10 +37,7 @@ MIN_SHARE = 0.05  # of a source that is worth a refit ("weighted")
 
 @dataclass(frozen=True, eq=False)
 class Adapted:
-    """The parameter row of a target: its model, how that sees rows, and attributes that tell of it.
-
-    There are none of tasks of a table, which may be as many as sources.
-    """
+    """The parameter row of a target: its model, how that sees rows, and what is told of it."""
 
     model: object
     view: View
@@ -272,7 +269,7 @@ class TransferMetaLearner(BaseMetaEstimator):
         settings = self.selection, self.source_weight, self.temperature
         blocks = [replace(table, origin=None).block(t, t + 1) for t in range(table.n_tasks)]
         rows = np.empty((table.n_tasks, 1), dtype=object)
-        reports = table.n_tasks == 1
+        reports = table.n_tasks == 1  # tasks of a table may be as many as sources
         rows[:, 0] = in_chunks(_adapt_one, blocks, self.n_jobs, meta_model, settings, reports)
         return rows
 

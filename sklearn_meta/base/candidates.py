@@ -22,6 +22,7 @@ __all__ = ["candidates", "judged", "learn_sources", "risks"]
 MIN_FITTED = 3  # rows; with fewer nothing is refitted but least squares
 N_ROWS = (0, 1, 2, 5, 10, 20)  # of an episode
 MAX_EPISODES = {True: 60, False: 20}  # for each number of rows, linear learner or not
+MAX_REPEATS = 6  # of a source, in closed form
 MIN_QUERY = 3
 MAX_QUERY = 40
 
@@ -79,9 +80,6 @@ def candidates(sources, target, risk, share, *, source=None, pools=None):
     return np.stack([*models, *own]), mix, offset, best
 
 
-# -- episodes --------------------------------------------------------------------------------------
-
-
 def learn_sources(fitter, table, n_jobs, share=None, refused=None):
     """Fit all sources but those refused, see :class:`Sources`; let each be the others' target.
 
@@ -91,7 +89,7 @@ def learn_sources(fitter, table, n_jobs, share=None, refused=None):
     table, sizes, rng = sources.table, sources.table.sizes, np.random.default_rng(fitter.seed)
     order = rng.permutation(len(sources.rows))[: MAX_EPISODES[fitter.linear]]
     if fitter.closed:  # again and again, each time with other rows
-        order = np.tile(order, MAX_EPISODES[True] // len(order))
+        order = np.tile(order, min(MAX_REPEATS, MAX_EPISODES[True] // len(order)))
     n_rows = N_ROWS[-1] + MAX_QUERY
     rows = [table.offsets[a] + rng.permutation(sizes[a])[:n_rows] for a in order]
     targets = table.take(np.concatenate(rows), np.cumsum([0, *map(len, rows)]), order)
