@@ -493,11 +493,8 @@ def some_rows(table):
     iterations would make something of the rounding errors of another order.
     """
     rng = np.random.default_rng(0)
-    weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
-    size, total = (
-        np.bincount(table.codes, weight * values, minlength=table.n_tasks)
-        for values in (np.ones(len(weight)), table.y)
-    )
+    weight = table.weights
+    size, total = table.sums(weight), table.sums(weight * table.y)
     parts, n_cells = [], 0
     for t in rng.permutation(np.lexsort((total, size))):
         own = np.arange(table.offsets[t], table.offsets[t + 1])

@@ -418,8 +418,7 @@ class HierarchicalBayes(
             **settings,
         )
         self._check_converged(prior.model)
-        real = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight > 0
-        n_rows = np.bincount(table.codes, real, minlength=table.n_tasks).astype(np.intp)
+        n_rows = table.sums(table.weights > 0).astype(np.intp)
         warn_of_singular_generalized(prior, n_rows, self._names(learner), plain)
         return prior
 
@@ -477,9 +476,7 @@ class HierarchicalBayes(
         if not self._gaussian:
             return generalized_rows(learner, meta_model.prior, table)
         coefs, covariance, noise = posterior_rows(meta_model.prior, self._residuals(learner, table))
-        weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
-        n_rows = np.bincount(table.codes, weight, minlength=table.n_tasks)[:, None]
-        rows = [coefs, covariance, noise, n_rows]
+        rows = [coefs, covariance, noise, table.sums(table.weights)[:, None]]
         return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)
 
     def _predictor(self, learner, meta_model):

@@ -205,9 +205,8 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
 
     def _finished(self, learner, model, table, rng):
         Z = self._features(learner, model, table.X).astype(np.float64)
-        weight = np.ones(len(Z)) if table.sample_weight is None else table.sample_weight
+        weight, place = table.weights, self._places(learner, table)
         K = len(learner.classes)
-        place = self._places(learner, table)
         both = table.codes * K + place
         _, first, group = np.unique(both, return_index=True, return_inverse=True)
         task, own = table.codes[first], place[first]
@@ -276,7 +275,7 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
             return np.zeros_like(rows)
         place = self._places(learner, table)
         Z = self._features(learner, meta_model, table.X).astype(np.float64)
-        weight = np.ones(len(Z)) if table.sample_weight is None else table.sample_weight
+        weight = table.weights
         at, size = table.codes * K + place, table.n_tasks * K
         n = np.bincount(at, weight, minlength=size)
         mean = np.zeros((size, Z.shape[1]))

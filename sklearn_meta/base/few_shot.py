@@ -153,7 +153,6 @@ def _some_rows(table, kept):
 def _losses_of(learner, table, log_link):
     """Mean losses of tasks, NaN without rows, of values; rows count whose places are 0 or more."""
     loss, n_rows = learner.network.loss, len(table.y)
-    weight = np.ones(n_rows) if table.sample_weight is None else table.sample_weight
 
     def of_rows(values):
         if learner.classes is not None:
@@ -166,9 +165,8 @@ def _losses_of(learner, table, log_link):
         return loss.value(raw[:, None], learner.encode(table.y))
 
     def of_tasks(values, place):
-        counted = np.where(place >= 0, weight, 0.0)
-        size = np.bincount(table.codes, counted, minlength=table.n_tasks)
-        total = np.bincount(table.codes, counted * of_rows(values), minlength=table.n_tasks)
+        counted = np.where(place >= 0, table.weights, 0.0)
+        size, total = table.sums(counted), table.sums(counted * of_rows(values))
         return np.where(size > 0, total, np.nan) / np.where(size > 0, size, 1.0)
 
     return of_tasks

@@ -65,8 +65,7 @@ def learn_generalized(learner, table, *, plain=False, pooled=True, **settings):
 
 def generalized_rows(learner, prior, table):
     """One parameter row for every task of a table."""
-    weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
-    n_rows = np.bincount(table.codes, weight, minlength=table.n_tasks)
+    n_rows = table.sums(table.weights)
     S = _side(table, prior.s_mean)
     theta, covariance = posterior_rows(prior, learner.network, _batches(learner, table), S)
     i, j = np.triu_indices(covariance.shape[1])

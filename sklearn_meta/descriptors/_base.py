@@ -80,11 +80,6 @@ class DescribedTable(TaskTable):
         id_ = None if self.ids is None else self.ids[t]
         return Task(X, y, id=id_, sample_weight=weight, descriptor=side)
 
-    @property
-    def weights(self):
-        """Row weights, 1 where none are given."""
-        return np.ones(len(self.y)) if self.sample_weight is None else self.sample_weight
-
     @cached_property
     def numbers(self):
         """The numeric columns of X; NaN where they are missing."""

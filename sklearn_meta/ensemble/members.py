@@ -66,8 +66,7 @@ class Stack:
 
     def rows(self, table):
         """Parameter rows of the tasks of a table."""
-        seen = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight > 0
-        n_rows = np.bincount(table.codes, seen, minlength=table.n_tasks)[:, None]
+        n_rows = table.sums(table.weights > 0)[:, None]
         return np.concatenate([*(member.adapt(table) for member in self.members), n_rows], axis=1)
 
     def parts(self, params):

@@ -187,9 +187,8 @@ def _one_fold(candidates, table, shots, train, test, classes, seed, fold):
                 failures[name] = error
     judged = {}
     for k, (_, query) in episodes.items():
-        weight = np.ones(len(query.y)) if query.sample_weight is None else query.sample_weight
         of_fold = np.full(len(query.y), fold)
-        judged[k] = Judged(F[k], query.y, query.ids[query.codes], of_fold, weight)
+        judged[k] = Judged(F[k], query.y, query.ids[query.codes], of_fold, query.weights)
     return judged, failures
 
 

@@ -51,10 +51,9 @@ class Rows(SavesFrames):
     @classmethod
     def of_tasks(cls, table, extra):
         """The rows of every task."""
-        weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
         X = table.X  # in one order of memory: sums do not depend on which worker adds
         X = np.ascontiguousarray(X) if isinstance(X, np.ndarray) else X
-        every = cls(X, np.asarray(table.y), weight, extra)
+        every = cls(X, np.asarray(table.y), table.weights, extra)
         bounds = table.offsets.tolist()
         return [every[lo:hi] for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
 

@@ -203,6 +203,15 @@ class TaskTable(SavesFrames):
         """The position of the task of every row."""
         return np.repeat(np.arange(self.n_tasks), self.sizes)
 
+    @property
+    def weights(self):
+        """Row weights, 1 where none are given."""
+        return np.ones(len(self.y)) if self.sample_weight is None else self.sample_weight
+
+    def sums(self, values):
+        """Sums of values of rows over every task."""
+        return np.bincount(self.codes, values, minlength=self.n_tasks)
+
     def label(self, t):
         """How messages call task ``t``."""
         return task_label(None if self.ids is None else self.ids[t], t)
