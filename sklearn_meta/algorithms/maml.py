@@ -29,20 +29,7 @@ class MAML(GradientMetaEstimator):
     the support loss of a task is halved for that task until it does not, so that adaptation never
     diverges, whatever the rate.
 
-    Parameters
-    ----------
-    {estimator}
-    {inner_lr}
-    {steps}
-    {episodes}
-    {outer}
-    {border}
-
-    Attributes
-    ----------
-    {inner_lr_}
-    {adapt_steps_}
-    {attributes}
+    {maml}
 
     See Also
     --------
@@ -147,20 +134,7 @@ class FOMAML(MAML):
     ``d q_t(theta_K) / d theta`` is taken to be ``grad q_t(theta_K)``. An iteration costs a third
     (5 inner steps) to two thirds (1 step) of MAML's; the result is often as good.
 
-    Parameters
-    ----------
-    {estimator}
-    {inner_lr}
-    {steps}
-    {episodes}
-    {outer}
-    {border}
-
-    Attributes
-    ----------
-    {inner_lr_}
-    {adapt_steps_}
-    {attributes}
+    {maml}
 
     See Also
     --------
@@ -191,20 +165,7 @@ class ANIL(MAML):
     The layers before it are one representation for all tasks, learned by the outer loop. Of linear
     estimators, and where a linear head adapts, everything is the last layer: ANIL is MAML there.
 
-    Parameters
-    ----------
-    {estimator}
-    {inner_lr}
-    {steps}
-    {episodes}
-    {outer}
-    {border}
-
-    Attributes
-    ----------
-    {inner_lr_}
-    {adapt_steps_}
-    {attributes}
+    {maml}
 
     See Also
     --------

@@ -14,7 +14,7 @@ from sklearn.base import is_classifier
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ..base.embedding import EmbeddingMetaEstimator, Representation
-from ..base.embedding_docs import documented_embedding
+from ..base.gradient_docs import documented
 from ..base.moments import warn_of_one_task
 from ..kernels.body import Body
 from ..kernels.prototypes import prototype_loss
@@ -45,7 +45,7 @@ class ClassMeans(Representation):
     shrinkage: dict = None
 
 
-@documented_embedding
+@documented
 class PrototypeClassifier(EmbeddingMetaEstimator):
     r"""Few-shot classification by class means: a linear discriminant with a learned prior.
 
@@ -74,13 +74,11 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     n_shots : int, range or (int, int), default=(1, 10)
         Support rows of an episode in which an embedding is trained: of each class, with
         ``classes="per_task"``, else in all. Of a range, each batch draws one number.
-    {n_query}
     {training}
     init : {"pooled", "random"}, default="pooled"
         Where the training of an embedding starts: at a fit on the pooled rows, or as the perceptron
         draws its first weights. With ``classes="per_task"`` always the latter.
     {early}
-    {border}
     standardize : bool, default=True
         Whether to work on features standardised over the meta-train rows. :math:`W` is then pulled
         towards a multiple of the identity in standardised features, or in those that were given,
@@ -100,7 +98,7 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
         the identity, and :math:`B` towards one of :math:`W`; ``"nu"``, the rows that :math:`W`
         counts as, which may be infinite; and ``"units"``, ``"standardized"`` or ``"given"``, those
         that the identity is in.
-    {attributes}
+    {trained}
 
     See Also
     --------

@@ -5,10 +5,6 @@ r"""Reptile: move the start towards where training on tasks leads.
 ``W_t`` is theta after k steps of minibatch SGD on task t, and epsilon falls linearly to 0 over
 training. With one task at a time (serial) and k = 1 this is SGD; with larger k it maximises, to
 leading order, the inner product of gradients of different minibatches of a task, as MAML does.
-
-References
-----------
-Nichol, Achiam, Schulman (2018), On first-order meta-learning algorithms.
 """
 
 from numbers import Integral
@@ -48,11 +44,8 @@ class Reptile(GradientMetaEstimator):
         Meta-iterations; 0 leaves the start as it is.
     outer_lr : float, default=1.0
         The step epsilon at the start of training; it falls linearly to 0.
-    init : {"pooled", "random"}, default="pooled"
-        Where meta-training starts: at the wrapped estimator fitted on the pooled rows, or as it
-        draws its own first parameters (0 of linear ones).
-    warm_start : bool, default=False
-        Whether another fit goes on from the last one.
+    {init}
+    {warm_start}
     {border}
 
     Attributes

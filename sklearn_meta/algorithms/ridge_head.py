@@ -14,8 +14,8 @@ from sklearn.base import is_classifier
 from sklearn.neural_network import MLPRegressor
 
 from ..base.embedding import EmbeddingMetaEstimator, Representation
-from ..base.embedding_docs import documented_embedding
 from ..base.episodes import EpisodeSampler
+from ..base.gradient_docs import documented
 from ..base.intervals import DeviationMixin
 from ..base.moments import gather_moments, warn_of_one_task
 from ..base.probe import draw_probe
@@ -39,7 +39,7 @@ MAX_HELD = 400  # that intervals are calibrated on
 LEVELS = (1, 2, 5, 10, 20)  # shots that the scale of classes is learned for
 
 
-@documented_embedding
+@documented
 class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
     r"""A learned representation whose last layer is solved in closed form for each task.
 
@@ -71,13 +71,11 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
     n_shots : int, range or (int, int), default=(1, 10)
         Support rows of an episode in training: of each class, with ``classes="per_task"``. Of a
         range, each batch draws one number.
-    {n_query}
     {training}
     init : {"pooled", "random"}, default="random"
         Where training starts: at a fit on the pooled rows, or as the perceptron draws its first
         weights.
     {early}
-    {border}
     standardize : bool, default=True
         Whether to work on features (and targets that are numbers) standardised over the meta-train
         rows; predictions are always in the units of the data.
@@ -91,7 +89,7 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
         :math:`S`.
     noise_variance_ : float
         :math:`\sigma^2`, in the units of y.
-    {attributes}
+    {trained}
 
     See Also
     --------

@@ -1,7 +1,11 @@
 """Docstrings with parts that several classes share."""
 
+import re
+from textwrap import dedent, indent
+
 __all__ = ["documented", "sharing_parts"]
 
+PLACE = re.compile(r"^( *)\{(\w+)\}$", re.MULTILINE)
 SHARED = {
     "ids": """
     task_column : str or int, default=None
@@ -9,6 +13,14 @@ SHARED = {
     handle_unknown : {"prior", "warn", "error"}, default="prior"
         What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
         or without one, or it is an error.
+    """,
+    "task_ids_": """
+    task_ids_ : ndarray of shape (n_tasks,)
+        Ids of the remembered tasks.
+    """,
+    "classes_": """
+    classes_ : ndarray of shape (n_classes,)
+        The classes over all tasks, of a classifier.
     """,
     "table": """
     n_tasks_ : int
@@ -22,19 +34,16 @@ SHARED = {
 
 
 def sharing_parts(parts):
-    """Make a decorator that fills lines ``{name}`` of the docstring of a class.
+    """Make a decorator that fills lines ``{name}`` of docstrings, of these parts and of all."""
+    texts = {name: dedent(text).strip() for name, text in (SHARED | parts).items()}
 
-    Parameters
-    ----------
-    parts : dict of str to str
-        In which may be lines for the parts that all share.
-    """
+    def filled(place):
+        margin, name = place.groups()
+        return indent(PLACE.sub(filled, texts[name]), margin)
 
     def documented(cls):
-        if cls.__doc__ is None:  # python -OO
-            return cls
-        for name, text in (parts | SHARED).items():
-            cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text.strip())
+        if cls.__doc__ is not None:  # as it is with python -OO
+            cls.__doc__ = PLACE.sub(filled, cls.__doc__)
         return cls
 
     return documented
