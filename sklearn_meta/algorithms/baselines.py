@@ -118,11 +118,7 @@ class Independent(BaseMetaEstimator):
     ----------
     estimator_ : estimator
         The model of the current task.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
-    classes_ : ndarray of shape (n_classes,)
-        The classes over all tasks, of a classifier.
-    {table}
+    {tasks}
 
     See Also
     --------

@@ -14,13 +14,6 @@ With ``conditioning="prior"`` the learner is linear, and s says where its coeffi
 
 They then adapt to the support: in closed form for squared loss (``hierarchical.py``), by Laplace's
 approximation for other losses (``priors/conditional.py``).
-
-References
-----------
-Edwards, Storkey (2017), Towards a neural statistician, ICLR (a learner conditioned on a summary of
-the data set). Denevi, Pontil, Ciliberto (2020), The advantage of conditional meta-learning for
-biased regularization and fine tuning, NeurIPS. Breiman (1996), Bagging predictors, Machine Learning
-24 (averaging over draws).
 """
 
 import warnings
@@ -159,11 +152,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     task_vectors_ : ndarray of shape (n_tasks, n_descriptors)
         Descriptors of the meta-train tasks, from all their rows, out of fold where the descriptor
         fits models.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
-    classes_ : ndarray of shape (n_classes,)
-        The classes, of a classifier.
-    {table}
+    {tasks}
 
     See Also
     --------
@@ -182,8 +171,10 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     References
     ----------
-    Edwards, Storkey (2017), Towards a neural statistician, ICLR. Denevi, Pontil, Ciliberto (2020),
-    The advantage of conditional meta-learning for biased regularization and fine tuning, NeurIPS.
+    Edwards, Storkey (2017), Towards a neural statistician, ICLR (a learner conditioned on a summary
+    of the data set). Denevi, Pontil, Ciliberto (2020), The advantage of conditional meta-learning
+    for biased regularization and fine tuning, NeurIPS. Breiman (1996), Bagging predictors, Machine
+    Learning 24 (averaging over draws).
 
     Examples
     --------

@@ -256,10 +256,9 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
         residuals in units of ``residual_scale_``.
     n_iter_ : int
         Iterations of L-BFGS.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
     estimator_ : estimator
         The adapted model of the current task, with ``predict(X, return_std=False)``.
+    {task_ids_}
     {table}
 
     See Also

@@ -165,8 +165,6 @@ class HierarchicalBayes(
         Of the data as they came; restricted with ``method="reml"``, and comparable with lme4's.
     task_coefs_ : ndarray of shape (n_tasks, n_coefs)
         Posterior means of the remembered tasks, in the order of ``task_ids_``.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
     estimator_ : estimator
         The adapted model of the current task: its coefficients are the posterior mean.
     regularization_ : float
@@ -177,7 +175,7 @@ class HierarchicalBayes(
         that was tried.
     n_iter_ : int
         Iterations of L-BFGS.
-    {table}
+    {tasks}
 
     See Also
     --------

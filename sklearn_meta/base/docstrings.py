@@ -18,9 +18,11 @@ SHARED = {
     task_ids_ : ndarray of shape (n_tasks,)
         Ids of the remembered tasks.
     """,
-    "classes_": """
+    "tasks": """
+    {task_ids_}
     classes_ : ndarray of shape (n_classes,)
         The classes over all tasks, of a classifier.
+    {table}
     """,
     "table": """
     n_tasks_ : int

@@ -435,16 +435,9 @@ def _rows(k, judged, losses, names, ids):
 
 @documented
 class MetaRegressor(IntervalMixin, _MetaStack):
-    r"""Predict numbers for many related tasks: the default, when in doubt.
+    """Predict numbers for many related tasks: the default, when in doubt.
 
-    Algorithms of this package, several of them around other estimators, are
-    meta-trained, and their weighted mean is what is predicted,
-
-    .. math:: f(x) = \sum_c a_c(k) f_c(x), \quad a(k) \ge 0, \quad \sum_c a_c(k) = 1,
-
-    with weights that depend on the number :math:`k` of rows that are known of a task. They are
-    learned on tasks that the candidates have not seen, by squared loss. Text, dates, categories and
-    missing values in a dataframe are encoded by :class:`TableEncoder`.
+    {pool}
 
     Parameters
     ----------
@@ -490,16 +483,9 @@ class MetaRegressor(IntervalMixin, _MetaStack):
 
 @documented
 class MetaClassifier(_MetaStack):
-    r"""Predict classes for many related tasks: the default, when in doubt.
+    """Predict classes for many related tasks: the default, when in doubt.
 
-    Algorithms of this package, several of them around other estimators, are
-    meta-trained, and their weighted mean of probabilities is what is predicted,
-
-    .. math:: f(x) = \sum_c a_c(k) f_c(x), \quad a(k) \ge 0, \quad \sum_c a_c(k) = 1,
-
-    with weights that depend on the number :math:`k` of rows that are known of a task. They are
-    learned on tasks that the candidates have not seen, by log-loss. Text, dates, categories and
-    missing values in a dataframe are encoded by :class:`TableEncoder`.
+    {pool}
 
     Parameters
     ----------
