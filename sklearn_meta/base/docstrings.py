@@ -1,10 +1,13 @@
 """Docstrings with parts that several classes share."""
 
 import re
+from collections.abc import Callable
 from textwrap import dedent, indent
+from typing import TypeVar
 
 __all__ = ["documented", "sharing_parts"]
 
+T = TypeVar("T")
 PLACE = re.compile(r"^( *)\{(\w+)\}$", re.MULTILINE)
 SHARED = {
     "ids": """
@@ -35,18 +38,21 @@ SHARED = {
 }
 
 
-def sharing_parts(parts):
-    """Make a decorator that fills lines ``{name}`` of docstrings, of these parts and of all."""
+def sharing_parts(parts: dict[str, str]) -> Callable[[T], T]:
+    """Make a decorator of classes and functions with lines ``{name}`` in their docstrings.
+
+    They are filled with these parts, and with those that all share.
+    """
     texts = {name: dedent(text).strip() for name, text in (SHARED | parts).items()}
 
     def filled(place):
         margin, name = place.groups()
         return indent(PLACE.sub(filled, texts[name]), margin)
 
-    def documented(cls):
-        if cls.__doc__ is not None:  # as it is with python -OO
-            cls.__doc__ = PLACE.sub(filled, cls.__doc__)
-        return cls
+    def documented(item):
+        if item.__doc__ is not None:  # as it is with python -OO
+            item.__doc__ = PLACE.sub(filled, item.__doc__)
+        return item
 
     return documented
 
