@@ -25,15 +25,9 @@ CHUNK_ROWS = 2**14
 
 @dataclass(frozen=True, eq=False)
 class Representation(Initialisation):
-    """A trained representation and the prior of its last layer.
+    """A trained representation and the prior of its last layer."""
 
-    Parameters
-    ----------
-    prior : object
-        What was learned of the last layer; None while the representation is trained.
-    """
-
-    prior: object = None
+    prior: object = None  # while the representation is trained
 
 
 class EmbeddingMetaEstimator(GradientMetaEstimator):
@@ -156,14 +150,7 @@ class EmbeddingMetaEstimator(GradientMetaEstimator):
 
 
 class EmbeddedPredictor:
-    """A learner all of whose parameters but those of the last layer are the same in every task.
-
-    Parameters
-    ----------
-    learner : GradientLearner
-    theta : ndarray of shape (n_body,)
-        Parameters of the other layers.
-    """
+    """A learner whose layers but the last have parameters theta (n_body,) in every task."""
 
     def __init__(self, learner, theta):
         self.learner, self.theta = learner, theta

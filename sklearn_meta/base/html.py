@@ -26,14 +26,7 @@ table.sk-meta th:first-child, table.sk-meta td:first-child {text-align: left;}
 
 
 def table_html(caption, columns):
-    """A table in HTML.
-
-    Parameters
-    ----------
-    caption : str
-    columns : dict of str to sequence
-        By their headings, all equally long; no more than MAX_ROWS rows are shown.
-    """
+    """A table in HTML, of columns by their headings; no more than MAX_ROWS rows are shown."""
     rows = list(zip(*columns.values(), strict=True))
     head = "".join(f"<th>{escape(str(name))}</th>" for name in columns)
     body = [
@@ -49,13 +42,9 @@ def table_html(caption, columns):
 
 
 def facts_html(facts):
-    """Facts in HTML, to stand below a diagram.
+    """What is learned in HTML, by labels, to stand below a diagram.
 
-    Parameters
-    ----------
-    facts : dict of str to object
-        What is learned, by a label; a dict of columns becomes a table of its own, and None is left
-        out.
+    A dict of columns becomes a table of its own, and None is left out.
     """
     facts = {label: fact for label, fact in facts.items() if fact is not None}
     single = {label: fact for label, fact in facts.items() if not isinstance(fact, dict)}

@@ -20,15 +20,9 @@ __all__ = ["Numbers", "OwnClasses", "SharedClasses", "check_own_classes"]
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """Targets of a regressor.
+    """Targets of a regressor."""
 
-    Parameters
-    ----------
-    outputs : ndarray of shape (n_classes,) or None
-        The classes that the learner tells apart.
-    """
-
-    outputs: np.ndarray = None
+    outputs: np.ndarray = None  # the classes that the learner tells apart, if it does
 
     @classmethod
     def of(cls, table):
