@@ -485,14 +485,11 @@ class HierarchicalBayes(
     def _deviations(self, X, groups):
         X, ids, side, _ = self._read_query(X, groups)
         params, index = self._params_of(X, ids, side)
-        mean = self._predicts.predict("predict", params, X, index)
         if not self._gaussian:
-            std = self._predicts.deviation(params, X, index)
-        else:
-            prior = self._learned("prior")
-            covariance, noise = self._variances(params)
-            std = prior.deviation(prior.of_coefs(covariance, X, index), noise[index])
-        return mean, std
+            return self._predicts.with_deviation(params, X, index)
+        prior, (covariance, noise) = self._learned("prior"), self._variances(params)
+        std = prior.deviation(prior.of_coefs(covariance, X, index), noise[index])
+        return self._predicts.predict("predict", params, X, index), std
 
     def _variances(self, params):
         """Posterior covariances in parameter rows, and the noise where tasks have their own."""

@@ -49,21 +49,11 @@ def pooled_values(learner, row, X):
 
 
 def proved(learner, prior, table, learned_without, predicted, *, pooled):
-    """The prior with f0 and a(n), and what calibrates its intervals.
+    """The prior of the tasks of a table with f0, where it is pooled, a(n) and its calibration.
 
-    Parameters
-    ----------
-    learner : GradientLearner
-    prior : ConditionalPrior
-    table : TaskTable
-        All tasks.
-    learned_without : callable
-        The prior with the B of a table.
-    predicted : callable
-        ``predicted(prior, support, X, codes)``: means or probabilities of rows X of tasks that have
-        the rows of a table, and standard deviations of targets (NaN of classes).
-    pooled : bool
-        Whether there may be an f0.
+    ``learned_without(table)`` is the prior with the B of a table. ``predicted(prior, support, X,
+    codes)`` are means or probabilities of rows X of tasks that have the rows of a table, and
+    standard deviations of targets (NaN of classes).
     """
     loss = learner.network.loss
     margins = learner.classes is not None and not isinstance(loss, PROBABILITIES)
@@ -123,10 +113,9 @@ def _share(n_shots, losses, own, f0):
         return losses(own + a * (f0 - own))
 
     a = minimize_scalar(lambda a: np.nanmean(of_tasks(a)), bounds=(0, 1), method="bounded").x
+    z = gain(of_tasks(0.0 if n_shots else 1.0), of_tasks(a))
     if n_shots:
-        z = gain(of_tasks(0.0), of_tasks(a))
         return a * (1 - 1 / max(z, 1.0) ** 2)
-    z = gain(of_tasks(1.0), of_tasks(a))
     return 1 - (1 - a) * (1 - (MIN_ERRORS / max(z, MIN_ERRORS)) ** 2)
 
 

@@ -61,66 +61,33 @@ EPISODIC = {
 
 @dataclass(frozen=True)
 class Outer:
-    """How episodes are drawn, and how what is learned is optimised.
+    """How episodes are drawn, and how what is learned is optimised."""
 
-    Parameters
-    ----------
-    n_shots : (int, int)
-        Fewest and most support rows.
-    n_query : int or None
-        Most query rows; None: all that are left.
-    keep_query : bool, default=True
-        Whether at least half of the rows of a task stay in the query.
-    solver : {"adam", "sgd", "lbfgs"}, default="sgd"
-    schedule : {"linear", "constant"}, default="linear"
-    held_out : float or None, default=None
-        Share of the tasks that say when to stop; None: there are none.
-    tol : float, default=0
-        What counts as improvement.
-    chooses_steps : bool, default=True
-        Whether training ends with the choice of the number of steps of ``adapt``.
-    """
-
-    n_shots: tuple
-    n_query: int = None
-    keep_query: bool = True
-    solver: str = "sgd"
-    schedule: str = "linear"
-    held_out: float = None
-    tol: float = 0.0
-    chooses_steps: bool = True
+    n_shots: tuple  # fewest and most support rows
+    n_query: int = None  # most query rows; None: all that are left
+    keep_query: bool = True  # whether at least half of the rows of a task stay in the query
+    solver: str = "sgd"  # or "adam", "lbfgs"
+    schedule: str = "linear"  # or "constant"
+    held_out: float = None  # share of the tasks that say when to stop, if any
+    tol: float = 0.0  # what counts as improvement
+    chooses_steps: bool = True  # whether training ends with the choice of the steps of ``adapt``
 
 
 @dataclass(frozen=True, eq=False)
 class Initialisation:
     """The meta-model: where every task starts, and how fast it moves.
 
-    Parameters
-    ----------
-    theta : ndarray of shape (n_params,)
-        In standardised units.
-    alpha : ndarray of shape (n_params,)
-        Inner rates.
-    optimizer_state : object
-        Where the outer optimiser stopped, for ``partial_meta_fit`` and ``warm_start``.
-    loss_curve : tuple of float
-        Mean query loss of every meta-iteration.
-    validation_curve : tuple of float
-        Mean query loss of the held-out tasks after every epoch.
-    steps : ndarray of shape (n_levels, 2), default=None
-        Steps of an adaptation: numbers of rows and, for about so many, of steps; None: those of
-        training.
-    regularization : float, default=None
-        Strength of the pull towards theta, where it is learned.
+    Steps (n_levels, 2) of an adaptation are numbers of rows and, for about so many, of steps; None:
+    those of training.
     """
 
-    theta: np.ndarray
-    alpha: np.ndarray
-    optimizer_state: object = None
-    loss_curve: tuple = ()
-    validation_curve: tuple = ()
+    theta: np.ndarray  # (n_params,), in standardised units
+    alpha: np.ndarray  # (n_params,): inner rates
+    optimizer_state: object = None  # where it stopped, for partial_meta_fit and warm_start
+    loss_curve: tuple = ()  # mean query loss of every meta-iteration
+    validation_curve: tuple = ()  # mean query loss of the held-out tasks after every epoch
     steps: np.ndarray = None
-    regularization: float = None
+    regularization: float = None  # strength of the pull towards theta, where it is learned
 
 
 def _usable(value, gradient):
