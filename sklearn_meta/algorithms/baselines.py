@@ -5,7 +5,6 @@ from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs
 from ..base.docstrings import documented
-from ..learners.privates import N_JOBS
 
 __all__ = ["Independent", "Pooled"]
 
@@ -52,12 +51,6 @@ class Pooled(BaseMetaEstimator):
     >>> model.predict([[2.0]], groups=["c"])
     array([4.5])
     """
-
-    _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
-        "standardize": ["boolean"],
-        "random_state": ["random_state"],
-    }
 
     def __init__(
         self,
@@ -134,11 +127,6 @@ class Independent(BaseMetaEstimator):
     >>> model.predict([[2.0], [2.0], [2.0]], groups=["a", "b", "unknown"])
     array([4. , 5. , 1.5])
     """
-
-    _parameter_constraints: dict = {
-        **Pooled._parameter_constraints,
-        "n_jobs": N_JOBS,
-    }
 
     def __init__(
         self,

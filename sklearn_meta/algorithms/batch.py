@@ -49,7 +49,7 @@ from ..learners import (
     last_step,
 )
 from ..learners.conditional import Conditional, are_counts, learn_conditional
-from ..learners.privates import N_JOBS, HasMethods, Interval, StrOptions
+from ..learners.privates import HasMethods, Interval, StrOptions
 from ..priors.conditional import ConditionalPrior, fit_prior, posterior_modes
 from ..priors.gaussian import learn_gaussian
 from ..tasks.ids import as_ids
@@ -203,8 +203,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left"), None],
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
         "descriptor_columns": ["array-like", None],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
 
     def __init__(

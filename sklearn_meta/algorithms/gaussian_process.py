@@ -28,7 +28,7 @@ from ..kernels.gaussian_process import posteriors
 from ..kernels.scaling import Scaling, nonzero_scale
 from ..learners import BlackBoxLearner, last_step
 from ..learners.head import BodyAndHeadRegressor
-from ..learners.privates import N_JOBS, Interval
+from ..learners.privates import Interval
 from ..priors.process import ProcessPrior, half_widths, learn_process
 from ..tasks.supports import take_rows
 from ..tasks.table import TaskTable, padded_batches
@@ -303,8 +303,6 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
         "kernel": [Kernel, None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
 
     def __init__(

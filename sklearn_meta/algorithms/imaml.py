@@ -13,7 +13,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from ..base.gradient_docs import documented
-from ..base.gradient_family import EPISODIC, GradientMetaEstimator, Initialisation
+from ..base.gradient_family import GradientMetaEstimator, Initialisation
 from ..kernels.gradient import implicit_meta_gradient, mean_curvature, proximal
 from ..learners.privates import Interval, StrOptions
 
@@ -76,7 +76,6 @@ class IMAML(GradientMetaEstimator):
 
     _parameter_constraints: dict = {
         **GradientMetaEstimator._parameter_constraints,
-        **EPISODIC,
         "regularization": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "cg_steps": [Interval(Integral, 1, None, closed="left")],
     }

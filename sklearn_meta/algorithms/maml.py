@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..base.gradient_docs import documented
-from ..base.gradient_family import EPISODIC, GradientMetaEstimator
+from ..base.gradient_family import GradientMetaEstimator
 from ..kernels.gradient import meta_gradient
 
 __all__ = ["ANIL", "FOMAML", "MAML", "MetaSGD"]
@@ -57,8 +57,6 @@ class MAML(GradientMetaEstimator):
     """
 
     _second_order = True
-
-    _parameter_constraints: dict = {**GradientMetaEstimator._parameter_constraints, **EPISODIC}
 
     def __init__(
         self,

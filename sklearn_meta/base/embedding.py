@@ -13,10 +13,9 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from ..kernels.body import Body
-from ..learners.privates import N_JOBS, HasMethods
+from ..learners.privates import HasMethods
 from .algorithm import Needs
-from .gradient_family import EPISODIC, GradientMetaEstimator, Initialisation
-from .meta_estimator import BaseMetaEstimator
+from .gradient_family import GradientMetaEstimator, Initialisation
 
 __all__ = ["EmbeddedPredictor", "EmbeddingMetaEstimator", "Representation"]
 
@@ -34,26 +33,8 @@ class EmbeddingMetaEstimator(GradientMetaEstimator):
     """Base of algorithms with a learned body and a head in closed form."""
 
     _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
-        **{
-            name: GradientMetaEstimator._parameter_constraints[name]
-            for name in ("classes", "tasks_per_batch", "max_iter", "outer_lr", "init")
-        },
-        **{
-            name: EPISODIC[name]
-            for name in (
-                "n_shots",
-                "n_query",
-                "outer_schedule",
-                "early_stopping",
-                "validation_fraction",
-                "tol",
-            )
-        },
+        **GradientMetaEstimator._parameter_constraints,
         "body": [HasMethods(["fit", "transform"]), None],
-        "standardize": ["boolean"],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
 
     # -- what an algorithm provides ----------------------------------------------------------------

@@ -30,7 +30,7 @@ from sklearn.utils import check_random_state
 from ..kernels.chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ..kernels.gradient import inner_steps
 from ..kernels.optimizers import OPTIMIZERS
-from ..learners.privates import N_JOBS, Interval, StrOptions
+from ..learners.privates import Interval, StrOptions
 from ..tasks.supports import check_shots
 from ..tasks.table import padded_batches
 from .adapt_steps import choose_steps, steps_for, training_steps
@@ -39,24 +39,13 @@ from .episodes import EpisodeSampler, all_rows
 from .meta_estimator import BaseMetaEstimator
 from .probe import draw_probe, mean_loss
 
-__all__ = ["EPISODIC", "GradientMetaEstimator", "Initialisation", "Outer"]
+__all__ = ["GradientMetaEstimator", "Initialisation", "Outer"]
 
 OUTER_LR = 0.01
 RATES = 10.0 ** np.arange(-3, 1, 0.5)  # inner rates that "auto" chooses from
 N_CHECKS = 20  # times that the probe is looked at in training
 DIVERGED = 1.5  # a query loss so many times that of the start
 PATIENCE = 10  # epochs without improvement before early stopping stops
-
-# Constraints of the parameters of algorithms that learn from supports and queries.
-EPISODIC = {
-    "n_shots": [Interval(Integral, 0, None, closed="left"), range, tuple, list],
-    "n_query": [Interval(Integral, 1, None, closed="left"), None],
-    "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
-    "outer_schedule": [StrOptions({"linear", "constant"})],
-    "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-    "tol": [Interval(Real, 0, None, closed="left")],
-}
 
 
 @dataclass(frozen=True)
@@ -105,14 +94,18 @@ class GradientMetaEstimator(BaseMetaEstimator):
         "inner_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "inner_steps": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
+        "n_shots": [Interval(Integral, 0, None, closed="left"), range, tuple, list],
+        "n_query": [Interval(Integral, 1, None, closed="left"), None],
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
         "outer_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "outer_schedule": [StrOptions({"linear", "constant"})],
         "init": [StrOptions({"pooled", "random"})],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
-        "standardize": ["boolean"],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
 
     # -- what an algorithm provides ----------------------------------------------------------------

@@ -26,7 +26,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from ..learners import make_learner, unrolled
-from ..learners.privates import HasMethods, StrOptions, set_random_states
+from ..learners.privates import N_JOBS, HasMethods, StrOptions, set_random_states
 from ..tasks.ids import missing_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.table import TaskTable, distinct_rows, merged
@@ -111,10 +111,14 @@ class BaseMetaEstimator(
     __metadata_request__decision_function = {"groups": True}
     __metadata_request__score = {"groups": True}
 
+    # scikit-learn looks at those of the parameters that an algorithm has
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit", "predict"]), None],
         "task_column": [str, Integral, None],
         "handle_unknown": [StrOptions({"prior", "warn", "error"})],
+        "standardize": ["boolean"],
+        "random_state": ["random_state"],
+        "n_jobs": N_JOBS,
     }
 
     # -- learning ----------------------------------------------------------------------------------

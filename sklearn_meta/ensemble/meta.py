@@ -24,7 +24,7 @@ from ..base import BaseMetaEstimator, Needs
 from ..base.intervals import IntervalMixin
 from ..kernels.pooling import bagged_weights
 from ..kernels.stacking import between
-from ..learners.privates import N_JOBS, Composition, Interval
+from ..learners.privates import Composition, Interval
 from ..learners.sharing import sharing
 from ..priors.intervals import Calibration, calibration_of, quantiles
 from ..tasks.folds import task_folds
@@ -105,10 +105,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         "n_shots": ["array-like"],
         "cv": ["cv_object"],
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
-    del _parameter_constraints["estimator"]
 
     def __init__(
         self,
