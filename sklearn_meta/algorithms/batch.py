@@ -28,7 +28,7 @@ from sklearn.pipeline import make_union
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs, learned
 from ..base.described import (
     DescriptorMixin,
     check_descriptor,
@@ -440,20 +440,9 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         nearest = np.argsort(distances, kind="stable")[:n_neighbors]
         return as_ids(meta_model.ids[nearest]), distances[nearest]
 
-    @property
-    def descriptor_(self):
-        """The fitted descriptor."""
-        return self._learned("descriptor")
-
-    @property
-    def descriptor_names_(self):
-        """Names of the entries of the descriptor."""
-        return list(self._learned("names"))
-
-    @property
-    def task_vectors_(self):
-        """Descriptors of the meta-train tasks, from all their rows."""
-        return self._learned("vectors")
+    descriptor_ = learned("descriptor", "The fitted descriptor.")
+    descriptor_names_ = learned("names", "Names of the entries of the descriptor.", list)
+    task_vectors_ = learned("vectors", "Descriptors of the meta-train tasks, from all their rows.")
 
 
 def check_prior_of(estimator):

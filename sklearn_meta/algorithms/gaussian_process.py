@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.linear_model import Ridge
 
-from ..base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs, learned
 from ..base.docstrings import documented
 from ..base.intervals import DeviationMixin, warn_of_few_tasks
 from ..base.weights import WeightedFitMixin
@@ -441,30 +441,16 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
         names = ("offset_variance", "slope_variances", "smooth_variance", "length_scales", "tilt")
         return dict(zip(names, prior.kernel.split(prior.psi[:-1]), strict=True))
 
-    @property
-    def slopes_(self):
-        """Slopes within tasks."""
-        return self._learned("prior").slopes
-
-    @property
-    def residual_scale_(self):
-        """Root mean square of the residuals of the mean function."""
-        return self._learned("scale")
+    slopes_ = learned("prior.slopes", "Slopes within tasks.")
+    residual_scale_ = learned("scale", "Root mean square of the residuals of the mean function.")
 
     @property
     def noise_variance_(self):
         """Variance of the noise."""
         return float(self._learned("prior").noise * self.meta_model_.scale**2)
 
-    @property
-    def log_likelihood_(self):
-        """Sum of log marginal likelihoods."""
-        return self._learned("prior").log_likelihood
-
-    @property
-    def n_iter_(self):
-        """Iterations of the optimiser."""
-        return self._learned("prior").n_iter
+    log_likelihood_ = learned("prior.log_likelihood", "Sum of log marginal likelihoods.")
+    n_iter_ = learned("prior.n_iter", "Iterations of the optimiser.")
 
 
 def at_most(table, n_rows):

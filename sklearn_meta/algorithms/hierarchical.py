@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.svm import LinearSVC
 
-from ..base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs, learned
 from ..base.described import DescriptorMixin, describe
 from ..base.docstrings import documented
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
@@ -601,20 +601,9 @@ class HierarchicalBayes(
         prior = self._learned("prior")
         return prior.log_likelihood() if self._gaussian else prior.model.log_likelihood
 
-    @property
-    def regularization_(self):
-        """Strength of the regularisation, in tasks."""
-        return self._learned("prior").nu
-
-    @property
-    def regularization_scores_(self):
-        """Log score of every strength that was tried."""
-        return dict(self._learned("prior").scores)
-
-    @property
-    def n_iter_(self):
-        """Iterations of the optimiser."""
-        return self._learned("prior").model.n_iter
+    regularization_ = learned("prior.nu", "Strength of the regularisation, in tasks.")
+    regularization_scores_ = learned("prior.scores", "Log scores of the strengths tried.", dict)
+    n_iter_ = learned("prior.model.n_iter", "Iterations of the optimiser.")
 
     @property
     def task_coefs_(self):

@@ -12,6 +12,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from ..base import learned
 from ..base.gradient_docs import documented
 from ..base.gradient_family import GradientMetaEstimator, Initialisation
 from ..kernels.gradient import implicit_meta_gradient, mean_curvature, proximal
@@ -189,7 +190,4 @@ class IMAML(GradientMetaEstimator):
             penalty=penalty,
         )
 
-    @property
-    def regularization_(self):
-        """The strength of the pull towards the start."""
-        return self._learned("regularization")
+    regularization_ = learned("regularization", "The strength of the pull towards the start.")

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..base import learned
 from ..base.gradient_docs import documented
 from ..base.gradient_family import GradientMetaEstimator
 from ..kernels.gradient import meta_gradient
@@ -248,7 +249,4 @@ class MetaSGD(MAML):
         theta, alpha = np.split(x, 2)
         return np.concatenate([theta, np.maximum(alpha, 0)])
 
-    @property
-    def inner_lr_(self):
-        """The learned inner rates."""
-        return self._learned("alpha")
+    inner_lr_ = learned("alpha", "The learned inner rates.")

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from ..base import learned
 from ..base.embedding import EmbeddingMetaEstimator, Representation
 from ..base.gradient_docs import documented
 from ..base.moments import warn_of_one_task
@@ -297,26 +298,16 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
 
     # -- what was learned --------------------------------------------------------------------------
 
-    @property
-    def prior_mean_(self):
-        """Prior means of the classes."""
-        prior = self._learned("prior")
-        return prior.m @ np.linalg.inv(prior.R)
-
-    @property
-    def within_covariance_(self):
-        """Covariance of the rows of a class."""
-        return self._learned("prior").covariances()[1]
-
-    @property
-    def between_covariance_(self):
-        """Covariance of class means."""
-        return self._learned("prior").covariances()[0]
-
-    @property
-    def shrinkage_(self):
-        """How far W and B are pulled, and the rows that W counts as."""
-        return self._learned("shrinkage")
+    prior_mean_ = learned(
+        "prior", "Prior means of the classes.", lambda prior: prior.m @ np.linalg.inv(prior.R)
+    )
+    within_covariance_ = learned(
+        "prior", "Covariance of the rows of a class.", lambda prior: prior.covariances()[1]
+    )
+    between_covariance_ = learned(
+        "prior", "Covariance of class means.", lambda prior: prior.covariances()[0]
+    )
+    shrinkage_ = learned("shrinkage", "How far W and B are pulled, and the rows that W counts as.")
 
 
 def _rows_of(code, n_codes):

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPRegressor
 
+from ..base import learned
 from ..base.embedding import EmbeddingMetaEstimator, Representation
 from ..base.episodes import EpisodeSampler
 from ..base.gradient_docs import documented
@@ -342,16 +343,8 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
 
     # -- what was learned --------------------------------------------------------------------------
 
-    @property
-    def prior_mean_(self):
-        """Prior mean of the last layer."""
-        return self._learned("prior").m
-
-    @property
-    def prior_covariance_(self):
-        """Prior covariance of the last layer."""
-        L = self._learned("prior").L
-        return L @ L.T
+    prior_mean_ = learned("prior.m", "Prior mean of the last layer.")
+    prior_covariance_ = learned("prior.L", "Prior covariance of the last layer.", lambda L: L @ L.T)
 
     @property
     def noise_variance_(self):

@@ -1,6 +1,6 @@
 """The contract that every algorithm of this package keeps, written once."""
 
 from .algorithm import Needs
-from .meta_estimator import BaseMetaEstimator, transactional
+from .meta_estimator import BaseMetaEstimator, learned, transactional
 
-__all__ = ["BaseMetaEstimator", "Needs", "transactional"]
+__all__ = ["BaseMetaEstimator", "Needs", "learned", "transactional"]

@@ -123,8 +123,8 @@ class EmbeddingMetaEstimator(GradientMetaEstimator):
     @property
     def n_iter_(self):
         """Number of meta-iterations; 1 of closed forms, where no representation is trained."""
-        model = self._fitted_meta_model()
-        return len(model.loss_curve) if self._has_body(self.learner_) else 1
+        curve = self._learned("loss_curve")
+        return len(curve) if self._has_body(self.learner_) else 1
 
     def _predictor(self, learner, meta_model):
         return EmbeddedPredictor(learner, meta_model.theta[: Body(learner.network).n_params])

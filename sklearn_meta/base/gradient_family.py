@@ -36,7 +36,7 @@ from ..tasks.table import padded_batches
 from .adapt_steps import choose_steps, steps_for, training_steps
 from .algorithm import Needs
 from .episodes import EpisodeSampler, all_rows
-from .meta_estimator import BaseMetaEstimator
+from .meta_estimator import BaseMetaEstimator, learned
 from .probe import draw_probe, mean_loss
 
 __all__ = ["GradientMetaEstimator", "Initialisation", "Outer"]
@@ -462,10 +462,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
             "Steps to adapt": str(self.adapt_steps_),
         }
 
-    @property
-    def inner_lr_(self):
-        """The inner rate."""
-        return float(self._learned("alpha").max(initial=0))
+    inner_lr_ = learned("alpha", "The inner rate.", lambda alpha: float(alpha.max(initial=0)))
 
     @property
     def adapt_steps_(self):
@@ -477,17 +474,8 @@ class GradientMetaEstimator(BaseMetaEstimator):
             return dict(steps.tolist())
         return self._training_steps(self.learner_)
 
-    @property
-    def loss_curve_(self):
-        """Mean query loss of every meta-iteration."""
-        return list(self._learned("loss_curve"))
-
-    @property
-    def validation_loss_curve_(self):
-        """Mean query loss of the held-out tasks after every epoch."""
-        return list(self._learned("validation_curve"))
-
-    @property
-    def n_iter_(self):
-        """Number of meta-iterations."""
-        return len(self._learned("loss_curve"))
+    loss_curve_ = learned("loss_curve", "Mean query loss of every meta-iteration.", list)
+    validation_loss_curve_ = learned(
+        "validation_curve", "Mean query loss of the held-out tasks after every epoch.", list
+    )
+    n_iter_ = learned("loss_curve", "Number of meta-iterations.", len)

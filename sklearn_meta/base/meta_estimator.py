@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
+from operator import attrgetter
 from typing import Any, Self, cast
 
 import numpy as np
@@ -52,7 +53,7 @@ from .reporting import Reporter
 from .routing import rows_in_order, split_fit_params
 from .typed import F, available_if, with_callbacks
 
-__all__ = ["BaseMetaEstimator", "transactional"]
+__all__ = ["BaseMetaEstimator", "learned", "transactional"]
 
 STREAM_TASKS = 4096  # tasks that are read at a time from an iterator,
 STREAM_NUMBERS = 2**21  # and the entries of X (16 MB), where how many tasks changes nothing,
@@ -82,6 +83,11 @@ def transactional(method: F) -> F:
             raise
 
     return cast(F, call)
+
+
+def learned(path, doc, of=lambda part: part):
+    """A fitted attribute: a part of the meta-model, such as "prior.noise", or a function of it."""
+    return property(lambda self: of(self._learned(path)), doc=doc)
 
 
 def _wrapped_has(method):
@@ -892,15 +898,11 @@ class BaseMetaEstimator(
         tags.input_tags.positive_only = wrapped.input_tags.positive_only
         return tags
 
-    def _fitted_meta_model(self):
-        """The meta-model, for attributes that are there only once it is."""
+    def _learned(self, path):
+        """A part of the meta-model, for attributes that are there only once it is."""
         if "meta_model_" not in vars(self):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first.")
-        return self.meta_model_
-
-    def _learned(self, name):
-        """A part of the meta-model."""
-        return getattr(self._fitted_meta_model(), name)
+        return attrgetter(path)(self.meta_model_)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "meta_model_")

@@ -20,7 +20,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from ..base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs, learned
 from ..base.intervals import IntervalMixin
 from ..kernels.pooling import bagged_weights
 from ..kernels.stacking import between
@@ -336,32 +336,16 @@ class _MetaStack(Composition, BaseMetaEstimator):
     @property
     def candidates_(self):
         """The candidates by name, fitted on all tasks; None for those without a weight."""
-        meta_model = self._fitted_meta_model()
-        fitted = {member.name: member.model for member in meta_model.members}
-        return {name: fitted.get(name) for name in meta_model.record.names}
+        fitted = {member.name: member.model for member in self._learned("members")}
+        return {name: fitted.get(name) for name in self._learned("record.names")}
 
-    @property
-    def weights_(self):
-        """Weights of shape (n_shots, n_candidates), rows as ``shots_``."""
-        return self._learned("record").weights
-
-    @property
-    def shots_(self):
-        """The numbers of rows at which weights were learned."""
-        return self._learned("shots")
-
-    @property
-    def results_(self):
-        """Scores of the candidates on tasks left out, as of ``cross_validate_tasks``."""
-        return self._learned("record").results
-
-    @property
-    def left_out_(self):
-        """Why candidates have no weight, by name."""
-        return dict(self._learned("record").left_out)
+    weights_ = learned("record.weights", "Weights, rows as ``shots_``, columns as ``candidates_``.")
+    shots_ = learned("shots", "The numbers of rows at which weights were learned.")
+    results_ = learned("record.results", "Scores on left-out tasks, as of ``cross_validate_tasks``.")
+    left_out_ = learned("record.left_out", "Why candidates have no weight, by name.", dict)
 
     def _facts(self):
-        names, weights = self._learned("record").names, self.weights_
+        names, weights = self._learned("record.names"), self.weights_
         used = np.flatnonzero(weights.any(axis=0))
         columns = {names[c]: [f"{100 * w:.0f} %" for w in weights[:, c]] for c in used}
         return super()._facts() | {
@@ -377,7 +361,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         str
             One line for each of ``shots_``.
         """
-        lines, names = [], self._learned("record").names
+        lines, names = [], self._learned("record.names")
         for k, weights in zip(self.shots_, self.weights_, strict=True):
             order = [c for c in np.argsort(-weights, kind="stable") if weights[c] >= 0.005]
             parts = ", ".join(f"{100 * weights[c]:.0f} % {names[c]}" for c in order)
@@ -468,7 +452,7 @@ class MetaRegressor(IntervalMixin, _MetaStack):
         X, ids, side, _ = self._read_query(X, groups)
         params, index = self._params_of(X, ids, side)
         mean = self._predicts.predict("predict", params, X, index)
-        meta_model = self._fitted_meta_model()
+        meta_model = self.meta_model_
         if meta_model.calibration is None:
             raise ValueError(
                 f"{self.n_tasks_} tasks are too few to know errors on new tasks; predict_interval "
