@@ -409,8 +409,7 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
 
     def _moments(self, X, groups):
         """Means, variances of functions in units of residuals, and how many rows are known."""
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
+        X, params, index = self._query(X, groups)
         mean, variance = self._predicts.predict("moments", params, X, index).T
         n_rows = np.array([posterior.weight.sum() for posterior in params[:, 0]])
         return mean, variance, n_rows[index]

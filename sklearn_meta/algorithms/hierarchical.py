@@ -480,8 +480,7 @@ class HierarchicalBayes(
     # -- predictions -------------------------------------------------------------------------------
 
     def _deviations(self, X, groups):
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
+        X, params, index = self._query(X, groups)
         if not self._gaussian:
             return self._predicts.with_deviation(params, X, index)
         prior, (covariance, noise) = self._learned("prior"), self._variances(params)
@@ -499,8 +498,7 @@ class HierarchicalBayes(
 
     def _centres(self, X, groups, level):
         """Intervals of Student's t; the prior is learned without the fold of a task."""
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
+        X, params, index = self._query(X, groups)
         prior = self._learned("prior")
         if not self._gaussian:
             warn_of_few_tasks(self.n_tasks_, level)

@@ -333,8 +333,7 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
 
     def _predictive(self, X, groups):
         """Means, what the last layer adds to standardised variances, numbers of known rows."""
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
+        X, params, index = self._query(X, groups)
         mean = self._predicts.predict("predict", params, X, index)
         prior = self._learned("prior").gaussian
         Z = self._features(self.learner_, self.meta_model_, X).astype(np.float64)

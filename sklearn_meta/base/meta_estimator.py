@@ -5,10 +5,10 @@ task ids, state, and the way back to scikit-learn. What an algorithm provides is
 ``algorithm.py``; how input is read and checked in ``reading.py``.
 """
 
-import functools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial, wraps
 from numbers import Integral
 from operator import attrgetter
 from typing import Any, Self, cast
@@ -36,7 +36,6 @@ from ..tasks.validation import (
     addressed,
     as_counts,
     as_weight,
-    check_target,
     plain,
     task_label,
     with_address,
@@ -48,7 +47,7 @@ from .calls import BY_NAME, otherwise
 from .html import NotebookMixin
 from .labels import Numbers, OwnClasses, SharedClasses, check_own_classes
 from .memory import Memory
-from .reading import ReadingMixin
+from .reading import ReadingMixin, targets_of
 from .reporting import Reporter
 from .routing import rows_in_order, split_fit_params
 from .typed import F, available_if, with_callbacks
@@ -72,7 +71,7 @@ def transactional(method: F) -> F:
     Fitted state is only ever rebound, never changed in place, so its attributes are all there is.
     """
 
-    @functools.wraps(method)
+    @wraps(method)
     def call(self, *args, **kwargs):
         before = dict(vars(self))
         try:
@@ -525,10 +524,11 @@ class BaseMetaEstimator(
 
     def _keep(self, table, params, rows, ids):
         """Make an adapted task the current one, or remember tasks by their ids."""
+        rows = replace(rows, row_numbers=None) if self._needs().keeps_rows else None
         if ids is None:
             self._set_current(table, params, rows)
         else:
-            self._remember(table, params, rows)
+            self._memory = self._memory.put(table, params, rows)
 
     def _support_rows(self, X, y, groups, sample_weight, descriptor, partial=False):
         """Supports as a table of transformed rows, and the id of every row."""
@@ -559,13 +559,20 @@ class BaseMetaEstimator(
         for table in self._read_tasks(tasks, size, reset=False, min_rows=0):
             table = self._transformed(self._known_targets(table))
             params = self._adapt_table(table, {})
-            estimators += self._make_estimators(table, params)
+            estimators += self._labels.make_estimators(self._predicts, table, params)
         return estimators
 
     def _adapt_table(self, table, fit_params):
         """Adapt in blocks of tasks, whose bounds depend on the data only."""
+        adapt, n_tasks = partial(self._adapt, self.learner_, self.meta_model_), table.n_tasks
         try:
-            return self._adapt_blocks(table, fit_params)
+            if n_tasks <= BLOCK_TASKS or fit_params:
+                return adapt(table, fit_params)
+            rows = Parallel(n_jobs=getattr(self, "n_jobs", None), prefer="threads")(
+                delayed(adapt)(table.block(lo, min(lo + BLOCK_TASKS, n_tasks)), {})
+                for lo in range(0, n_tasks, BLOCK_TASKS)
+            )
+            return np.concatenate(rows)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._addressed(error, table.X, table.where) from error
 
@@ -573,34 +580,11 @@ class BaseMetaEstimator(
         """An error about transformed rows, with the cell of X that it is about, if it is of X."""
         return addressed(error, X if self.learner_.keeps_columns else None, where)
 
-    def _adapt_blocks(self, table, fit_params):
-        if table.n_tasks <= BLOCK_TASKS or fit_params:
-            return self._adapt(self.learner_, self.meta_model_, table, fit_params)
-        starts = range(0, table.n_tasks, BLOCK_TASKS)
-        rows = Parallel(n_jobs=getattr(self, "n_jobs", None), prefer="threads")(
-            delayed(self._adapt)(
-                self.learner_,
-                self.meta_model_,
-                table.block(lo, min(lo + BLOCK_TASKS, table.n_tasks)),
-                fit_params,
-            )
-            for lo in starts
-        )
-        return np.concatenate(rows)
-
-    def _make_estimators(self, table, params):
-        return self._labels.make_estimators(self._predicts, table, params)
-
     def _set_current(self, table, params, rows):
-        self._current = params
-        self._current_rows = rows if self._needs().keeps_rows else None
-        self.estimator_ = self._make_estimators(table, params)[0]
+        self._current, self._current_rows = params, rows
+        (self.estimator_,) = self._labels.make_estimators(self._predicts, table, params)
         if table.own_classes is not None:
             self.classes_ = table.own_classes.of(0)
-
-    def _remember(self, table, params, rows):
-        rows = replace(rows, row_numbers=None) if self._needs().keeps_rows else None
-        self._memory = self._memory.put(table, params, rows)
 
     # -- predicting --------------------------------------------------------------------------------
 
@@ -767,6 +751,11 @@ class BaseMetaEstimator(
 
         return self._transformed(TaskTable.from_rows(X, None), where).X, ids, side, where
 
+    def _query(self, X, groups):
+        """Transformed rows to predict, parameter rows, and which row needs which of these."""
+        X, ids, side, _ = self._read_query(X, groups)
+        return X, *self._params_of(X, ids, side)
+
     def _zero_shot(self, side):
         """Parameter rows of tasks without rows, and which of these rows needs which."""
         if side is None:
@@ -839,13 +828,7 @@ class BaseMetaEstimator(
         """The targets that predictions are compared with."""
         if y is None:
             raise ValueError("y is None; a score needs the targets.")
-        y = check_target(y, classifier=is_classifier(self), where=lambda i: f"row {i}")
-        if len(y) != n_rows:
-            raise ValueError(
-                f"Found input variables with inconsistent numbers of samples: X has {n_rows} rows "
-                f"and y {len(y)}."
-            )
-        return y
+        return targets_of(n_rows, y, is_classifier(self))
 
     @property
     def task_ids_(self) -> NDArray[Any]:
@@ -864,12 +847,7 @@ class BaseMetaEstimator(
     # -- scikit-learn ------------------------------------------------------------------------------
 
     def get_metadata_routing(self):
-        """Metadata routing of this object: ``groups`` for itself, the rest for ``estimator``.
-
-        Returns
-        -------
-        MetadataRouter, or MetadataRequest where the wrapped estimator is never fitted
-        """
+        """Metadata routing: ``groups`` for itself, the rest for ``estimator`` if that is fitted."""
         if not self._needs().fits:
             return self._get_metadata_request()
         router = MetadataRouter(owner=self).add_self_request(self)
@@ -885,10 +863,8 @@ class BaseMetaEstimator(
                 "classifier, such as Ridge()."
             )
         wrapped = get_tags(wrapped)
-        tags.estimator_type = wrapped.estimator_type
-        tags.classifier_tags = wrapped.classifier_tags
-        tags.regressor_tags = wrapped.regressor_tags
-        tags.target_tags = wrapped.target_tags
+        for name in ("estimator_type", "classifier_tags", "regressor_tags", "target_tags"):
+            setattr(tags, name, getattr(wrapped, name))
         tags.target_tags.required = True
         tags.target_tags.multi_output = False
         tags.target_tags.single_output = True

@@ -38,7 +38,7 @@ from ..tasks.validation import (
     with_hint,
 )
 
-__all__ = ["ReadingMixin"]
+__all__ = ["ReadingMixin", "targets_of"]
 
 
 class ReadingMixin:
@@ -145,13 +145,8 @@ class ReadingMixin:
     def _read_rows(self, X, y, groups, fit_params, *, reset, min_rows=1, labelled=True):
         """Read a long table, the rows of one task, or rows to predict.
 
-        Returns
-        -------
-        X : array or dataframe, without the id and descriptor columns
-        y : ndarray or None
-        ids : ndarray of shape (n_rows,) or None
-        side : ndarray of shape (n_rows, n_descriptors) or None
-        weight : ndarray of shape (n_rows,) or None
+        Returns X without the id and descriptor columns, y, ids, side information and weights of
+        rows; all but X may be None.
         """
         if labelled and y is None:
             if isinstance(X, (list, tuple)) and len(X) == 0:
@@ -196,15 +191,9 @@ class ReadingMixin:
             side = self._check_side(side, where)
         weight = None
         if labelled:
-            y = check_target(y, classifier=is_classifier(self), where=where)
-            if len(y) != n_rows:
-                raise ValueError(
-                    f"Found input variables with inconsistent numbers of samples: X has {n_rows} "
-                    f"rows and y {len(y)}."
-                )
+            y = targets_of(n_rows, y, is_classifier(self), where)
             weight = fit_params.pop("sample_weight", None)
-            weight = as_weight(weight, n_rows, where=where, all_zero=min_rows == 0)
-            weight = as_counts(weight)
+            weight = as_counts(as_weight(weight, n_rows, where=where, all_zero=min_rows == 0))
         return X, y, ids, side, weight
 
     def _check_X(self, X, where, min_rows):
@@ -262,23 +251,15 @@ class ReadingMixin:
 
     def _read_tasks(self, tasks, size, *, reset, min_rows=1):
         """Read tasks as tables of a ``size``, see :func:`chunks` (one table if None)."""
-        empty = True
-        position = 0
-        iterator = as_tasks(tasks)
+        iterator, position = as_tasks(tasks), 0
         for chunk in [list(iterator)] if size is None else chunks(iterator, *size):
             if chunk:
-                empty = False
                 yield self._read_chunk(chunk, position, reset and position == 0, min_rows)
                 position += len(chunk)
-        if empty:
-            raise ValueError(
-                f"no tasks: got an empty {type(tasks).__name__}."
-                + (
-                    " An iterator can be read only once; pass a list to use the tasks again."
-                    if isinstance(tasks, Iterator)
-                    else ""
-                )
-            )
+        if position == 0:
+            once = " An iterator can be read only once; pass a list to use the tasks again."
+            hint = once if isinstance(tasks, Iterator) else ""
+            raise ValueError(f"no tasks: got an empty {type(tasks).__name__}.{hint}")
 
     def _read_chunk(self, tasks, position, reset, min_rows):
         labels = [task_label(task.id, position + i) for i, task in enumerate(tasks)]
@@ -295,12 +276,9 @@ class ReadingMixin:
                     self._check_as_fitted(taken_columns(X, **columns), reset)
                 X, _, side = split_columns(X, **columns)
                 n_rows = n_rows_of(X)
-                y = task.y
-                if y is None:
+                if task.y is None:
                     raise ValueError("y is None; every task needs its targets.")
-                y = check_target(y, classifier=classifier, where=lambda r: f"row {r}")
-                if len(y) != n_rows:
-                    raise ValueError(f"X has {n_rows} rows and y {len(y)}.")
+                y = targets_of(n_rows, task.y, classifier)
                 if n_rows < min_rows:
                     raise ValueError("it has no rows. Leave it out of the tasks.")
                 supports.append(fixed_support(task))
@@ -324,9 +302,8 @@ class ReadingMixin:
         if mixed:  # NumPy would make all of them text, or all numbers of one type
             targets = [y.astype(object) for y in targets]
         table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
-        table = replace(
-            table, X=self._check_X(table.X, table.where, min_rows), role=_roles(supports, sizes)
-        )
+        X, role = self._check_X(table.X, table.where, min_rows), _roles(supports, sizes)
+        table = replace(table, X=X, role=role)
         if self._needs().side:
             descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
             table = replace(table, descriptors=descriptors)
@@ -368,12 +345,13 @@ class ReadingMixin:
         stacked, names = stack_descriptors(descriptors, labels, self._descriptor_names)
         n_found = 0 if stacked is None else stacked.shape[1]
         if n_found != self.n_descriptors_in_ or (n_found and names != self._descriptor_names):
+            now, then = (
+                f" ({n})" if n is not None else "" for n in (names, self._descriptor_names)
+            )
             raise ValueError(
-                f"{labels[0]}: its descriptor has {n_found} entries"
-                f"{'' if names is None else f' ({names})'}, and those of the meta-train tasks had "
-                f"{self.n_descriptors_in_}"
-                f"{'' if self._descriptor_names is None else f' ({self._descriptor_names})'}. Pass "
-                "descriptor= as in meta-training."
+                f"{labels[0]}: its descriptor has {n_found} entries{now}, and those of the "
+                f"meta-train tasks had {self.n_descriptors_in_}{then}. Pass descriptor= as in "
+                "meta-training."
             )
         return stacked
 
@@ -411,6 +389,17 @@ class ReadingMixin:
             except ValueError as error:  # in the columns before the transformers, if it is there
                 raise addressed(error, table.X, where, transformed=True) from error
         return replace(table, X=X)
+
+
+def targets_of(n_rows, y, classifier, where=lambda i: f"row {i}"):
+    """The targets of so many rows, checked."""
+    y = check_target(y, classifier=classifier, where=where)
+    if len(y) != n_rows:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {n_rows} rows and "
+            f"y {len(y)}."
+        )
+    return y
 
 
 def _roles(supports, sizes):

@@ -341,7 +341,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
 
     weights_ = learned("record.weights", "Weights, rows as ``shots_``, columns as ``candidates_``.")
     shots_ = learned("shots", "The numbers of rows at which weights were learned.")
-    results_ = learned("record.results", "Scores on left-out tasks, as of ``cross_validate_tasks``.")
+    results_ = learned("record.results", "Scores on tasks left out, see ``cross_validate_tasks``.")
     left_out_ = learned("record.left_out", "Why candidates have no weight, by name.", dict)
 
     def _facts(self):
@@ -449,8 +449,7 @@ class MetaRegressor(IntervalMixin, _MetaStack):
 
     def _centres(self, X, groups, level):
         """Intervals as wide as errors on tasks left out, with weights from the other folds."""
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
+        X, params, index = self._query(X, groups)
         mean = self._predicts.predict("predict", params, X, index)
         meta_model = self.meta_model_
         if meta_model.calibration is None:
