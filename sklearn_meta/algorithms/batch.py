@@ -51,7 +51,7 @@ from ..learners import (
 from ..learners.conditional import Conditional, are_counts, learn_conditional
 from ..learners.privates import HasMethods, Interval, StrOptions
 from ..priors.conditional import ConditionalPrior, fit_prior, posterior_modes
-from ..priors.gaussian import learn_gaussian
+from ..priors.gaussian import GaussianPrior, learn_gaussian
 from ..tasks.ids import as_ids
 from ..tasks.supports import check_shots
 from ..tasks.table import padded_batches
@@ -61,27 +61,13 @@ __all__ = ["BatchMetaLearner"]
 
 @dataclass(frozen=True, eq=False)
 class MetaModel:
-    """A fitted descriptor, and what was learned for its vectors.
+    """A fitted descriptor, and what was learned for its vectors."""
 
-    Parameters
-    ----------
-    descriptor : transformer
-        T.
-    names : list of str
-        Of the entries of s.
-    vectors : ndarray of shape (n_tasks, n_descriptors)
-        Of the meta-train tasks, from all their rows.
-    ids : ndarray of shape (n_tasks,)
-        Their ids, or places.
-    model : Conditional, ConditionalPrior or GaussianPrior
-        The last two are where the coefficients of a linear learner start.
-    """
-
-    descriptor: object
-    names: list
-    vectors: np.ndarray
-    ids: np.ndarray
-    model: object = None
+    descriptor: object  # T
+    names: list  # of the entries of s
+    vectors: np.ndarray  # (n_tasks, n_descriptors) of the meta-train tasks, from all their rows
+    ids: np.ndarray  # theirs, or places
+    model: Conditional | ConditionalPrior | GaussianPrior = None  # priors are of coefficients
 
     def with_tasks(self, vectors, ids):
         """The meta-model that knows more tasks."""
@@ -248,19 +234,20 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     def _needs(self):
         laplace, last = self._laplace, last_step(self._wrapped())
-        goes_on, why_not = hasattr(last, "partial_fit"), "has no partial_fit"
+        goes_on, lacks = hasattr(last, "partial_fit"), "partial_fit"
         if self.conditioning == "prior":
-            goes_on, why_not = not laplace, "has no squared loss"
+            goes_on, lacks = not laplace, "squared loss"
+        why_not = (
+            f"{type(last).__name__} has no {lacks}, so that it cannot go on learning from more "
+            f"tasks with conditioning={self.conditioning!r}. Wrap another estimator, or meta_fit "
+            "on all tasks."
+        )
         return Needs(
             gradients=laplace,
             standardized=laplace,  # a prior of comparable coefficients
             side="objects",
             goes_on=goes_on,
-            why_not=""
-            if goes_on
-            else f"{type(last).__name__} {why_not}, so that it cannot go on learning from more "
-            f"tasks with conditioning={self.conditioning!r}. Wrap another estimator, or meta_fit "
-            "on all tasks.",
+            why_not="" if goes_on else why_not,
             streams=goes_on and self.tasks_per_batch is not None,
             n_epochs=None,
         )
@@ -308,7 +295,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     def _learn_features(self, learner, table, meta_model, rng, fit_params, report):
         """Learners of rows ``[x, s]``."""
-
         return learn_conditional(
             learner,
             table,

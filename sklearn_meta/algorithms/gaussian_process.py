@@ -45,12 +45,7 @@ PRIOR_SD = 2.0  # of the logarithms of parameters of scikit-learn's kernels
 
 @dataclass(frozen=True, eq=False)
 class ScikitLearnKernel:
-    """A kernel of scikit-learn, for many tasks.
-
-    Parameters
-    ----------
-    kernel : Kernel
-    """
+    """A kernel of scikit-learn, for many tasks."""
 
     kernel: Kernel
 
@@ -98,25 +93,11 @@ def _of_each(function, *rows):
 
 @dataclass(frozen=True, eq=False)
 class MetaModel:
-    """What was learned.
+    """What was learned."""
 
-    Parameters
-    ----------
-    prior : ProcessPrior
-        Of functions of standardised features, in units of ``scale``.
-    scaling : Scaling
-        Of ``[f(x), x]``.
-    scale : float
-        Root mean square of the residuals.
-    """
-
-    prior: ProcessPrior
-    scaling: Scaling
-    scale: float
-
-    def features(self, Z):
-        """What the kernel sees of rows ``[f(x), x]``."""
-        return self.scaling.features(Z)
+    prior: ProcessPrior  # of functions of standardised features, in units of ``scale``
+    scaling: Scaling  # of ``[f(x), x]``, to what the kernel sees
+    scale: float  # root mean square of the residuals
 
     def mean(self, posterior, Z):
         """Predictions of a task."""
@@ -129,8 +110,8 @@ class MetaModel:
     def _in_blocks(self, function, posterior, Z):
         step = max(1, BATCH_CELLS // max(1, len(posterior.alpha)))
         starts = range(0, max(1, len(Z)), step)
-        parts = [function(self.prior, self.features(Z[lo : lo + step])) for lo in starts]
-        return np.concatenate(parts)
+        rows = (self.scaling.features(Z[lo : lo + step]) for lo in starts)
+        return np.concatenate([function(self.prior, X) for X in rows])
 
     def deviation(self, variance):
         """Standard deviations of new targets, in the units of the data."""
@@ -138,13 +119,7 @@ class MetaModel:
 
 
 class ProcessPredictor(BlackBoxLearner):
-    """Predicts by the posteriors that parameter rows hold.
-
-    Parameters
-    ----------
-    learner : HeadLearner
-    model : MetaModel
-    """
+    """Predicts by the posteriors that parameter rows hold, around the body of a HeadLearner."""
 
     def __init__(self, learner, model) -> None:
         super().__init__(
@@ -378,7 +353,7 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
     def _adapt(self, learner, meta_model, table, fit_params):
         rows = np.empty((table.n_tasks, 1), dtype=object)
         table = at_most(table, MAX_KNOWN)
-        X = meta_model.features(table.X)
+        X = meta_model.scaling.features(table.X)
         residuals = replace(table, X=X, y=(table.y - table.X[:, 0]) / meta_model.scale)
         for batch in padded_batches(residuals):
             n_rows = batch.y.shape[1]

@@ -30,7 +30,8 @@ from ..base.summaries import SummariesMixin
 from ..base.weights import WeightedFitMixin
 from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
 from ..learners.privates import HasMethods, Interval, StrOptions
-from ..priors.gaussian import learn_gaussian
+from ..priors.conditional import ConditionalPrior
+from ..priors.gaussian import GaussianPrior, learn_gaussian
 from ..priors.intervals import half_widths
 
 __all__ = ["HierarchicalBayes"]
@@ -40,18 +41,10 @@ MAX_SHOTS = 20  # of the supports that a descriptor of rows is learned from
 
 @dataclass(frozen=True, eq=False)
 class MetaModel:
-    """What was learned.
+    """What was learned."""
 
-    Parameters
-    ----------
-    prior : GaussianPrior or ConditionalPrior
-        The first with squared loss.
-    descriptor : transformer or None
-        What makes ``s_t`` of a task, fitted; None: side information as it is.
-    """
-
-    prior: object
-    descriptor: object = None
+    prior: GaussianPrior | ConditionalPrior  # the first with squared loss
+    descriptor: object = None  # makes ``s_t`` of a task, fitted; None: side information as it is
 
 
 @documented

@@ -35,15 +35,9 @@ CHUNK_TASKS = 64
 
 @dataclass(frozen=True, eq=False)
 class ClassMeans(Representation):
-    """A representation, the prior of class means, and how it is pulled.
+    """A representation, the prior of class means, and how it is pulled."""
 
-    Parameters
-    ----------
-    shrinkage : dict
-        See :class:`PrototypeClassifier`.
-    """
-
-    shrinkage: dict = None
+    shrinkage: dict = None  # ``shrinkage_`` of PrototypeClassifier
 
 
 @documented
@@ -270,8 +264,6 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     def _adapt(self, learner, meta_model, table, fit_params):
         head, K = Body(learner.network).head, len(learner.classes)
         rows = np.empty((table.n_tasks, head.n_params), dtype=learner.dtype)
-        if meta_model.prior is None:
-            return np.zeros_like(rows)
         place = self._places(learner, table)
         Z = self._features(learner, meta_model, table.X).astype(np.float64)
         weight = table.weights

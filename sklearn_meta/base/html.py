@@ -68,8 +68,21 @@ class Results(dict):
     ``pandas.DataFrame(results)`` has them all.
     """
 
+    @classmethod
+    def of_rows(cls, names, rows):
+        """The columns of rows of values; of Python objects where NumPy would make text of them."""
+        return cls(zip(names, map(_column, zip(*rows, strict=True)), strict=True))
+
     def _repr_html_(self):
         return STYLE + table_html(f"{len(next(iter(self.values()), ()))} rows", self)
+
+
+def _column(values):
+    column = np.array(values) if not isinstance(values[0], tuple) else None
+    if column is None or column.dtype.kind in "US" and not all(isinstance(v, str) for v in values):
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+    return column
 
 
 @cache

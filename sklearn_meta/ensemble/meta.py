@@ -44,47 +44,24 @@ STACK = "stack"  # its name among the candidates in results_
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What is told of how the weights were found.
+    """What is told of how the weights were found."""
 
-    Parameters
-    ----------
-    names : list of str
-        Of all candidates.
-    weights : ndarray of shape (n_shots, n_candidates)
-    results : dict of str to ndarray
-    left_out : dict of str to str
-        Candidates without a weight, and why.
-    """
-
-    names: list
-    weights: np.ndarray
-    results: dict
-    left_out: dict
+    names: list  # of all candidates
+    weights: np.ndarray  # (n_shots, n_candidates)
+    results: dict  # columns by name
+    left_out: dict  # why candidates have no weight, by name
 
 
 @dataclass(frozen=True, eq=False)
 class MetaModel:
-    """What was learned.
+    """What was learned."""
 
-    Parameters
-    ----------
-    members : tuple of Member
-        Candidates with a weight, fitted on all tasks.
-    shots : ndarray of shape (n_shots,)
-    weights : ndarray of shape (n_shots, n_members)
-    record : Record
-    scale : ndarray of shape (n_shots,), default=None
-        Root of the mean squared error of a regressor, on tasks left out.
-    calibration : Calibration, default=None
-        Of its absolute errors, divided by it.
-    """
-
-    members: tuple
-    shots: np.ndarray
-    weights: np.ndarray
+    members: tuple  # candidates with a weight, fitted on all tasks
+    shots: np.ndarray  # (n_shots,)
+    weights: np.ndarray  # (n_shots, n_members)
     record: Record
-    scale: np.ndarray = None
-    calibration: Calibration = None
+    scale: np.ndarray = None  # (n_shots,): root mean squared errors of a regressor
+    calibration: Calibration = None  # of its absolute errors, divided by these
 
     def weights_at(self, n_rows):
         """Weights after numbers of rows: shape (n, n_members)."""
@@ -129,33 +106,11 @@ class _MetaStack(Composition, BaseMetaEstimator):
         self.n_jobs = n_jobs
 
     def get_params(self, deep=True) -> dict[str, Any]:
-        """Get the parameters, with ``deep`` those of the candidates, too.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether to return those of candidates, as ``name__parameter``.
-
-        Returns
-        -------
-        dict
-            Names and values.
-        """
+        """Get the parameters, with ``deep`` those of candidates, too, as ``name__parameter``."""
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params) -> Self:
-        """Set parameters, of candidates as ``name__parameter``.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-        """
+        """Set parameters, of candidates as ``name__parameter``."""
         self._set_params("estimators", **params)
         return self
 
@@ -241,7 +196,8 @@ class _MetaStack(Composition, BaseMetaEstimator):
                     if judged.record.results:  # they were judged with what they warn of
                         warnings.simplefilter("ignore")
                     members.append(Member(name, model.meta_fit(table)))
-                weights = _normalized(judged.weights, used[: len(members)])
+                so_far = used[: len(members)]
+                weights = _normalized(judged.weights, so_far)[:, so_far]
                 meta_model = replace(judged, members=tuple(members), weights=weights)
                 report(lambda made=meta_model: made)
         return meta_model
@@ -294,7 +250,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
             told = [names[c] for c in columns] + [STACK] * (classes is None)
             results.append(_rows(k, one, losses, told, table.ids))
         used = np.flatnonzero(weights.max(axis=0) >= MIN_WEIGHT)
-        weights = _spread(weights, used)
+        weights = _normalized(weights, used)
         for name in (names[c] for c in columns if c not in used):
             left_out[name] = f"its weight is less than {MIN_WEIGHT} after any number of rows"
         results = {key: np.concatenate([part[key] for part in results]) for key in results[0]}
@@ -388,17 +344,10 @@ def _alone(candidates):
 
 
 def _normalized(weights, used):
-    """The weights of the candidates that are used, of sum 1; equal where all of them are 0."""
-    kept = weights[:, used]
-    kept = np.where(kept.sum(axis=1, keepdims=True) > 0, kept, 1.0)
-    return kept / kept.sum(axis=1, keepdims=True)
-
-
-def _spread(weights, used):
-    """The same with a column for every candidate."""
+    """Weights of sum 1 that are 0 but of the candidates used; equal where all of them are 0."""
     kept = np.zeros_like(weights)
-    kept[:, used] = _normalized(weights, used)
-    return kept
+    kept[:, used] = np.where(weights[:, used].sum(axis=1, keepdims=True) > 0, weights[:, used], 1.0)
+    return kept / kept.sum(axis=1, keepdims=True)
 
 
 def _rows(k, judged, losses, names, ids):
