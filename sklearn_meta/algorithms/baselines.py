@@ -1,7 +1,6 @@
 """The two baselines that every algorithm must beat: one model on all rows; one model per task."""
 
 import numpy as np
-from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs
 from ..base.docstrings import documented
@@ -66,9 +65,6 @@ class Pooled(BaseMetaEstimator):
         self.handle_unknown = handle_unknown
         self.standardize = standardize
         self.random_state = random_state
-
-    def _default_estimator(self):
-        return Ridge()
 
     def _needs(self):
         return Needs(standardized=self.standardize, keeps_rows=False)
@@ -144,9 +140,6 @@ class Independent(BaseMetaEstimator):
         self.standardize = standardize
         self.random_state = random_state
         self.n_jobs = n_jobs
-
-    def _default_estimator(self):
-        return Ridge()
 
     def _needs(self):
         return Needs(standardized=self.standardize)

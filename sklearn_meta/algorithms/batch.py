@@ -16,14 +16,11 @@ They then adapt to the support: in closed form for squared loss (``hierarchical.
 approximation for other losses (``priors/conditional.py``).
 """
 
-import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_union
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -224,9 +221,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     # -- the wrapped estimator ---------------------------------------------------------------------
 
-    def _default_estimator(self):
-        return Ridge()
-
     @property
     def _laplace(self):
         """Whether coefficients start at a prior and have no closed form."""
@@ -334,13 +328,8 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             covariance=self.covariance,
             report=report_prior,
         )
-        if not prior.model.converged:
-            warnings.warn(
-                f"BatchMetaLearner stopped after {prior.model.n_iter} iterations before its prior "
-                'converged. Pass more tasks, fewer descriptors, or covariance="diag".',
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        way = 'Pass more tasks, fewer descriptors, or covariance="diag".'
+        self._check_converged(prior.model, way)
         return prior
 
     def _learn_gaussian(self, learner, table, prior, report):

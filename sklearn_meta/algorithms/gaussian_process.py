@@ -9,15 +9,12 @@ parameters of k, is learned over tasks from the residuals of mean functions that
 (``priors/process.py``). Adaptation is the posterior of g_t given the support rows, in closed form.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.linear_model import Ridge
 
 from ..base import BaseMetaEstimator, Needs, learned
 from ..base.docstrings import documented
@@ -303,9 +300,6 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
 
     # -- learn and adapt ---------------------------------------------------------------------------
 
-    def _default_estimator(self):
-        return Ridge()
-
     def _check_wrapped(self, estimator):
         if is_classifier(estimator):
             raise ValueError(
@@ -341,13 +335,7 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
             tol=self.tol,
             callback=lambda prior: report(lambda: MetaModel(prior(), scaling, scale)),
         )
-        if not prior.converged:
-            warnings.warn(
-                f"GaussianProcessMeta stopped after {prior.n_iter} iterations before it converged. "
-                "Raise max_iter or tol.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        self._check_converged(prior, "Raise max_iter or tol.")
         return MetaModel(prior, scaling, scale)
 
     def _adapt(self, learner, meta_model, table, fit_params):

@@ -9,13 +9,11 @@ estimator without coefficients is a frozen body f, and the model is that of a he
 x]`` that is added to it, with means of 0.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.svm import LinearSVC
 
@@ -37,6 +35,9 @@ from ..priors.intervals import half_widths
 __all__ = ["HierarchicalBayes"]
 
 MAX_SHOTS = 20  # of the supports that a descriptor of rows is learned from
+WAY_OUT = (
+    'Raise max_iter or tol, let fewer coefficients vary (random_effects), or use covariance="diag".'
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,7 +365,7 @@ class HierarchicalBayes(
             centred=isinstance(learner, HeadLearner),
             **settings,
         )
-        self._check_converged(prior.model)
+        self._check_converged(prior.model, WAY_OUT)
         warn_of_singular_fit(prior, self._names(learner), self.regularization is None)
         return prior
 
@@ -405,20 +406,10 @@ class HierarchicalBayes(
             report=lambda prior: report(lambda: MetaModel(prior(), descriptor)),
             **settings,
         )
-        self._check_converged(prior.model)
+        self._check_converged(prior.model, WAY_OUT)
         n_rows = table.sums(table.weights > 0).astype(np.intp)
         warn_of_singular_generalized(prior, n_rows, self._names(learner), plain)
         return prior
-
-    def _check_converged(self, model):
-        if not model.converged:
-            warnings.warn(
-                f"HierarchicalBayes stopped after {model.n_iter} iterations before it converged. "
-                "Raise max_iter or tol, let fewer coefficients vary (random_effects), or use "
-                'covariance="diag".',
-                ConvergenceWarning,
-                stacklevel=2,
-            )
 
     def _residuals(self, learner, table):
         """What a head is fitted on: the targets less the predictions of the body."""

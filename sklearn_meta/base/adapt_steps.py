@@ -81,6 +81,11 @@ def _argmin(losses):
 
 
 def steps_for(steps, n_rows):
-    """Steps of every task: those of the number of rows that is nearest on a logarithmic scale."""
+    """Steps of every task: those of the number of rows that is nearest on a logarithmic scale.
+
+    A single number is that of all tasks.
+    """
+    if np.ndim(steps) == 0:
+        return np.full(len(n_rows), steps)
     levels = steps[:, 0].astype(float)
     return steps[np.searchsorted(np.sqrt(levels[:-1] * levels[1:]), n_rows), 1]

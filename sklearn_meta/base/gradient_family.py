@@ -24,7 +24,6 @@ import numpy as np
 import scipy.optimize
 from joblib import effective_n_jobs
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 
 from ..kernels.chunks import keep_freed_memory, mean_over_chunks, thread_pool
@@ -171,9 +170,6 @@ class GradientMetaEstimator(BaseMetaEstimator):
         return self._shot_range()
 
     # -- the outer loop ----------------------------------------------------------------------------
-
-    def _default_estimator(self):
-        return Ridge()
 
     def _needs(self):
         return Needs(
@@ -432,7 +428,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
         rows = np.empty((table.n_tasks, learner.network.n_params), dtype=learner.dtype)
         for padded in padded_batches(table):
             support, n_rows = all_rows(learner, padded)
-            n_steps = self._steps_of_adapt(learner, meta_model, n_rows)
+            n_steps = steps_for(self._steps(learner, meta_model), n_rows)
             theta = np.empty((len(n_rows), learner.network.n_params), dtype=learner.dtype)
             for k in np.unique(n_steps).tolist():
                 part = np.flatnonzero(n_steps == k)
@@ -444,13 +440,13 @@ class GradientMetaEstimator(BaseMetaEstimator):
     def _training_steps(self, learner):
         return training_steps(learner.network) if self.inner_steps == "auto" else self.inner_steps
 
-    def _steps_of_adapt(self, learner, meta_model, n_rows):
-        """Number of steps for every task."""
+    def _steps(self, learner, meta_model):
+        """The number of steps of ``adapt``, or those for some numbers of rows."""
         if self.adapt_steps is not None:
-            return np.full(len(n_rows), self.adapt_steps)
+            return self.adapt_steps
         if self.inner_steps == "auto" and meta_model.steps is not None:
-            return steps_for(meta_model.steps, n_rows)
-        return np.full(len(n_rows), self._training_steps(learner))
+            return meta_model.steps
+        return self._training_steps(learner)
 
     # -- what was learned --------------------------------------------------------------------------
 
@@ -467,12 +463,9 @@ class GradientMetaEstimator(BaseMetaEstimator):
     @property
     def adapt_steps_(self):
         """The number of steps of ``adapt``, by the number of rows if it depends on it."""
-        steps = self._learned("steps")
-        if self.adapt_steps is not None:
-            return self.adapt_steps
-        if self.inner_steps == "auto" and steps is not None:
-            return dict(steps.tolist())
-        return self._training_steps(self.learner_)
+        self._learned("steps")
+        steps = self._steps(self.learner_, self.meta_model_)
+        return dict(steps.tolist()) if np.ndim(steps) else steps
 
     loss_curve_ = learned("loss_curve", "Mean query loss of every meta-iteration.", list)
     validation_loss_curve_ = learned(

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -297,6 +297,15 @@ class BaseMetaEstimator(
             ) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise self._addressed(error, first.X, first.where) from error
+
+    def _check_converged(self, model, way):
+        if not model.converged:
+            warnings.warn(
+                f"{type(self).__name__} stopped after {model.n_iter} iterations before it "
+                f"converged. {way}",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def _reporter(self, needs, data):
         """What tells the callbacks how learning goes on."""
