@@ -1,5 +1,8 @@
 """The two baselines that every algorithm must beat: one model on all rows; one model per task."""
 
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
 import numpy as np
 
 from ..base import BaseMetaEstimator, Needs
@@ -9,6 +12,7 @@ __all__ = ["Independent", "Pooled"]
 
 
 @documented
+@dataclass(eq=False, repr=False)
 class Pooled(BaseMetaEstimator):
     """One model on all rows of all tasks; adaptation changes nothing.
 
@@ -51,20 +55,12 @@ class Pooled(BaseMetaEstimator):
     array([4.5])
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        task_column=None,
-        handle_unknown="prior",
-        standardize=False,
-        random_state=None,
-    ) -> None:
-        self.estimator = estimator
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
+    estimator: Any = None
+    _: KW_ONLY
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    standardize: bool = False
+    random_state: int | np.random.RandomState | None = None
 
     def _needs(self):
         return Needs(standardized=self.standardize, keeps_rows=False)
@@ -79,6 +75,7 @@ class Pooled(BaseMetaEstimator):
 
 
 @documented
+@dataclass(eq=False, repr=False)
 class Independent(BaseMetaEstimator):
     """One model per task, fitted on its rows alone; nothing is learned from other tasks.
 
@@ -124,22 +121,13 @@ class Independent(BaseMetaEstimator):
     array([4. , 5. , 1.5])
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        task_column=None,
-        handle_unknown="prior",
-        standardize=False,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
+    estimator: Any = None
+    _: KW_ONLY
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    standardize: bool = False
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
 
     def _needs(self):
         return Needs(standardized=self.standardize)

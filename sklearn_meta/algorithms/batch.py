@@ -16,7 +16,8 @@ They then adapt to the support: in closed form for squared loss (``hierarchical.
 approximation for other losses (``priors/conditional.py``).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -76,6 +77,7 @@ class MetaModel:
 
 
 @documented
+@dataclass(eq=False, repr=False)
 class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     r"""A learner that is told by a descriptor what kind of task a row belongs to.
 
@@ -176,7 +178,22 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     True
     """
 
-    _parameter_constraints: dict = {
+    estimator: Any = None
+    _: KW_ONLY
+    descriptor: Any = None
+    conditioning: str = "features"
+    n_shots: int | range | Sequence[int] = (0, 20)
+    covariance: str = "diag"
+    n_estimators: int = 10
+    tasks_per_batch: int | None = None
+    n_epochs: int = 10
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    descriptor_columns: Sequence[str | int] | None = None
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         **BaseMetaEstimator._parameter_constraints,
         "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
         "conditioning": [StrOptions({"features", "prior"})],
@@ -187,37 +204,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
         "descriptor_columns": ["array-like", None],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        descriptor=None,
-        conditioning="features",
-        n_shots=(0, 20),
-        covariance="diag",
-        n_estimators=10,
-        tasks_per_batch=None,
-        n_epochs=10,
-        task_column=None,
-        handle_unknown="prior",
-        descriptor_columns=None,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.descriptor = descriptor
-        self.conditioning = conditioning
-        self.n_shots = n_shots
-        self.covariance = covariance
-        self.n_estimators = n_estimators
-        self.tasks_per_batch = tasks_per_batch
-        self.n_epochs = n_epochs
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.descriptor_columns = descriptor_columns
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     # -- the wrapped estimator ---------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ parameters of k, is learned over tasks from the residuals of mean functions that
 (``priors/process.py``). Adaptation is the posterior of g_t given the support rows, in closed form.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -174,6 +175,7 @@ class GaussianProcessModel(BodyAndHeadRegressor):
 
 
 @documented
+@dataclass(eq=False, repr=False)
 class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
     r"""Gaussian process on the residuals of a pooled model, its kernel learned over tasks.
 
@@ -270,33 +272,22 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
     True
     """
 
-    _parameter_constraints: dict = {
+    estimator: Any = None
+    _: KW_ONLY
+    kernel: Kernel | None = None
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    max_iter: int = 200
+    tol: float = 1e-4
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         **BaseMetaEstimator._parameter_constraints,
         "kernel": [Kernel, None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        kernel=None,
-        task_column=None,
-        handle_unknown="prior",
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.kernel = kernel
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     # -- learn and adapt ---------------------------------------------------------------------------
 

@@ -9,8 +9,10 @@ estimator without coefficients is a frozen body f, and the model is that of a he
 x]`` that is added to it, with means of 0.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -49,6 +51,7 @@ class MetaModel:
 
 
 @documented
+@dataclass(eq=False, repr=False)
 class HierarchicalBayes(
     SummariesMixin, DeviationMixin, WeightedFitMixin, DescriptorMixin, BaseMetaEstimator
 ):
@@ -211,7 +214,26 @@ class HierarchicalBayes(
     True
     """
 
-    _parameter_constraints: dict = {
+    estimator: Any = None
+    _: KW_ONLY
+    random_effects: str | Sequence[str | int] = "all"
+    covariance: str = "full"
+    regularization: float | str | None = "auto"
+    contextual_effects: bool | str = "auto"
+    method: str = "reml"
+    noise: str = "shared"
+    n_quadrature: int = 1
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    descriptor_columns: Sequence[str | int] | None = None
+    descriptor: Any = None
+    standardize: bool = True
+    max_iter: int = 1000
+    tol: float = 1e-6
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         **BaseMetaEstimator._parameter_constraints,
         "random_effects": [StrOptions({"all", "intercept"}), "array-like"],
         "covariance": [StrOptions({"full", "diag", "spherical"})],
@@ -225,45 +247,6 @@ class HierarchicalBayes(
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        random_effects="all",
-        covariance="full",
-        regularization="auto",
-        contextual_effects="auto",
-        method="reml",
-        noise="shared",
-        n_quadrature=1,
-        task_column=None,
-        handle_unknown="prior",
-        descriptor_columns=None,
-        descriptor=None,
-        standardize=True,
-        max_iter=1000,
-        tol=1e-6,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.random_effects = random_effects
-        self.covariance = covariance
-        self.regularization = regularization
-        self.contextual_effects = contextual_effects
-        self.method = method
-        self.noise = noise
-        self.n_quadrature = n_quadrature
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.descriptor_columns = descriptor_columns
-        self.descriptor = descriptor
-        self.standardize = standardize
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     # -- the wrapped estimator ---------------------------------------------------------------------
 

@@ -16,14 +16,14 @@ import numpy as np
 
 from ..base import learned
 from ..base.gradient_docs import documented
-from ..base.gradient_family import GradientMetaEstimator
+from ..base.gradient_family import EpisodicMetaEstimator
 from ..kernels.gradient import meta_gradient
 
 __all__ = ["ANIL", "FOMAML", "MAML", "MetaSGD"]
 
 
 @documented
-class MAML(GradientMetaEstimator):
+class MAML(EpisodicMetaEstimator):
     """Model-agnostic meta-learning: a start from which few gradient steps suffice.
 
     The outer gradient is exact through any number of inner steps. An inner step that would raise
@@ -58,55 +58,6 @@ class MAML(GradientMetaEstimator):
     """
 
     _second_order = True
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        inner_lr="auto",
-        inner_steps="auto",
-        adapt_steps=None,
-        n_shots=(0, 10),
-        n_query=None,
-        tasks_per_batch=25,
-        max_iter=1000,
-        outer_solver="adam",
-        outer_lr="auto",
-        outer_schedule="linear",
-        init="pooled",
-        early_stopping=False,
-        validation_fraction=0.1,
-        tol=1e-4,
-        warm_start=False,
-        classes="shared",
-        task_column=None,
-        handle_unknown="prior",
-        standardize=True,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.inner_lr = inner_lr
-        self.inner_steps = inner_steps
-        self.adapt_steps = adapt_steps
-        self.n_shots = n_shots
-        self.n_query = n_query
-        self.tasks_per_batch = tasks_per_batch
-        self.max_iter = max_iter
-        self.outer_solver = outer_solver
-        self.outer_lr = outer_lr
-        self.outer_schedule = outer_schedule
-        self.init = init
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.tol = tol
-        self.warm_start = warm_start
-        self.classes = classes
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     def _meta_gradient(self, learner, meta_model, episode):
         return self._value_and_gradients(learner, meta_model, episode)[:2]

@@ -130,47 +130,6 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     array([6, 7, 8, 9])
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        body=None,
-        classes="shared",
-        n_shots=(1, 10),
-        n_query=None,
-        tasks_per_batch=25,
-        max_iter=1000,
-        outer_lr="auto",
-        outer_schedule="linear",
-        init="pooled",
-        early_stopping=False,
-        validation_fraction=0.1,
-        tol=1e-4,
-        task_column=None,
-        handle_unknown="prior",
-        standardize=True,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.body = body
-        self.classes = classes
-        self.n_shots = n_shots
-        self.n_query = n_query
-        self.tasks_per_batch = tasks_per_batch
-        self.max_iter = max_iter
-        self.outer_lr = outer_lr
-        self.outer_schedule = outer_schedule
-        self.init = init
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.tol = tol
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
     def _default_estimator(self):
         return LinearDiscriminantAnalysis()
 

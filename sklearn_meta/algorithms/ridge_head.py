@@ -7,7 +7,7 @@ gradient is in ``kernels/ridge_head.py``, the prior in ``priors/ridge_head.py``.
 are fixed it is hierarchical Bayes over features.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -41,6 +41,7 @@ LEVELS = (1, 2, 5, 10, 20)  # shots that the scale of classes is learned for
 
 
 @documented
+@dataclass(eq=False, repr=False, kw_only=True)
 class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
     r"""A learned representation whose last layer is solved in closed form for each task.
 
@@ -62,11 +63,6 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
         a prior that is learned by expectation maximisation. Alone or at the end of a Pipeline.
         Their own penalties are not used. None: tanh and two layers of 40.
     {body}
-    objective : {"query", "evidence"}, default="query"
-        What trains a body: the predictive likelihood of the query rows given the support (for
-        classes their log loss), or the likelihood of all rows of an episode together.
-    covariance : {"full", "diag"}, default="full"
-        The form of :math:`S`.
     classes : {"shared", "per_task"}, default="shared"
         Whether all tasks have the same classes, or every task has labels of its own (N-way tasks).
     n_shots : int, range or (int, int), default=(1, 10)
@@ -81,6 +77,11 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
         Whether to work on features (and targets that are numbers) standardised over the meta-train
         rows; predictions are always in the units of the data.
     {seeds}
+    objective : {"query", "evidence"}, default="query"
+        What trains a body: the predictive likelihood of the query rows given the support (for
+        classes their log loss), or the likelihood of all rows of an episode together.
+    covariance : {"full", "diag"}, default="full"
+        The form of :math:`S`.
 
     Attributes
     ----------
@@ -121,56 +122,15 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
     True
     """
 
-    _parameter_constraints: dict = {
+    init: str = "random"
+    objective: str = "query"
+    covariance: str = "full"
+
+    _parameter_constraints = {
         **EmbeddingMetaEstimator._parameter_constraints,
         "objective": [StrOptions({"query", "evidence"})],
         "covariance": [StrOptions({"full", "diag"})],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        body=None,
-        objective="query",
-        covariance="full",
-        classes="shared",
-        n_shots=(1, 10),
-        n_query=None,
-        tasks_per_batch=25,
-        max_iter=1000,
-        outer_lr="auto",
-        outer_schedule="linear",
-        init="random",
-        early_stopping=False,
-        validation_fraction=0.1,
-        tol=1e-4,
-        task_column=None,
-        handle_unknown="prior",
-        standardize=True,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.body = body
-        self.objective = objective
-        self.covariance = covariance
-        self.classes = classes
-        self.n_shots = n_shots
-        self.n_query = n_query
-        self.tasks_per_batch = tasks_per_batch
-        self.max_iter = max_iter
-        self.outer_lr = outer_lr
-        self.outer_schedule = outer_schedule
-        self.init = init
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.tol = tol
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     def _default_estimator(self):
         return MLPRegressor(hidden_layer_sizes=(40, 40), activation="tanh")

@@ -7,7 +7,9 @@ body is the same in all tasks.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -29,10 +31,31 @@ class Representation(Initialisation):
     prior: object = None  # while the representation is trained
 
 
+@dataclass(eq=False, repr=False)
 class EmbeddingMetaEstimator(GradientMetaEstimator):
     """Base of algorithms with a learned body and a head in closed form."""
 
-    _parameter_constraints: dict = {
+    estimator: Any = None
+    _: KW_ONLY
+    body: Any = None
+    classes: str = "shared"
+    n_shots: int | range | Sequence[int] = (1, 10)
+    n_query: int | None = None
+    tasks_per_batch: int = 25
+    max_iter: int = 1000
+    outer_lr: float | str = "auto"
+    outer_schedule: str = "linear"
+    init: str = "pooled"
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    tol: float = 1e-4
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    standardize: bool = True
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         **GradientMetaEstimator._parameter_constraints,
         "body": [HasMethods(["fit", "transform"]), None],
     }

@@ -16,9 +16,11 @@ number of steps of an adaptation to n rows (``adapt_steps.py``).
 
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -38,7 +40,7 @@ from .episodes import EpisodeSampler, all_rows
 from .meta_estimator import BaseMetaEstimator, learned
 from .probe import draw_probe, mean_loss
 
-__all__ = ["GradientMetaEstimator", "Initialisation", "Outer"]
+__all__ = ["EpisodicMetaEstimator", "GradientMetaEstimator", "Initialisation", "Outer"]
 
 OUTER_LR = 0.01
 RATES = 10.0 ** np.arange(-3, 1, 0.5)  # inner rates that "auto" chooses from
@@ -472,3 +474,32 @@ class GradientMetaEstimator(BaseMetaEstimator):
         "validation_curve", "Mean query loss of the held-out tasks after every epoch.", list
     )
     n_iter_ = learned("loss_curve", "Number of meta-iterations.", len)
+
+
+@dataclass(eq=False, repr=False)
+class EpisodicMetaEstimator(GradientMetaEstimator):
+    """Base of what learns from supports and queries by inner steps."""
+
+    estimator: Any = None
+    _: KW_ONLY
+    inner_lr: float | str = "auto"
+    inner_steps: int | str = "auto"
+    adapt_steps: int | None = None
+    n_shots: int | range | Sequence[int] = (0, 10)
+    n_query: int | None = None
+    tasks_per_batch: int = 25
+    max_iter: int = 1000
+    outer_solver: str = "adam"
+    outer_lr: float | str = "auto"
+    outer_schedule: str = "linear"
+    init: str = "pooled"
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    tol: float = 1e-4
+    warm_start: bool = False
+    classes: str = "shared"
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    standardize: bool = True
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None

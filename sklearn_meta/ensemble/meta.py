@@ -10,11 +10,13 @@ are linear in ``log(1 + k)`` between the numbers of rows at which they were.
 
 import copy
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
@@ -73,37 +75,27 @@ class MetaModel:
         return scale * quantiles(self.calibration, level, n_rows, freedom)
 
 
+@dataclass(eq=False, repr=False)
 class _MetaStack(Composition, BaseMetaEstimator):
     """What both kinds share."""
 
-    _parameter_constraints: dict = {
+    estimators: Sequence[tuple[str, Any]] | None = None
+    _: KW_ONLY
+    n_shots: ArrayLike = (0, 1, 2, 5, 10, 20)
+    cv: Any = 5
+    time_budget: float | None = None
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         **BaseMetaEstimator._parameter_constraints,
         "estimators": [list, tuple, None],
         "n_shots": ["array-like"],
         "cv": ["cv_object"],
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
     }
-
-    def __init__(
-        self,
-        estimators=None,
-        *,
-        n_shots=(0, 1, 2, 5, 10, 20),
-        cv=5,
-        time_budget=None,
-        task_column=None,
-        handle_unknown="prior",
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimators = estimators
-        self.n_shots = n_shots
-        self.cv = cv
-        self.time_budget = time_budget
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     def get_params(self, deep=True) -> dict[str, Any]:
         """Get the parameters, with ``deep`` those of candidates, too, as ``name__parameter``."""
