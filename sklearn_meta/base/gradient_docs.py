@@ -13,11 +13,26 @@ SHARED = {
         What counts as improvement.
     """,
     "current": """
+    estimator_ : estimator
+        The adapted model of the current task.
+    validation_loss_curve_ : list of float
+        Loss of the held-out tasks after every epoch, with ``early_stopping``.
     {task_ids_}
     classes_ : ndarray of shape (n_classes,)
         The classes over all tasks, of a classifier; those of the current task, with
         ``classes="per_task"``.
     {table}
+    """,
+    "tasks_per_batch": """
+    tasks_per_batch : int, default=25
+        Tasks of a meta-iteration; all, if there are fewer.
+    """,
+    "seeds": """
+    random_state : int, RandomState instance or None, default=None
+        Seeds the wrapped estimator, the start and the episodes.
+    n_jobs : int, default=None
+        Number of threads, as in joblib: for batches of so many tasks and rows that they are worked
+        on in chunks, and to adapt more than 16,384 tasks. Results do not depend on it.
     """,
     # -- of the gradient family --
     "maml": """
@@ -62,8 +77,7 @@ SHARED = {
         what to predict for a task that nothing is known of.
     n_query : int, default=None
         Most query rows of an episode; None: all that are left.
-    tasks_per_batch : int, default=25
-        Tasks of a meta-iteration; all, if there are fewer.
+    {tasks_per_batch}
     """,
     "outer": """
     max_iter : int, default=1000
@@ -104,11 +118,7 @@ SHARED = {
         Whether linear estimators and perceptrons work on features (and, with squared loss,
         targets) standardised over the meta-train rows. Rates are meant in these units;
         coefficients and predictions are always in those of the data.
-    random_state : int, RandomState instance or None, default=None
-        Seeds the wrapped estimator, the start and the episodes.
-    n_jobs : int, default=None
-        Number of threads, as in joblib: for batches of so many tasks and rows that they are worked
-        on in chunks, and to adapt more than 16,384 tasks. Results do not depend on it.
+    {seeds}
     """,
     "inner_lr_": """
     inner_lr_ : float
@@ -120,12 +130,8 @@ SHARED = {
         of the nearest one holds, on a logarithmic scale.
     """,
     "attributes": """
-    estimator_ : estimator
-        The adapted model of the current task.
     loss_curve_ : list of float
         Mean query loss before every meta-iteration (after it, of ``"lbfgs"``).
-    validation_loss_curve_ : list of float
-        Mean query loss of the held-out tasks after every epoch, with ``early_stopping``.
     n_iter_ : int
         Number of meta-iterations.
     {current}
@@ -141,8 +147,7 @@ SHARED = {
     "training": """
     n_query : int, default=None
         Most query rows of an episode of training; None: all that are left.
-    tasks_per_batch : int, default=25
-        Tasks of a meta-iteration; all, if there are fewer.
+    {tasks_per_batch}
     max_iter : int, default=1000
         Meta-iterations that train a perceptron, by Adam. 0 leaves it at its start.
     outer_lr : float or "auto", default="auto"
@@ -158,20 +163,9 @@ SHARED = {
     {held_out}
     {ids}
     """,
-    "seeds": """
-    random_state : int, RandomState instance or None, default=None
-        Seeds the wrapped estimator, the start and the episodes.
-    n_jobs : int, default=None
-        Number of threads, as in joblib: for large batches of tasks, and to adapt more than 16,384
-        tasks. Results do not depend on it.
-    """,
     "trained": """
-    estimator_ : estimator
-        The adapted model of the current task.
     loss_curve_ : list of float
         Loss before every meta-iteration.
-    validation_loss_curve_ : list of float
-        Loss of the held-out tasks after every epoch, with ``early_stopping``.
     n_iter_ : int
         Number of meta-iterations; 1 where no representation is trained.
     {current}

@@ -15,17 +15,8 @@ __all__ = ["TaskMapDisplay", "map_positions"]
 def map_positions(vectors):
     """Two coordinates for each vector: principal components, in standardised entries.
 
-    Two entries are their own coordinates.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (n_tasks, n_entries)
-
-    Returns
-    -------
-    positions : ndarray of shape (n_tasks, 2)
-    share : ndarray of shape (2,) or None
-        Shares of the variance; None where the coordinates are the entries themselves.
+    Also their shares of the variance; None where vectors have two entries, which are the
+    coordinates themselves.
     """
     if vectors.shape[1] == 2:
         return vectors.copy(), None
