@@ -194,7 +194,7 @@ class BaseMetaEstimator(
             }
             table = self._make_learner(estimator, table, step_params, known=True)
         else:
-            table = self._transformed(self._known_targets(table))
+            table = self._taken(table)
         fit_params = rows_in_order(fit_params, table, n_rows)
         meta_model = self._learned_from(table, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
@@ -266,7 +266,7 @@ class BaseMetaEstimator(
         n_tasks = first.n_tasks
         if going_on:
             n_tasks += self.n_tasks_
-            first = self._transformed(self._known_targets(first))
+            first = self._taken(first)
         else:
             first = self._set_labels(first)
             known = getattr(tasks, "origin", None) is not None  # to another object, of a table
@@ -278,7 +278,7 @@ class BaseMetaEstimator(
             yield first
             for block in blocks:
                 n_tasks += block.n_tasks
-                yield self._transformed(self._known_targets(block))
+                yield self._taken(block)
 
         meta_model = self._learned_from(first, tables(), meta_model, fit_params, report)
         self._set_meta_model(meta_model, n_tasks)
@@ -413,10 +413,10 @@ class BaseMetaEstimator(
         self._check_allowed(table)
         return replace(self._checked(table, X, table.where), origin=np.arange(len(table.y)))
 
-    def _known_targets(self, table):
-        """The table as learners take it, its labels known and its targets allowed."""
+    def _taken(self, table):
+        """The table as learners take it: targets allowed, labels known, rows transformed."""
         self._check_allowed(table)
-        return self._labels.check(table)
+        return self._transformed(self._labels.check(table))
 
     def _check_allowed(self, table):
         """Refuse targets for which the loss has no minimum, where this package minimises it."""
@@ -566,7 +566,7 @@ class BaseMetaEstimator(
         estimators = []
         size = STREAM_TASKS, STREAM_NUMBERS
         for table in self._read_tasks(tasks, size, reset=False, min_rows=0):
-            table = self._transformed(self._known_targets(table))
+            table = self._taken(table)
             params = self._adapt_table(table, {})
             estimators += self._labels.make_estimators(self._predicts, table, params)
         return estimators
