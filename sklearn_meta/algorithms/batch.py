@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.pipeline import make_union
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import BaseMetaEstimator, Needs, learned
@@ -52,7 +51,6 @@ from ..priors.conditional import ConditionalPrior, fit_prior, posterior_modes
 from ..priors.gaussian import GaussianPrior, learn_gaussian
 from ..tasks.ids import as_ids
 from ..tasks.supports import check_shots
-from ..tasks.table import padded_batches
 
 __all__ = ["BatchMetaLearner"]
 
@@ -256,7 +254,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     # -- learning ----------------------------------------------------------------------------------
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        rng = np.random.default_rng(self._seed())
         for table in tables:
             if meta_model is None:
                 descriptor = self._make_descriptor(learner)
@@ -309,7 +307,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             warn_of_one_task()
         prior = fit_prior(
             learner.network,
-            [(batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table)],
+            list(all_rows(learner, table)),
             table.descriptors,
             covariance=self.covariance,
             report=report_prior,
@@ -343,8 +341,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         return describe(meta_model.descriptor, self._described(learner, table))
 
     def _adapt_prior(self, learner, prior, table, S):
-        supports = ((batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table))
-        theta = posterior_modes(prior, learner.network, supports, S)
+        theta = posterior_modes(prior, learner.network, all_rows(learner, table), S)
         return learner.rows(theta).astype(learner.dtype, copy=False)
 
     def _predictor(self, learner, meta_model):

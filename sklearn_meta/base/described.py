@@ -12,7 +12,6 @@ from itertools import chain
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline, make_union
-from sklearn.utils import check_random_state
 
 from ..descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, looks_at
 from ..tasks.supports import draw_episodes, take_rows
@@ -103,7 +102,7 @@ class DescriptorMixin:
         """
         tables = iter(tables)
         first = next(tables)
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        rng = np.random.default_rng(self._seed())
         if descriptor is None:
             descriptor = self._make_descriptor(learner)
             fit_descriptor(descriptor, self._described(learner, first))

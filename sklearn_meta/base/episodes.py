@@ -8,7 +8,7 @@ import numpy as np
 from ..kernels.episodes import permuted, shots_per_class
 from ..kernels.network import Batch, mean_weight
 from ..learners import GradientLearner
-from ..tasks.table import TaskTable
+from ..tasks.table import TaskTable, padded_batches
 
 __all__ = ["EpisodeSampler", "all_rows"]
 
@@ -105,7 +105,8 @@ class EpisodeSampler:
         return Batch(X, y, mean_weight(weight).astype(X.dtype, copy=False), offset), total
 
 
-def all_rows(learner, padded):
-    """All rows of a padded batch of tasks, as the network takes them, and their total weights."""
-    batch = learner.batch(padded.X, learner.encode(padded.y), padded.weight)
-    return batch, padded.weight.sum(axis=1)
+def all_rows(learner, table):
+    """Batches of all rows as the network takes them: places of tasks, Batch, total weights."""
+    for padded in padded_batches(table):
+        batch = learner.batch(padded.X, learner.encode(padded.y), padded.weight)
+        yield padded.tasks, batch, padded.weight.sum(axis=1)

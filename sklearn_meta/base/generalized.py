@@ -22,7 +22,6 @@ from ..kernels.predictive import (
 )
 from ..priors.conditional import fit_prior, posterior_rows, with_means_of
 from ..priors.intervals import Calibration, quantiles
-from ..tasks.table import padded_batches
 from .episodes import all_rows
 from .few_shot import PROBABILITIES, pooled_values, proved
 
@@ -37,7 +36,8 @@ def learn_generalized(learner, table, *, plain=False, pooled=True, **settings):
     """
 
     def learned(fit, table, *args, **settings):
-        return fit(*args, learner.network, _batches(learner, table), _side(table, None), **settings)
+        batches = list(all_rows(learner, table))
+        return fit(*args, learner.network, batches, _side(table, None), **settings)
 
     def predicted(prior, support, X, codes):
         rows = generalized_rows(learner, prior, support)
@@ -60,14 +60,10 @@ def generalized_rows(learner, prior, table):
     """One parameter row for every task of a table."""
     n_rows = table.sums(table.weights)
     S = _side(table, prior.s_mean)
-    theta, covariance = posterior_rows(prior, learner.network, _batches(learner, table), S)
+    theta, covariance = posterior_rows(prior, learner.network, all_rows(learner, table), S)
     i, j = np.triu_indices(covariance.shape[1])
     rows = [learner.rows(theta), theta, covariance[:, i, j], n_rows[:, None]]
     return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)
-
-
-def _batches(learner, table):
-    return [(batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table)]
 
 
 def _side(table, mean):

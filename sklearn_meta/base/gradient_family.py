@@ -26,14 +26,12 @@ import numpy as np
 import scipy.optimize
 from joblib import effective_n_jobs
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from ..kernels.chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ..kernels.gradient import inner_steps
 from ..kernels.optimizers import OPTIMIZERS
 from ..learners.privates import Interval, StrOptions
 from ..tasks.supports import check_shots
-from ..tasks.table import padded_batches
 from .adapt_steps import choose_steps, steps_for, training_steps
 from .algorithm import Needs
 from .episodes import EpisodeSampler, all_rows
@@ -190,7 +188,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
                 f"{type(self).__name__}.fit takes no further arguments besides sample_weight; got "
                 f"{sorted(fit_params)}."
             )
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        seed = self._seed()
         n_before = 0 if meta_model is None else len(meta_model.loss_curve)
         rng = np.random.default_rng([seed, n_before] if n_before else seed)  # other episodes
         for table in tables:
@@ -428,15 +426,14 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
     def _adapt(self, learner, meta_model, table, fit_params):
         rows = np.empty((table.n_tasks, learner.network.n_params), dtype=learner.dtype)
-        for padded in padded_batches(table):
-            support, n_rows = all_rows(learner, padded)
+        for tasks, support, n_rows in all_rows(learner, table):
             n_steps = steps_for(self._steps(learner, meta_model), n_rows)
             theta = np.empty((len(n_rows), learner.network.n_params), dtype=learner.dtype)
             for k in np.unique(n_steps).tolist():
                 part = np.flatnonzero(n_steps == k)
                 penalty = learner.penalty(n_rows[part])
                 theta[part] = self._adapted(learner, meta_model, support.rows(part), penalty, k)
-            rows[padded.tasks] = learner.rows(theta)
+            rows[tasks] = learner.rows(theta)
         return rows
 
     def _training_steps(self, learner):

@@ -22,7 +22,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
@@ -351,6 +351,10 @@ class BaseMetaEstimator(
         if getattr(self, "random_state", None) is not None:
             set_random_states(estimator, self.random_state)
         return estimator
+
+    def _seed(self):
+        """A number drawn by ``random_state``."""
+        return check_random_state(self.random_state).randint(2**31 - 1)
 
     def _warn_of_no_ids(self):
         """All rows are one task, which is rarely meant."""

@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state
 
 from ..base import BaseMetaEstimator, Needs, learned
 from ..base.intervals import IntervalMixin
@@ -155,7 +154,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         (table,) = tables
         if meta_model is not None:
             return _gone_on(meta_model, table)
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        seed = self._seed()
         classes = self._labels.outputs
         pairs = self._candidates(2 if classes is None else len(classes), len(table.y))
         candidates = [(name, clone(model)) for name, model in pairs]
