@@ -10,6 +10,31 @@ __all__ = ["documented", "sharing_parts"]
 T = TypeVar("T")
 PLACE = re.compile(r"^( *)\{(\w+)\}$", re.MULTILINE)
 SHARED = {
+    # -- of methods --
+    "long_table": """
+    X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
+        The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
+    y : array-like of shape (n_rows,)
+        The targets.
+    groups : array-like of shape (n_rows,), default=None
+        The task id of every row. Not needed with ``task_column``. Without any ids all rows are one
+        task.
+    """,
+    "query": """
+    X : array-like or dataframe of shape (n_rows, n_columns)
+        The rows.
+    groups : array-like of shape (n_rows,), default=None
+        Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
+        meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
+        meta-model.
+    """,
+    "self": """
+    Returns
+    -------
+    self : object
+        The estimator.
+    """,
+    # -- of classes --
     "ids": """
     task_column : str or int, default=None
         The column of X that holds the task id; it is taken out before the estimator sees X.

@@ -44,6 +44,7 @@ from ..tasks.validation import (
 from ..versions import Versioned
 from .algorithm import Algorithm
 from .calls import BY_NAME, otherwise
+from .docstrings import documented
 from .html import NotebookMixin
 from .labels import Numbers, OwnClasses, SharedClasses, check_own_classes
 from .memory import Memory
@@ -129,6 +130,7 @@ class BaseMetaEstimator(
     # -- learning ----------------------------------------------------------------------------------
 
     @otherwise(BY_NAME)
+    @documented
     def fit(
         self,
         X: ArrayLike | Sequence[Task],
@@ -141,21 +143,12 @@ class BaseMetaEstimator(
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
-            The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
-        y : array-like of shape (n_rows,)
-            The targets.
-        groups : array-like of shape (n_rows,), default=None
-            The task id of every row. Not needed with ``task_column``. Without any ids all rows
-            are one task.
+        {long_table}
         **fit_params : dict
             Passed to the ``fit`` of the wrapped estimator; arrays with one entry per row
             (``sample_weight``) are cut to the rows of each fit.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
         """
         return self._fit(X, y, groups, fit_params)
 
@@ -208,6 +201,7 @@ class BaseMetaEstimator(
     @otherwise(TABLES)
     @transactional
     @with_callbacks
+    @documented
     def meta_fit(self, tasks: Tasks) -> Self:
         """Learn the meta-model from tasks.
 
@@ -216,10 +210,7 @@ class BaseMetaEstimator(
         tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
             The meta-train tasks.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
 
         Raises
         ------
@@ -232,6 +223,7 @@ class BaseMetaEstimator(
     @available_if(lambda self: self._can_go_on())
     @transactional
     @with_callbacks
+    @documented
     def partial_meta_fit(self, tasks: Tasks) -> Self:
         """Go on learning from more tasks; the first call is :meth:`meta_fit`.
 
@@ -243,10 +235,7 @@ class BaseMetaEstimator(
         tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
             Tasks that were not yet used.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
         """
         return self._meta_fit(tasks, {}, getattr(self, "meta_model_", None))
 
@@ -490,6 +479,7 @@ class BaseMetaEstimator(
 
     @available_if(lambda self: self._needs().keeps_rows)
     @transactional
+    @documented
     def partial_adapt(
         self,
         X: ArrayLike,
@@ -515,10 +505,7 @@ class BaseMetaEstimator(
         sample_weight : array-like of shape (n_rows,), default=None
             Row weights.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
         """
         check_is_fitted(self)
         rows, ids = self._support_rows(X, y, groups, sample_weight, None, partial=True)
@@ -602,17 +589,13 @@ class BaseMetaEstimator(
     # -- predicting --------------------------------------------------------------------------------
 
     @otherwise(BY_NAME)
+    @documented
     def predict(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Predict each row by the model of its task.
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
-            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
-            meta-model.
+        {query}
 
         Returns
         -------
@@ -622,15 +605,13 @@ class BaseMetaEstimator(
         return self._predict("predict", X, groups)
 
     @available_if(_wrapped_has("predict_proba"))
+    @documented
     def predict_proba(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Predict class probabilities, each row by the model of its task.
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids, as in :meth:`predict`.
+        {query}
 
         Returns
         -------
@@ -640,15 +621,13 @@ class BaseMetaEstimator(
         return self._predict("predict_proba", X, groups)
 
     @available_if(_wrapped_has("decision_function"))
+    @documented
     def decision_function(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Decision values, each row by the model of its task.
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids, as in :meth:`predict`.
+        {query}
 
         Returns
         -------
