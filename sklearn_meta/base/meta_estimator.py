@@ -48,7 +48,7 @@ from .docstrings import documented
 from .html import NotebookMixin
 from .labels import Numbers, OwnClasses, SharedClasses, check_own_classes
 from .memory import Memory
-from .reading import ReadingMixin, targets_of
+from .reading import ReadingMixin, row_label, targets_of
 from .reporting import Reporter
 from .routing import rows_in_order, split_fit_params
 from .typed import F, available_if, with_callbacks
@@ -736,11 +736,7 @@ class BaseMetaEstimator(
         """Transformed rows to predict, their ids and side information, what messages call them."""
         check_is_fitted(self)
         X, _, ids, side, _ = self._read_rows(X, None, groups, {}, reset=False, labelled=False)
-
-        def where(i):
-            named = ids is not None and not missing_ids(ids[i : i + 1])[0]
-            return f"{task_label(ids[i], 0)}, row {i}" if named else f"row {i}"
-
+        where = partial(row_label, ids)
         return self._transformed(TaskTable.from_rows(X, None), where).X, ids, side, where
 
     def _query(self, X, groups):

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
 from ..learners import has_network, takes_numbers_only
-from ..tasks.ids import as_ids, factorize_ids
+from ..tasks.ids import as_ids, factorize_ids, missing_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.side import stack_descriptors, stack_side, without_missing
 from ..tasks.table import TaskTable, check_ids, constant_within_tasks
@@ -30,7 +31,6 @@ from ..tasks.validation import (
     check_times,
     column_names,
     concat_rows,
-    plain,
     split_columns,
     taken_columns,
     task_label,
@@ -38,7 +38,7 @@ from ..tasks.validation import (
     with_hint,
 )
 
-__all__ = ["ReadingMixin", "targets_of"]
+__all__ = ["ReadingMixin", "row_label", "targets_of"]
 
 
 class ReadingMixin:
@@ -101,10 +101,7 @@ class ReadingMixin:
 
     def _warn_of_two_ids(self, ids, groups):
         """Groups of tasks may be what a splitter keeps together; groups that cut tasks are not."""
-        groups = as_ids(groups)
-        codes, parts = factorize_ids(ids)[1], factorize_ids(groups)[1]
-        if len(parts) != len(codes):
-            raise ValueError(f"groups has {len(parts)} entries for {len(codes)} rows of X.")
+        codes, parts = factorize_ids(ids)[1], factorize_ids(_ids_of(groups, len(ids)))[1]
         apart = parts != parts[np.unique(codes, return_index=True)[1]][codes]
         if apart.any():
             i = int(np.argmax(apart))
@@ -173,9 +170,7 @@ class ReadingMixin:
         X, ids, side = split_columns(X, **self._columns())
         n_rows = n_rows_of(X)
         if ids is None and groups is not None:
-            ids = as_ids(groups)
-            if len(ids) != n_rows:
-                raise ValueError(f"groups has {len(ids)} entries for {n_rows} rows of X.")
+            ids = _ids_of(groups, n_rows)
         if ids is not None and labelled:
             check_ids(ids, n_rows)
             if groups is not None and self.task_column is not None:
@@ -183,9 +178,7 @@ class ReadingMixin:
             if reset:
                 self._warn_of_features_as_ids(ids)
 
-        def where(i):
-            return f"row {i}" if ids is None else f"task {plain(ids[i])!r}, row {i}"
-
+        where = partial(row_label, ids)
         X = self._check_X(X, where, min_rows)
         if side is not None:
             side = self._check_side(side, where)
@@ -391,6 +384,12 @@ class ReadingMixin:
         return replace(table, X=X)
 
 
+def row_label(ids, i):
+    """How messages call row ``i``: by the id of its task, too, where it has one."""
+    named = ids is not None and not missing_ids(ids[i : i + 1])[0]
+    return f"{task_label(ids[i], 0)}, row {i}" if named else f"row {i}"
+
+
 def targets_of(n_rows, y, classifier, where=lambda i: f"row {i}"):
     """The targets of so many rows, checked."""
     y = check_target(y, classifier=classifier, where=where)
@@ -400,6 +399,13 @@ def targets_of(n_rows, y, classifier, where=lambda i: f"row {i}"):
             f"y {len(y)}."
         )
     return y
+
+
+def _ids_of(groups, n_rows):
+    ids = as_ids(groups)
+    if len(ids) != n_rows:
+        raise ValueError(f"groups has {len(ids)} entries for {n_rows} rows of X.")
+    return ids
 
 
 def _roles(supports, sizes):

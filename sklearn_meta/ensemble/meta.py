@@ -107,9 +107,6 @@ class _MetaStack(Composition, BaseMetaEstimator):
 
     # -- what is wrapped: candidates see the table encoded, or as it is ----------------------------
 
-    def _default_estimator(self):
-        return self._wrapped()
-
     def _wrapped(self):
         encoder = "passthrough" if self.estimators is not None else TableEncoder()
         dummy = DummyClassifier() if self._labelled else DummyRegressor()
