@@ -1,18 +1,18 @@
 """The two baselines that every algorithm must beat: one model on all rows; one model per task."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any
 
 import numpy as np
 
-from ..base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs, with_parameters
 from ..base.docstrings import documented
 
 __all__ = ["Independent", "Pooled"]
 
 
 @documented
-@dataclass(eq=False, repr=False)
+@with_parameters
 class Pooled(BaseMetaEstimator):
     """One model on all rows of all tasks; adaptation changes nothing.
 
@@ -62,6 +62,8 @@ class Pooled(BaseMetaEstimator):
     standardize: bool = False
     random_state: int | np.random.RandomState | None = None
 
+    _parameter_constraints = {"standardize": ["boolean"]}
+
     def _needs(self):
         return Needs(standardized=self.standardize, keeps_rows=False)
 
@@ -75,7 +77,7 @@ class Pooled(BaseMetaEstimator):
 
 
 @documented
-@dataclass(eq=False, repr=False)
+@with_parameters
 class Independent(BaseMetaEstimator):
     """One model per task, fitted on its rows alone; nothing is learned from other tasks.
 
@@ -128,6 +130,8 @@ class Independent(BaseMetaEstimator):
     standardize: bool = False
     random_state: int | np.random.RandomState | None = None
     n_jobs: int | None = None
+
+    _parameter_constraints = {"standardize": ["boolean"]}
 
     def _needs(self):
         return Needs(standardized=self.standardize)

@@ -25,7 +25,7 @@ import numpy as np
 from sklearn.pipeline import make_union
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import BaseMetaEstimator, Needs, learned
+from ..base import BaseMetaEstimator, Needs, learned, with_parameters
 from ..base.described import (
     DescriptorMixin,
     check_descriptor,
@@ -75,7 +75,7 @@ class MetaModel:
 
 
 @documented
-@dataclass(eq=False, repr=False)
+@with_parameters
 class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     r"""A learner that is told by a descriptor what kind of task a row belongs to.
 
@@ -192,7 +192,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     n_jobs: int | None = None
 
     _parameter_constraints = {
-        **BaseMetaEstimator._parameter_constraints,
         "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
         "conditioning": [StrOptions({"features", "prior"})],
         "n_shots": [Interval(Integral, 0, None, closed="left"), range, tuple, list],

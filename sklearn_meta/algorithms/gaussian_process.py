@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.gaussian_process.kernels import Kernel
 
-from ..base import BaseMetaEstimator, Needs, learned
+from ..base import BaseMetaEstimator, Needs, learned, with_parameters
 from ..base.docstrings import documented
 from ..base.intervals import DeviationMixin, warn_of_few_tasks
 from ..base.weights import WeightedFitMixin
@@ -175,7 +175,7 @@ class GaussianProcessModel(BodyAndHeadRegressor):
 
 
 @documented
-@dataclass(eq=False, repr=False)
+@with_parameters
 class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
     r"""Gaussian process on the residuals of a pooled model, its kernel learned over tasks.
 
@@ -283,7 +283,6 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
     n_jobs: int | None = None
 
     _parameter_constraints = {
-        **BaseMetaEstimator._parameter_constraints,
         "kernel": [Kernel, None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],

@@ -19,7 +19,7 @@ from sklearn.base import is_classifier
 from sklearn.linear_model import LinearRegression
 from sklearn.svm import LinearSVC
 
-from ..base import BaseMetaEstimator, Needs, learned
+from ..base import BaseMetaEstimator, Needs, learned, with_parameters
 from ..base.described import DescriptorMixin, describe
 from ..base.docstrings import documented
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
@@ -51,7 +51,7 @@ class MetaModel:
 
 
 @documented
-@dataclass(eq=False, repr=False)
+@with_parameters
 class HierarchicalBayes(
     SummariesMixin, DeviationMixin, WeightedFitMixin, DescriptorMixin, BaseMetaEstimator
 ):
@@ -234,7 +234,6 @@ class HierarchicalBayes(
     n_jobs: int | None = None
 
     _parameter_constraints = {
-        **BaseMetaEstimator._parameter_constraints,
         "random_effects": [StrOptions({"all", "intercept"}), "array-like"],
         "covariance": [StrOptions({"full", "diag", "spherical"})],
         "regularization": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
@@ -244,6 +243,7 @@ class HierarchicalBayes(
         "n_quadrature": [Interval(Integral, 1, None, closed="left")],
         "descriptor_columns": ["array-like", None],
         "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
+        "standardize": ["boolean"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
     }

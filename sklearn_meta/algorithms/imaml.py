@@ -7,12 +7,12 @@ The meta-gradient depends on the solution, not on the path to it; the linear sys
 are solved at once by conjugate gradients. See ``kernels/gradient.py``.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, replace
 from numbers import Integral, Real
 
 import numpy as np
 
-from ..base import learned
+from ..base import learned, with_parameters
 from ..base.gradient_docs import documented
 from ..base.gradient_family import EpisodicMetaEstimator, Initialisation
 from ..kernels.gradient import implicit_meta_gradient, mean_curvature, proximal
@@ -24,7 +24,7 @@ STRENGTHS = 10.0 ** np.arange(-3, 3)  # of the pull, that "auto" chooses from
 
 
 @documented
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_parameters
 class IMAML(EpisodicMetaEstimator):
     """Implicit MAML: tasks minimise their loss plus a pull towards the common start.
 
@@ -76,11 +76,11 @@ class IMAML(EpisodicMetaEstimator):
     Ridge(random_state=...)
     """
 
+    _: KW_ONLY
     regularization: float | str = "auto"
     cg_steps: int = 10
 
     _parameter_constraints = {
-        **EpisodicMetaEstimator._parameter_constraints,
         "regularization": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "cg_steps": [Interval(Integral, 1, None, closed="left")],
     }

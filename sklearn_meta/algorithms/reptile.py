@@ -7,12 +7,13 @@ training. With one task at a time (serial) and k = 1 this is SGD; with larger k 
 leading order, the inner product of gradients of different minibatches of a task, as MAML does.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
+from ..base import with_parameters
 from ..base.gradient_docs import documented
 from ..base.gradient_family import GradientMetaEstimator, Outer
 from ..kernels.gradient import inner_steps
@@ -22,7 +23,7 @@ __all__ = ["Reptile"]
 
 
 @documented
-@dataclass(eq=False, repr=False)
+@with_parameters
 class Reptile(GradientMetaEstimator):
     """Reptile: first-order meta-learning without supports and queries.
 
@@ -93,7 +94,6 @@ class Reptile(GradientMetaEstimator):
     n_jobs: int | None = None
 
     _parameter_constraints = {
-        **GradientMetaEstimator._parameter_constraints,
         "inner_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "inner_batch_size": [Interval(Integral, 1, None, closed="left")],
     }

@@ -7,13 +7,13 @@ gradient is in ``kernels/ridge_head.py``, the prior in ``priors/ridge_head.py``.
 are fixed it is hierarchical Bayes over features.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, replace
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPRegressor
 
-from ..base import learned
+from ..base import learned, with_parameters
 from ..base.embedding import EmbeddingMetaEstimator, Representation
 from ..base.episodes import EpisodeSampler
 from ..base.gradient_docs import documented
@@ -41,7 +41,7 @@ LEVELS = (1, 2, 5, 10, 20)  # shots that the scale of classes is learned for
 
 
 @documented
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_parameters
 class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
     r"""A learned representation whose last layer is solved in closed form for each task.
 
@@ -122,12 +122,12 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
     True
     """
 
+    _: KW_ONLY
     init: str = "random"
     objective: str = "query"
     covariance: str = "full"
 
     _parameter_constraints = {
-        **EmbeddingMetaEstimator._parameter_constraints,
         "objective": [StrOptions({"query", "evidence"})],
         "covariance": [StrOptions({"full", "diag"})],
     }

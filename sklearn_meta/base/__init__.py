@@ -2,5 +2,6 @@
 
 from .algorithm import Needs
 from .meta_estimator import BaseMetaEstimator, learned, transactional
+from .parameters import with_parameters
 
-__all__ = ["BaseMetaEstimator", "Needs", "learned", "transactional"]
+__all__ = ["BaseMetaEstimator", "Needs", "learned", "transactional", "with_parameters"]

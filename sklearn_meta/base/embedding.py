@@ -18,6 +18,7 @@ from ..kernels.body import Body
 from ..learners.privates import HasMethods
 from .algorithm import Needs
 from .gradient_family import GradientMetaEstimator, Initialisation
+from .parameters import with_parameters
 
 __all__ = ["EmbeddedPredictor", "EmbeddingMetaEstimator", "Representation"]
 
@@ -31,7 +32,7 @@ class Representation(Initialisation):
     prior: object = None  # while the representation is trained
 
 
-@dataclass(eq=False, repr=False)
+@with_parameters
 class EmbeddingMetaEstimator(GradientMetaEstimator):
     """Base of algorithms with a learned body and a head in closed form."""
 
@@ -55,10 +56,7 @@ class EmbeddingMetaEstimator(GradientMetaEstimator):
     random_state: int | np.random.RandomState | None = None
     n_jobs: int | None = None
 
-    _parameter_constraints = {
-        **GradientMetaEstimator._parameter_constraints,
-        "body": [HasMethods(["fit", "transform"]), None],
-    }
+    _parameter_constraints = {"body": [HasMethods(["fit", "transform"]), None]}
 
     # -- what an algorithm provides ----------------------------------------------------------------
 

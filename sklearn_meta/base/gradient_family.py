@@ -36,6 +36,7 @@ from .adapt_steps import choose_steps, steps_for, training_steps
 from .algorithm import Needs
 from .episodes import EpisodeSampler, all_rows
 from .meta_estimator import BaseMetaEstimator, learned
+from .parameters import with_parameters
 from .probe import draw_probe, mean_loss
 
 __all__ = ["EpisodicMetaEstimator", "GradientMetaEstimator", "Initialisation", "Outer"]
@@ -88,7 +89,6 @@ class GradientMetaEstimator(BaseMetaEstimator):
     """Base of the gradient family."""
 
     _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
         "classes": [StrOptions({"shared", "per_task"})],
         "inner_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "inner_steps": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
@@ -105,6 +105,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
+        "standardize": ["boolean"],
     }
 
     # -- what an algorithm provides ----------------------------------------------------------------
@@ -473,7 +474,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
     n_iter_ = learned("loss_curve", "Number of meta-iterations.", len)
 
 
-@dataclass(eq=False, repr=False)
+@with_parameters
 class EpisodicMetaEstimator(GradientMetaEstimator):
     """Base of what learns from supports and queries by inner steps."""
 

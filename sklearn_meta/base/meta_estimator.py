@@ -117,12 +117,10 @@ class BaseMetaEstimator(
     __metadata_request__decision_function = {"groups": True}
     __metadata_request__score = {"groups": True}
 
-    # scikit-learn looks at those of the parameters that an algorithm has
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit", "predict"]), None],
         "task_column": [str, Integral, None],
         "handle_unknown": [StrOptions({"prior", "warn", "error"})],
-        "standardize": ["boolean"],
         "random_state": ["random_state"],
         "n_jobs": N_JOBS,
     }

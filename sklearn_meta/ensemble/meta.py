@@ -21,7 +21,7 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
-from ..base import BaseMetaEstimator, Needs, learned
+from ..base import BaseMetaEstimator, Needs, learned, with_parameters
 from ..base.intervals import IntervalMixin
 from ..kernels.pooling import bagged_weights
 from ..kernels.stacking import between
@@ -74,7 +74,7 @@ class MetaModel:
         return scale * quantiles(self.calibration, level, n_rows, freedom)
 
 
-@dataclass(eq=False, repr=False)
+@with_parameters
 class _MetaStack(Composition, BaseMetaEstimator):
     """What both kinds share."""
 
@@ -89,7 +89,6 @@ class _MetaStack(Composition, BaseMetaEstimator):
     n_jobs: int | None = None
 
     _parameter_constraints = {
-        **BaseMetaEstimator._parameter_constraints,
         "estimators": [list, tuple, None],
         "n_shots": ["array-like"],
         "cv": ["cv_object"],
