@@ -46,7 +46,7 @@ from ..learners import (
     last_step,
 )
 from ..learners.conditional import Conditional, are_counts, learn_conditional
-from ..learners.privates import HasMethods, Interval, StrOptions
+from ..learners.privates import Interval, StrOptions
 from ..priors.conditional import ConditionalPrior, fit_prior, posterior_modes
 from ..priors.gaussian import GaussianPrior, learn_gaussian
 from ..tasks.ids import as_ids
@@ -192,14 +192,12 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     n_jobs: int | None = None
 
     _parameter_constraints = {
-        "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
         "conditioning": [StrOptions({"features", "prior"})],
         "n_shots": [Interval(Integral, 0, None, closed="left"), range, tuple, list],
         "covariance": [StrOptions({"diag", "full", "spherical"})],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left"), None],
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "descriptor_columns": ["array-like", None],
     }
 
     # -- the wrapped estimator ---------------------------------------------------------------------

@@ -29,7 +29,7 @@ from ..base.singular import warn_of_singular_fit, warn_of_singular_generalized
 from ..base.summaries import SummariesMixin
 from ..base.weights import WeightedFitMixin
 from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
-from ..learners.privates import HasMethods, Interval, StrOptions
+from ..learners.privates import Interval, StrOptions
 from ..priors.conditional import ConditionalPrior
 from ..priors.gaussian import GaussianPrior, learn_gaussian
 from ..priors.intervals import half_widths
@@ -241,8 +241,6 @@ class HierarchicalBayes(
         "method": [StrOptions({"reml", "ml"})],
         "noise": [StrOptions({"shared", "per_task"})],
         "n_quadrature": [Interval(Integral, 1, None, closed="left")],
-        "descriptor_columns": ["array-like", None],
-        "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
         "standardize": ["boolean"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],

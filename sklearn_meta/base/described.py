@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline, make_union
 
 from ..descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, looks_at
+from ..learners.privates import HasMethods
 from ..tasks.supports import draw_episodes, take_rows
 from ..tasks.validation import have_squares, with_hint
 
@@ -93,6 +94,11 @@ def descriptor_names(descriptor, n_descriptors):
 
 class DescriptorMixin:
     """For estimators with the parameters ``descriptor`` and ``descriptor_columns``."""
+
+    _parameter_constraints = {
+        "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
+        "descriptor_columns": ["array-like", None],
+    }
 
     def _vectors(self, learner, tables, descriptor, n_shots):
         """The descriptor, fitted on the first table, and tables with numbers for side information.
