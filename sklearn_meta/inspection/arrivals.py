@@ -27,9 +27,7 @@ class IntervalDisplay(Display):
     confidence_level : float
         How often a target should lie between them.
 
-    Attributes
-    ----------
-    {axes}
+    {attributes}
 
     See Also
     --------

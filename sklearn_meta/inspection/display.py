@@ -10,7 +10,9 @@ from ..base.docstrings import sharing_parts
 __all__ = ["Display", "check_has", "documented"]
 
 SHARED = {
-    "axes": """
+    "attributes": """
+    Attributes
+    ----------
     ax_ : matplotlib Axes
         Where it was drawn.
     figure_ : matplotlib Figure

@@ -29,9 +29,7 @@ class AdaptationCurveDisplay(Display):
     score_name : str
         What the vertical axis shows.
 
-    Attributes
-    ----------
-    {axes}
+    {attributes}
     errorbar_ : dict of str to matplotlib ErrorbarContainer
         The curves.
 
@@ -148,9 +146,7 @@ class MetaLossDisplay(Display):
     name : str, default=None
         What the legend calls the model, for several in one picture.
 
-    Attributes
-    ----------
-    {axes}
+    {attributes}
     lines_ : dict of str to matplotlib Line2D
         The curves: ``"loss"``, ``"running_mean"`` and, if there is one, ``"validation_loss"``.
 
@@ -233,9 +229,7 @@ class TransferDisplay(Display):
     max_sources : int, default=20
         Most sources to show: the first and, below a gap, the worst.
 
-    Attributes
-    ----------
-    {axes}
+    {attributes}
     bars_ : matplotlib BarContainer
         The bars, the best source first.
     shown_ : ndarray of shape (n_shown,)

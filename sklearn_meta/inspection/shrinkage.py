@@ -34,9 +34,7 @@ class ShrinkageDisplay(Display):
     names : list of str
         Of the two coefficients.
 
-    Attributes
-    ----------
-    {axes}
+    {attributes}
 
     See Also
     --------

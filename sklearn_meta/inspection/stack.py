@@ -33,9 +33,7 @@ class WeightsDisplay(Display):
     weights : dict of str to ndarray of shape (n_shots,)
         Of every candidate that has any.
 
-    Attributes
-    ----------
-    {axes}
+    {attributes}
 
     See Also
     --------
@@ -96,9 +94,7 @@ class ComparisonDisplay(Display):
     results : dict of str to ndarray
         What :func:`compare` returned.
 
-    Attributes
-    ----------
-    {axes}
+    {attributes}
 
     See Also
     --------

@@ -51,9 +51,7 @@ class TaskMapDisplay(Display):
     color_name : str, default=None
         What the colour shows.
 
-    Attributes
-    ----------
-    {axes}
+    {attributes}
     scatter_ : dict of str to matplotlib PathCollection
         The points of every label; one entry, ``""``, without labels.
 
