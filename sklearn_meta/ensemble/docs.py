@@ -15,7 +15,7 @@ SHARED = {
     learned on tasks that the candidates have not seen, by squared loss or log-loss. Text, dates,
     categories and missing values in a dataframe are encoded by :class:`TableEncoder`.
     """,
-    "parameters": r"""
+    "stack": r"""
     n_shots : array-like of int, default=(0, 1, 2, 5, 10, 20)
         Numbers of rows for which weights are learned, where tasks have as many. Between them the
         weights are linear in :math:`\log(1 + k)`, beyond them those of the nearest.
@@ -30,8 +30,9 @@ SHARED = {
         Seeds folds, supports, and candidates without a seed, with what they wrap.
     n_jobs : int, default=None
         Number of workers, as in joblib, over folds.
-    """,
-    "attributes": """
+
+    Attributes
+    ----------
     candidates_ : dict of str to meta-estimator
         The candidates, fitted on all tasks; None for those without a weight.
     weights_ : ndarray of shape (n_shots, n_candidates)
@@ -47,8 +48,7 @@ SHARED = {
     estimator_ : estimator
         The model of the current task: a weighted mean of those of the candidates.
     {tasks}
-    """,
-    "notes": """
+
     See Also
     --------
     compare : A table of the candidates, for those who want to choose.

@@ -362,13 +362,7 @@ class MetaRegressor(IntervalMixin, _MetaStack):
         The candidates, of this package, which see the table as it is. None: pooled, independent
         and hierarchical linear models, pooled and hierarchical boosting, Gaussian processes around
         both, and up to 5,000 rows a hierarchical forest.
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
-
-    {notes}
+    {stack}
 
     Examples
     --------
@@ -409,13 +403,7 @@ class MetaClassifier(_MetaStack):
         The candidates, of this package, which see the table as it is. None: pooled, independent
         and hierarchical linear models (with slopes that vary for two classes only), pooled and
         hierarchical boosting, and boosting in batch mode.
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
-
-    {notes}
+    {stack}
 
     Examples
     --------
