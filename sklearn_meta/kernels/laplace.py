@@ -54,7 +54,17 @@ import numpy as np
 from scipy.special import logsumexp
 
 from .predictive import normal_nodes, symmetric_roots
-from .stacked import SMALL, cholesky, matmul, solve_lower, solve_positive, solve_upper, transpose
+from .stacked import (
+    SMALL,
+    cholesky,
+    log_det,
+    matmul,
+    plus_identity,
+    solve_lower,
+    solve_positive,
+    solve_upper,
+    transpose,
+)
 
 __all__ = [
     "Mode",
@@ -210,11 +220,6 @@ def _combination(coefficients, G):
     return total
 
 
-def _with_identity(A):
-    A[np.diag_indices(len(A))] += 1.0
-    return A
-
-
 # -- the mode --------------------------------------------------------------------------------------
 
 
@@ -288,7 +293,7 @@ def mode_of(family, eta0, y, scale, G, v):
     before = np.full(v.shape[1], np.inf)
     for _ in range(MAX_STEPS):
         now.WG = scale * family.product(now.second, G)
-        A = _with_identity(gram(G, now.WG))
+        A = plus_identity(gram(G, now.WG))
         gradient = -_transposed_times(G, scale * now.first) - now.v
         step, now.L = _newton_step(family, A, gradient)
         size = np.abs((gradient * step).sum(axis=0))
@@ -309,7 +314,7 @@ def mode_of(family, eta0, y, scale, G, v):
             new = _at(family, np.where(worse, now.v, new.v), eta0, y, scale, G)
         now = new
     now.WG = scale * family.product(now.second, G)
-    now.L = _factor(family, _with_identity(gram(G, now.WG)))
+    now.L = _factor(family, plus_identity(gram(G, now.WG)))
     now.settled = False
     return now
 
@@ -360,10 +365,10 @@ def marginal(rows, s, B, factor, random, family, phi, v, *, n_quadrature=1):
         MG, L = mode.WG, mode.L
     else:
         MG = scale * smooth[0] * G
-        L = _factor(family, _with_identity(gram(G, MG)))
+        L = _factor(family, plus_identity(gram(G, MG)))
     inverse = mode.inverse if smooth is None else _inverse(L)
     SG = _solve_rows(inverse, G) if len(G) else G
-    log_A = 2 * np.log(L[np.diag_indices(len(L))]).sum(axis=0)
+    log_A = log_det(L)
     value = mode.h - 0.5 * log_A + (rows.weight * constant).sum(axis=1)
     first = -scale * mode.first  # l'
     explained = scale * mode.loss  # sum_j pi_j d l/d log phi, but for the constant

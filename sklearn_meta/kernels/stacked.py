@@ -13,8 +13,10 @@ __all__ = [
     "CELLS",
     "cholesky",
     "in_cache",
+    "log_det",
     "matmul",
     "matvec",
+    "plus_identity",
     "solve_lower",
     "solve_positive",
     "solve_upper",
@@ -85,6 +87,17 @@ def sum_of_products(A, B):
         return a @ b.T
     a, b = (_first(X).reshape(len(X) * X.shape[2], X.shape[1]) for X in (A, B))
     return a.T @ b
+
+
+def plus_identity(A):
+    """``I + A_t``, in the place of A."""
+    A[np.diag_indices(len(A))] += 1.0
+    return A
+
+
+def log_det(L):
+    """``log|L_t L_t'|`` of triangular matrices, shape (T,)."""
+    return 2 * np.log(L[np.diag_indices(len(L))]).sum(axis=0)
 
 
 def cholesky(A, least=0.0):

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.linalg
 
-from ..kernels.mixed_model import Moments, condition, fixed_effects_left_out
+from ..kernels.mixed_model import condition, fixed_effects_left_out
 from ..kernels.stacked import matmul, stack, transpose
 from .pull import MIN_ERRORS, SHOTS
 from .regularization import folds_of
@@ -74,7 +74,7 @@ class Context:
 
     def means(self, moments):
         """``c_t``, shape (n_directions, n_tasks)."""
-        n = moments.M[0, 0]
+        n = moments.n
         centred = moments.M[0, 1:-1] / np.where(n > 0, n, 1.0) - self.mean[:, None]
         return self.reliability(n) * (self.Q.T @ centred)
 
@@ -87,7 +87,7 @@ class Context:
         E[-1, -1] = 1.0
         E = stack(np.moveaxis(E, -1, 0))
         rows = None if moments.rows is None else matmul(moments.rows, transpose(E))
-        return Moments(matmul(E, matmul(moments.M, transpose(E))), moments.S, rows)
+        return replace(moments, M=matmul(E, matmul(moments.M, transpose(E))), rows=rows)
 
 
 def _unknown(rho, n):
@@ -102,7 +102,7 @@ def context_of(moments):
     moments : Moments
         In standardised units.
     """
-    n, T = moments.M[0, 0], moments.n_tasks
+    n, T = moments.n, moments.n_tasks
     N = n.sum()
     n0 = (N - n @ n / N) / max(T - 1, 1)
     if T < 3 or N <= T or n0 <= 1:
@@ -145,7 +145,7 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=None, with
     mean : ndarray of shape (n_coefs, n_tasks)
     covariance : ndarray of shape (n_coefs, n_coefs, n_tasks) or None
     """
-    p, T, n = len(moments.M) - 1, moments.n_tasks, moments.M[0, 0]
+    p, T, n = len(moments.G), moments.n_tasks, moments.n
     c, gamma = context.means(moments), model.B[p:, 0]
     unknown = gamma**2 @ (context.unknown(n + 1) - context.typical[:, None])
     factor = stack(np.zeros((T, len(model.random), len(model.random) + 1)))
@@ -155,7 +155,7 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=None, with
     prior[0] += gamma @ c
     if model.pooled is not None:
         prior += pull * (model.pooled - prior)
-    weighted = moments if precision is None else Moments(precision * moments.M, moments.S)
+    weighted = moments if precision is None else moments.weighted(precision)
     mean, own, share = condition(model, factor, prior, weighted)
     z = moments.M[0, :-1] / np.where(n > 0, n, 1.0)
     z[0] = 1.0
@@ -217,7 +217,7 @@ def _errors(prior, held):
         model = replace(prior.model, B=B)
         errors[0, out] = _error(held, out, 0, np.tile(pooled, len(out)))
         for i, k in enumerate(SHOTS):
-            support = held.support(k, out, moments.S[:, out])
+            support = held.support(k, out, moments.of(out))
             w = prior.mean_of(model, support, np.zeros(len(out)))
             errors[1 + i, out] = _error(held, out, k, w)
     worse = int(np.nanmean(errors[0]) < np.nanmean(errors[1]))

@@ -103,7 +103,7 @@ class GaussianPrior:
     def standardized(self, moments):
         """Moments of shifted data in standardised units."""
         scaled = moments.rescaled(self.mean_of_units(), self.scale_of_units())
-        return replace(scaled, S=self.side(moments.S))
+        return replace(scaled, S=self.side(moments.S), intercept=self.intercept)
 
     def side(self, S):
         """Side information, shape (n_descriptors, n_tasks), as the model sees it."""
@@ -228,7 +228,7 @@ class GaussianPrior:
     @property
     def n_left(self):
         """Degrees of freedom of noise that tasks have in common: rows beyond one of each."""
-        return self.moments.M[0, 0].sum() - self.moments.n_tasks
+        return self.moments.n.sum() - self.moments.n_tasks
 
     def mean_of(self, model, moments, pull):
         """The means of :meth:`posterior_of` alone."""
@@ -241,24 +241,17 @@ class GaussianPrior:
         rows, relative to that of the noise of the model.
         """
         if pull is None:
-            pull = 0.0 if self.pull is None else self.pull(moments.M[0, 0])
+            pull = 0.0 if self.pull is None else self.pull(moments.n)
         if self.context is not None:
             return posterior_in_context(
                 model, self.context, moments, pull, precision, with_covariance
             )
         means = None
         if model.pooled is not None:
-            s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
-            means = model.B @ s + pull * ((model.pooled - model.B) @ s)
+            means = model.B @ moments.s + pull * ((model.pooled - model.B) @ moments.s)
         if precision is not None:
-            moments = Moments(precision * moments.M, moments.S)
-        return posterior(
-            model,
-            moments,
-            intercept=self.intercept,
-            means=means,
-            with_covariance=with_covariance,
-        )
+            moments = moments.weighted(precision)
+        return posterior(model, moments, means=means, with_covariance=with_covariance)
 
     def of_coefs(self, covariance, X, index):
         """What the coefficients of their tasks add to the variance of predictions, standardised.
@@ -358,7 +351,7 @@ def learn_gaussian(
     if len(s_mean) > moments.n_tasks + 1 and regularization is not None:
         prior = replace(prior, s_basis=np.linalg.qr(prior.side(moments.S))[0])
     prior = replace(prior, settings={"covariance": covariance, **settings})
-    settings |= {"intercept": intercept, "covariance": covariance}
+    settings |= {"covariance": covariance}
     if callback is not None:
         settings["callback"] = lambda model: callback(lambda: replace(prior, model=model()))
     standardized = prior.standardized(moments)
@@ -379,7 +372,7 @@ def learn_gaussian(
         if surely_better(plain, other):
             prior = _regularized(other, other.training(), random, prior.nu, settings)
     if contextual == "auto":
-        prior = replace(prior, model=with_pooled(prior.model, standardized, intercept))
+        prior = replace(prior, model=with_pooled(prior.model, standardized))
         prior = replace(prior, pull=learn_pull(prior, held.tasks))
     return prior if not per_task else replace(prior, noise=learn_noise(prior))
 

@@ -141,10 +141,10 @@ def calibrate(prior):
         model = refit(prior, train)
         if prior.pull is not None:
             plain = prior.plain(np.delete(held.tasks, out))
-            model = with_pooled(model, plain, prior.intercept)
-        S = moments.S[:, held.tasks[out]]
+            model = with_pooled(model, plain)
+        whole = moments.of(held.tasks[out])
         for k in SHOTS:
-            _scores_of(prior, model, held, out, S, k, collected[k])
+            _scores_of(prior, model, held, out, whole, k, collected[k])
     return calibration_of(collected, n_tasks)
 
 
@@ -154,15 +154,14 @@ def calibration_of(collected, n_tasks):
     return Calibration(n_tasks, scores)
 
 
-def _scores_of(prior, model, held, out, S, k, collected):
+def _scores_of(prior, model, held, out, whole, k, collected):
     """Add the scores of the rows of some tasks after k of them."""
-    mean, V, sigma2, n_left = prior.predictive_of(model, held.support(k, out, S))
-    first = 0 if prior.intercept else 1
+    mean, V, sigma2, n_left = prior.predictive_of(model, held.support(k, out, whole))
     for i, task in enumerate(out):
         rows = held.rows[task][k:][held.weight[task][k:] > 0]
         if len(rows) == 0:
             continue
-        x, y = rows[:, first:-1], rows[:, -1]
+        x, y = rows[:, whole.first : -1], rows[:, -1]
         of_coefs = np.maximum(np.einsum("ni,ij,nj->n", x, V[:, :, i], x), 0.0)
         u = np.abs(y - x @ mean[:, i]) / np.sqrt(of_coefs + sigma2[i])
         freedom = degrees_of_freedom(prior, of_coefs, sigma2[i], n_left[i])

@@ -26,11 +26,10 @@ B0 differ). James, Stein (1961), Estimation with quadratic loss (on the share of
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
-from ..kernels.mixed_model import Moments, fixed_effects, fixed_effects_left_out
+from ..kernels.mixed_model import fixed_effects_left_out, pooled_effects
 from ..kernels.stacked import matvec
 from .regularization import folds_of
 
@@ -58,9 +57,9 @@ class Pull:
         return np.interp(np.log1p(n), np.log1p(self.n_rows), self.share)
 
 
-def with_pooled(model, moments, intercept):
+def with_pooled(model, moments):
     """A model that knows B0, of moments in its units without contextual effects."""
-    return replace(model, pooled=fixed_effects(model, moments, intercept=intercept, pooled=True))
+    return replace(model, pooled=pooled_effects(model, moments))
 
 
 def learn_pull(prior, tasks):
@@ -75,18 +74,17 @@ def learn_pull(prior, tasks):
     if len(tasks) < MIN_TASKS:
         return None
     moments, seen = prior.plain(tasks), prior.training(tasks)
-    first = 0 if prior.intercept else 1
-    G, g, n = moments.M[first:-1, first:-1], moments.M[first:-1, -1], moments.M[0, 0]
+    G, g, n = moments.G, moments.g, moments.n
     size = np.where(n > 0, n, 1.0)  # a task may have lent all its rows
     gain, most = np.zeros((2, len(SHOTS), len(tasks)))
     folds = folds_of(moments, np.arange(len(tasks)))
-    of_others = partial(fixed_effects_left_out, prior.model, intercept=prior.intercept)
-    effects = zip(of_others(seen, folds), of_others(moments, folds, pooled=True), strict=True)
-    for out, (B, B0) in zip(folds, effects, strict=True):
+    means = fixed_effects_left_out(prior.model, seen, folds)
+    pooled_means = fixed_effects_left_out(prior.model, moments, folds, pooled=True)
+    for out, B, B0 in zip(folds, means, pooled_means, strict=True):
         model = replace(prior.model, B=B, pooled=B0)
         for i, k in enumerate(SHOTS):
             part = np.where(n[out] > k, k / size[out], 0.0)
-            some = Moments(moments.M[..., out] * part, moments.S[:, out])
+            some = moments.of(out).weighted(part)
             w, pooled = (prior.mean_of(model, some, np.full(len(out), a)) for a in (0.0, 1.0))
             delta = np.where(n[out] > k, pooled - w, 0.0)
             error = g[:, out] - matvec(G[..., out], w)

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..kernels.mixed_model import Moments, Shrinkage, fit_mixed_model, log_densities
+from ..kernels.mixed_model import Shrinkage, fit_mixed_model, log_densities
 from ..kernels.stacked import stack
 
 __all__ = ["N_FOLDS", "ROUGH", "Held", "fit_regularized", "folds_of", "gain", "refit", "two_of"]
@@ -70,10 +70,10 @@ class Held:
         rows[..., 1:] = (rows[..., 1:] - mean) / scale
         return replace(self, rows=rows)
 
-    def support(self, k, some, S):
-        """Moments of the first k rows of some of the tasks, with side information S."""
+    def support(self, k, some, whole):
+        """Moments of the first k rows of some of the tasks, whose moments are ``whole``."""
         rows = self.rows[some, :k] * np.sqrt(self.weight[some, :k])[..., None]
-        return Moments(stack(np.swapaxes(rows, 1, 2) @ rows), S)
+        return replace(whole, M=stack(np.swapaxes(rows, 1, 2) @ rows), rows=None)
 
     def concatenate(self, other):
         """These tasks and then the others."""
@@ -89,7 +89,7 @@ def folds_of(moments, tasks):
     return [np.sort(order[f::n_folds]) for f in range(n_folds)]
 
 
-def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_contexts=0, **settings):
+def fit_regularized(moments, random, nu, held, *, covariance, n_contexts=0, **settings):
     """Fit a mixed model with a regularised covariance.
 
     Parameters
@@ -101,7 +101,6 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
         Strength, in tasks.
     held : Held or None
         What ``"auto"`` looks at; nu is ``|R| + 1`` if there is none.
-    intercept : bool
     covariance : {"full", "diag", "spherical"}
     n_contexts : int, default=0
         So many features, the last, are contextual effects, which always have a prior.
@@ -117,11 +116,11 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
     scores : dict of float to float
         Log score of every strength that was tried, per row.
     """
-    slopes = slopes_of(moments, random, intercept, n_contexts)
+    slopes = slopes_of(moments, random, n_contexts)
     if settings.get("centred") and slopes is not None:
         slopes = slopes[slopes % (1 + len(moments.S)) > 0]
         slopes = slopes if len(slopes) else None
-    settings |= {"intercept": intercept, "slopes": slopes}
+    settings |= {"slopes": slopes}
     callback = settings.pop("callback", None)
     two = fit_two(moments, random, covariance, **settings)
     variances = two.sigma2 * np.diag(two.factor) ** 2
@@ -133,10 +132,10 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
     fit = _Fit(some, prior, covariance, settings)
     scores = {}
     if nu == "auto":
-        grid = _grid(moments, some.random, intercept)
+        grid = _grid(moments, some.random)
         nu = grid[1] if len(grid) > 1 else grid[0]
         if held is not None and len(grid) > 1:
-            by_task = _scores(fit, moments, held, grid, intercept)
+            by_task = _scores(fit, moments, held, grid)
             nu = grid[_surely_best(by_task)]
             scores = dict(zip(map(float, grid), by_task.mean(axis=1).tolist(), strict=False))
     nu = min(nu, STRONGEST)
@@ -144,11 +143,11 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
     return two, _embedded(model, random, active), float(nu), scores
 
 
-def fit_two(moments, random, covariance="full", *, intercept=True, **settings):
+def fit_two(moments, random, covariance="full", **settings):
     """Fit with two variances, one of intercepts and one of slopes."""
-    noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments, intercept) / 3)
-    settings |= {"intercept": intercept, "covariance": two_of(covariance, random, intercept)}
-    return fit_mixed_model(moments, random, shrinkage=noise, **settings)
+    noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments) / 3)
+    covariance = two_of(covariance, random, moments.intercept)
+    return fit_mixed_model(moments, random, covariance=covariance, shrinkage=noise, **settings)
 
 
 def _embedded(model, random, active):
@@ -187,43 +186,43 @@ class _Fit:
         )
 
 
-def _left_by_pooling(moments, intercept):
+def _left_by_pooling(moments):
     """Variance of the residuals of one linear model of all rows; of the targets if rows are few."""
-    M = moments.M.sum(axis=-1)[0 if intercept else 1 :, 0 if intercept else 1 :]
-    n, p = moments.M[0, 0].sum(), len(M) - 1
+    M = moments.M.sum(axis=-1)[moments.first :, moments.first :]
+    n, p = moments.n.sum(), len(M) - 1
     if MIN_PER_SLOPE * p > n:
-        p = 1 if intercept else 0
+        p = int(moments.intercept)
     w = np.linalg.lstsq(M[:p, :p], M[:p, -1], rcond=1e-10)[0]
     return max(M[-1, -1] - M[:p, -1] @ w, 0.0) / max(n - p, 1.0)
 
 
-def slopes_of(moments, random, intercept, n_contexts=0):
+def slopes_of(moments, random, n_contexts=0):
     """Positions of fixed slopes with a prior: all, where they are many for the tasks, or none."""
-    p, q = len(moments.M) - (1 if intercept else 2), 1 + len(moments.S)
-    first = 1 if intercept else 0  # the mean of the intercept is flat
-    vary = moments.n_tasks > 1 and len(random) > (1 if intercept and 0 in random else 0)
-    n = moments.n_tasks if vary else moments.M[0, 0].sum()
+    p, q = len(moments.G), 1 + len(moments.S)
+    first = int(moments.intercept)  # whose mean is flat
+    vary = moments.n_tasks > 1 and len(random) > (first if 0 in random else 0)
+    n = moments.n_tasks if vary else moments.n.sum()
     many = MIN_PER_SLOPE * (p * q - first) > n or q > moments.n_tasks
     if p * q - first > 1 and many:
         return np.arange(first, p * q)
     return np.arange(p - n_contexts, p) * q if n_contexts else None
 
 
-def _grid(moments, random, intercept):
+def _grid(moments, random):
     """Strengths to choose from, in tasks."""
     unit = len(random) + 1
-    determined = (moments.M[0, 0] > unit).sum()
+    determined = (moments.n > unit).sum()
     return [m * unit for m in MULTIPLES if m > 0 or determined >= 2 * unit]
 
 
-def _scores(fit, moments, held, grid, intercept):
+def _scores(fit, moments, held, grid):
     """Log scores per row of tasks that were left out, shape (n_tried, n_held).
 
     From the weakest strength on, until one is surely worse than a weaker one. Every fit starts
     where the last one ended, which its tolerance forgets.
     """
     folds, start = folds_of(moments, held.tasks), None
-    n_rows = moments.M[0, 0, held.tasks]
+    n_rows = moments.n[held.tasks]
     size = np.where(n_rows > 0, n_rows, 1.0)  # a task may weigh nothing
     scores = []
     for nu in grid:
@@ -233,7 +232,7 @@ def _scores(fit, moments, held, grid, intercept):
             model = fit(train, nu, start, **ROUGH)
             start = model if nu > 0 else None  # plain likelihood: variances may be 0
             whole = moments.of(held.tasks[out])
-            scores[-1][out] = log_densities(model, whole, intercept=intercept) / size[out]
+            scores[-1][out] = log_densities(model, whole) / size[out]
         if any(gain(scores[-1], before) < -MIN_ERRORS for before in scores):
             break
     return np.array(scores)
@@ -265,8 +264,7 @@ def refit(prior, moments):
         In its standardised units.
     """
     model, nu = prior.model, prior.nu
-    settings = prior.settings | {"intercept": prior.intercept, "slopes": model.slopes}
-    settings |= ROUGH | {"callback": None}
+    settings = prior.settings | ROUGH | {"slopes": model.slopes, "callback": None}
     random = model.random
     if not nu:
         return fit_mixed_model(moments, random, **settings)
