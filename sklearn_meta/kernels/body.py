@@ -18,12 +18,7 @@ __all__ = ["Body"]
 
 @dataclass(frozen=True)
 class Body:
-    """Features as a function of the parameters of all layers but the last.
-
-    Parameters
-    ----------
-    whole : Network
-    """
+    """Features as a function of the parameters of all layers but the last."""
 
     whole: Network
 

@@ -31,12 +31,7 @@ TILT_SD = 0.3  # of c'x: what comes with an offset is smaller than it is
 
 @dataclass(frozen=True)
 class TaskKernel:
-    """The kernel above, of features of mean 0 and variance 1 and of targets of variance 1.
-
-    Parameters
-    ----------
-    n_features : int
-    """
+    """The kernel above, of features of mean 0 and variance 1 and of targets of variance 1."""
 
     n_features: int
 

@@ -40,20 +40,11 @@ LOG_2PI = np.log(2 * np.pi)
 
 @dataclass(frozen=True, eq=False)
 class Process:
-    """A kernel with its parameters, noise, and slopes within tasks.
+    """A kernel with its parameters, noise, and slopes within tasks."""
 
-    Parameters
-    ----------
-    kernel : TaskKernel
-        Or what has its methods.
-    psi : ndarray of shape (n_params + 1,)
-    slopes : ndarray of shape (n_features,)
-        beta.
-    """
-
-    kernel: object
-    psi: np.ndarray
-    slopes: np.ndarray
+    kernel: object  # TaskKernel, or what has its methods
+    psi: np.ndarray  # (n_params + 1,)
+    slopes: np.ndarray  # (n_features,): beta
 
     @property
     def noise(self):
@@ -141,23 +132,12 @@ def _with_noise(K, weight, sigma2):
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """What is known of the function of a task.
+    """What is known of the function of a task."""
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_rows, n_features)
-    weight : ndarray of shape (n_rows,)
-        Above 0.
-    alpha : ndarray of shape (n_rows, 2)
-        ``C^-1 (r - Phi beta)`` and ``C^-1 1``.
-    centre : ndarray of shape (n_features,)
-        m.
-    """
-
-    X: np.ndarray
-    weight: np.ndarray
-    alpha: np.ndarray
-    centre: np.ndarray
+    X: np.ndarray  # (n_rows, n_features)
+    weight: np.ndarray  # (n_rows,): above 0
+    alpha: np.ndarray  # (n_rows, 2): ``C^-1 (r - Phi beta)`` and ``C^-1 1``
+    centre: np.ndarray  # (n_features,): m
 
     def mean(self, process, Z):
         """Expected values at rows Z, shape (n,)."""

@@ -47,17 +47,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Penalty:
-    """``strength_t / 2 * sum_j mask_j (theta_j - centre_j)²``.
+    """``strength_t / 2 * sum_j mask_j (theta_j - centre_j)²``."""
 
-    Parameters
-    ----------
-    strength : ndarray of shape (n_tasks, 1)
-    mask : ndarray of shape (n_params,)
-        1 for parameters that are penalised (not intercepts), else 0.
-    """
-
-    strength: np.ndarray
-    mask: np.ndarray
+    strength: np.ndarray  # (n_tasks, 1)
+    mask: np.ndarray  # (n_params,): 1 for parameters that are penalised (not intercepts), else 0
 
     def rows(self, tasks):
         """The penalty of some tasks."""
@@ -81,22 +74,12 @@ class Penalty:
 
 @dataclass(frozen=True)
 class SupportLoss:
-    """The support loss ``f_t``: the mean loss of the rows and the penalty.
+    """The support loss ``f_t``: the mean loss of the rows and the penalty."""
 
-    Parameters
-    ----------
-    objective : Objective
-    penalty : Penalty or None
-    centre : ndarray of shape (n_tasks or 1, n_params)
-        Where the penalty is zero.
-    guard : bool
-        Whether a gradient that overflows counts as 0, so that its task stays where it is.
-    """
-
-    objective: object
+    objective: object  # Objective
     penalty: Penalty
-    centre: np.ndarray
-    guard: bool = True
+    centre: np.ndarray  # (n_tasks or 1, n_params): where the penalty is zero
+    guard: bool = True  # whether a gradient that overflows counts as 0, and its task stays
 
     def distance(self, theta):
         """How far theta is from the centre; None where nothing is penalised."""
@@ -123,25 +106,13 @@ class SupportLoss:
 
 @dataclass
 class Path:
-    """What inner steps went through.
-
-    Parameters
-    ----------
-    loss : SupportLoss
-    alpha : ndarray of shape (1, n_params), or (1, 1) where all rates are the same
-    end : ndarray of shape (n_tasks or 1, n_params)
-        theta_K.
-    points : list of Point
-        The network at theta_0 to theta_{K-1}.
-    share : list of ndarray of shape (n_tasks or 1, 1)
-        What halvings have left of alpha.
-    """
+    """What inner steps went through."""
 
     loss: SupportLoss
-    alpha: np.ndarray
-    end: np.ndarray
-    points: list = field(default_factory=list)
-    share: list = field(default_factory=list)
+    alpha: np.ndarray  # (1, n_params)
+    end: np.ndarray  # (n_tasks or 1, n_params): theta_K
+    points: list = field(default_factory=list)  # the network at theta_0 to theta_{K-1}
+    share: list = field(default_factory=list)  # (n_tasks or 1, 1): what halvings left of alpha
 
     @property
     def theta(self):

@@ -86,26 +86,13 @@ SETTLED, NEARLY = 1e-20, 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of a batch of tasks, columns first.
+    """Rows of a batch of tasks, columns first."""
 
-    Parameters
-    ----------
-    tasks : ndarray of shape (n_tasks,)
-        Places of the tasks.
-    X : ndarray of shape (n_coefs, n_tasks, n_rows)
-        Columns of the design, a column of ones first if there is an intercept.
-    y : ndarray of shape (n_outputs, n_tasks, n_rows)
-    weight : ndarray of shape (n_tasks, n_rows)
-        How often each row counts; 0 where it is padding.
-    offset : ndarray of shape (n_outputs, n_tasks, n_rows), default=None
-        Added to the raw predictions.
-    """
-
-    tasks: np.ndarray
-    X: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    offset: np.ndarray = None
+    tasks: np.ndarray  # (n_tasks,): places of the tasks
+    X: np.ndarray  # (n_coefs, n_tasks, n_rows): the design, ones first if there is an intercept
+    y: np.ndarray  # (n_outputs, n_tasks, n_rows)
+    weight: np.ndarray  # (n_tasks, n_rows): how often each row counts; 0 where it is padding
+    offset: np.ndarray = None  # (n_outputs, n_tasks, n_rows): added to the raw predictions
 
     def predictor(self, B, s):
         """x'(B s_t), shape (n_outputs, n_tasks, n_rows)."""

@@ -76,22 +76,13 @@ ROUND = 4  # iterations in the first coordinates, and twice as many in every nex
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Sufficient statistics ``M_t = sum_i w_i z_i z_i'`` of ``z = [1, x, y]`` of every task.
+    """Sufficient statistics ``M_t = sum_i w_i z_i z_i'`` of ``z = [1, x, y]`` of every task."""
 
-    Parameters
-    ----------
-    M : ndarray of shape (n_features + 2, n_features + 2, n_tasks)
-    S : ndarray of shape (n_descriptors, n_tasks)
-    rows : ndarray of shape (n_most, n_features + 2, n_tasks), default=None
-        The rows ``sqrt(w_i) z_i`` themselves, where every task has few for its columns.
-    intercept : bool, default=True
-        Whether the 1 of z is a column of X.
-    """
-
-    M: np.ndarray
-    S: np.ndarray
+    M: np.ndarray  # (n_features + 2, n_features + 2, n_tasks)
+    S: np.ndarray  # (n_descriptors, n_tasks)
+    # (n_most, n_features + 2, n_tasks): the rows ``sqrt(w_i) z_i``, where all tasks have few
     rows: np.ndarray = None
-    intercept: bool = True
+    intercept: bool = True  # whether the 1 of z is a column of X
 
     @classmethod
     def from_batches(cls, batches, n_tasks, n_features, shift, S=None):
@@ -205,71 +196,31 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class MixedModel:
-    """A fitted model, in the units of its moments.
+    """A fitted model, in the units of its moments."""
 
-    Parameters
-    ----------
-    B : ndarray of shape (n_coefs, 1 + n_descriptors)
-        Means of the coefficients as a function of ``[1, descriptors]``.
-    factor : ndarray of shape (n_random, n_random)
-        Lambda.
-    sigma2 : float
-        Variance of the noise.
-    random : ndarray of shape (n_random,)
-        R: positions of the random coefficients.
-    deviance : float
-        -2 log (restricted) likelihood.
-    dof : float
-        nu.
-    kept : ndarray of shape (n_kept,)
-        Positions in ``B.ravel()`` of the fixed effects that the data determine; the others are 0.
-    reml : bool
-    n_iter : int
-    converged : bool
-    omega : float
-        sigma² / tau² of the prior of fixed effects; 0 if they have none.
-    slopes : ndarray of shape (n_slopes,)
-        Positions in ``B.ravel()`` of those that have one; None if there are none.
-    B_covariance : ndarray of shape (n_fixed, n_fixed)
-        Of ``B.ravel()``, given the variances.
-    pooled : ndarray of shape (n_coefs, 1 + n_descriptors), default=None
-        Another B, by least squares of all rows, where that counts for something.
-    """
-
-    B: np.ndarray
-    factor: np.ndarray
-    sigma2: float
-    random: np.ndarray
-    deviance: float
-    dof: float
-    kept: np.ndarray
+    B: np.ndarray  # (n_coefs, 1 + n_descriptors): means of the coefficients, of [1, descriptors]
+    factor: np.ndarray  # (n_random, n_random): Lambda
+    sigma2: float  # variance of the noise
+    random: np.ndarray  # (n_random,): R, positions of the random coefficients
+    deviance: float  # -2 log (restricted) likelihood
+    dof: float  # nu
+    kept: np.ndarray  # (n_kept,): places in B.ravel() of what the data determine; the rest is 0
     reml: bool
     n_iter: int
     converged: bool
-    omega: float = 0.0
-    slopes: np.ndarray = None
-    B_covariance: np.ndarray = None
-    pooled: np.ndarray = None
+    omega: float = 0.0  # sigma² / tau² of the prior of fixed effects; 0 if they have none
+    slopes: np.ndarray = None  # (n_slopes,): places in B.ravel() of those that have one
+    B_covariance: np.ndarray = None  # (n_fixed, n_fixed): of B.ravel(), given the variances
+    pooled: np.ndarray = None  # another B, by least squares of all rows, where it counts
 
 
 @dataclass(frozen=True, eq=False)
 class Shrinkage:
-    """A prior of covariance and noise: what they are pulled to, and by how much.
+    """A prior of covariance and noise: what they are pulled to, and by how much."""
 
-    Parameters
-    ----------
-    nu : float
-        Weight of Sigma0, in tasks.
-    Sigma0 : ndarray of shape (n_random, n_random)
-        Positive definite.
-    nu1 : float
-        Weight of s2, in rows.
-    s2 : float
-    """
-
-    nu: float
-    Sigma0: np.ndarray
-    nu1: float
+    nu: float  # weight of Sigma0, in tasks
+    Sigma0: np.ndarray  # (n_random, n_random): positive definite
+    nu1: float  # weight of s2, in rows
     s2: float
 
 

@@ -44,21 +44,11 @@ LOG_2PI = np.log(2 * np.pi)
 
 @dataclass(frozen=True)
 class Head:
-    """How the prior of the last layer is laid out in a vector, behind the body: m, L, log sigma, s.
+    """The prior of the last layer in a vector, behind the body: m, L, log sigma, s."""
 
-    Parameters
-    ----------
-    n_features : int
-        H, without the constant.
-    n_means : int
-        Columns of m: K, or 1 where outputs are exchangeable.
-    diagonal : bool
-        Whether L is.
-    """
-
-    n_features: int
-    n_means: int
-    diagonal: bool = False
+    n_features: int  # H, without the constant
+    n_means: int  # columns of m: K, or 1 where outputs are exchangeable
+    diagonal: bool = False  # whether L is
 
     @property
     def sizes(self):

@@ -17,12 +17,7 @@ LIKELY = 0.9  # a label says that its class is likely, not that it is certain
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A fitted estimator as a parameter: no sequence, as an ensemble is, that arrays take apart.
-
-    Parameters
-    ----------
-    estimator : estimator
-    """
+    """A fitted estimator as a parameter: no sequence, as an ensemble is, that arrays take apart."""
 
     estimator: object
 

@@ -31,30 +31,17 @@ N_BLOCKS = 3  # queries that the rows of a task are dealt to in one draw
 
 @dataclass(frozen=True, eq=False)
 class Conditional:
-    """Learners of rows ``[x, s]``.
+    """Learners of rows ``[x, s]``."""
 
-    Parameters
-    ----------
-    columns : ndarray of shape (n_seen,)
-        The entries of s that they see.
-    names : list of str
-        Of these.
-    center, scale, low, high : ndarray of shape (n_seen,)
-        They see ``(s - center) / scale``, and no less than ``low``, no more than ``high``.
-    models : tuple of estimators
-        L, one for each draw of episodes.
-    raw : bool
-        Whether they see dataframes as the user gave them.
-    """
-
-    columns: np.ndarray
-    names: list
+    columns: np.ndarray  # (n_seen,): the entries of s that they see
+    names: list  # of these
+    # (n_seen,): they see ``(s - center) / scale``, and no less than ``low``, no more than ``high``
     center: np.ndarray
     scale: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    models: tuple = ()
-    raw: bool = False
+    models: tuple = ()  # one for each draw of episodes
+    raw: bool = False  # whether they see dataframes as the user gave them
 
     def standardized(self, S):
         """What the learners see of vectors of shape (n_tasks, n_descriptors)."""

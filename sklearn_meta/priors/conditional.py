@@ -47,36 +47,18 @@ MAX_RAW = 300.0  # its exponential, times what it may meet, is a number
 
 @dataclass(frozen=True, eq=False)
 class ConditionalPrior:
-    """The meta-model.
+    """The meta-model."""
 
-    Parameters
-    ----------
-    model : LaplaceModel
-        In units of standardised data and descriptors.
-    s_mean, s_scale : ndarray of shape (n_descriptors,)
-    nu : float, default=0
-        Strength of the regularisation, in tasks; infinite where slopes do not vary.
-    scores : dict of float to float
-        Log density per row, without rows of its task and given all others, of what was compared.
-    spread : float, default=1
-        Share of the variance of raw predictions that counts in means with a log link.
-    pooled : ndarray, default=None
-        Parameter row of a pooled fit.
-    pull : Pull, default=None
-        What predictions of tasks with few rows take from it.
-    calibration : Calibration, default=None
-        Of intervals, where there are enough tasks.
-    """
-
-    model: LaplaceModel
-    s_mean: np.ndarray
-    s_scale: np.ndarray
-    nu: float = 0.0
+    model: LaplaceModel  # in units of standardised data and descriptors
+    s_mean: np.ndarray  # (n_descriptors,)
+    s_scale: np.ndarray  # (n_descriptors,)
+    nu: float = 0.0  # strength of the regularisation, in tasks; infinite where slopes do not vary
+    # by strength of what was compared, log densities per row, without rows and given all others
     scores: dict = field(default_factory=dict)
-    spread: float = 1.0
-    pooled: np.ndarray = None
-    pull: object = None
-    calibration: object = None
+    spread: float = 1.0  # share of the variance of raw predictions in means with a log link
+    pooled: np.ndarray = None  # parameter row of a pooled fit
+    pull: object = None  # Pull: what predictions of tasks with few rows take from it
+    calibration: object = None  # Calibration: of intervals, where there are enough tasks
 
     def standardized(self, S):
         return (S - self.s_mean) / self.s_scale

@@ -46,22 +46,12 @@ MIN_SHARE = 1e-3  # of a direction, between tasks and within them
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """How means of features vary between tasks.
+    """How means of features vary between tasks."""
 
-    Parameters
-    ----------
-    mean : ndarray of shape (n_features,)
-        mu, in standardised units.
-    Q : ndarray of shape (n_features, n_directions)
-    rho : ndarray of shape (n_directions,)
-    typical : ndarray of shape (n_directions,)
-        Mean of ``V_n`` over the meta-train tasks.
-    """
-
-    mean: np.ndarray
-    Q: np.ndarray
-    rho: np.ndarray
-    typical: np.ndarray
+    mean: np.ndarray  # (n_features,): mu, in standardised units
+    Q: np.ndarray  # (n_features, n_directions)
+    rho: np.ndarray  # (n_directions,)
+    typical: np.ndarray  # (n_directions,): mean of ``V_n`` over the meta-train tasks
 
     def reliability(self, n):
         """The share of ``Q'(xbar - mu)`` that is ``mu_t``, shape (n_directions, n_tasks)."""

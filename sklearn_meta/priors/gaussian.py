@@ -32,60 +32,25 @@ __all__ = ["GaussianPrior", "learn_gaussian"]
 
 @dataclass(frozen=True, eq=False)
 class GaussianPrior:
-    """A learned prior and the units that it works in.
+    """A learned prior and the units that it works in."""
 
-    Parameters
-    ----------
-    model : MixedModel
-        In standardised units.
-    moments : Moments
-        Of all meta-train tasks, of ``[1, x - shift, y - shift]``; further tasks add to them.
-    shift : ndarray of shape (n_features + 1,)
-    scaling : Scaling
-        From the data to standardised units.
-    s_mean, s_scale : ndarray of shape (n_descriptors,)
-        The same for the side information.
-    intercept : bool
-    held : Held or None
-        What regularisation is chosen on.
-    nu : float, default=0
-        Strength of the regularisation, in tasks.
-    scores : dict of float to float
-        Log score of every strength that was tried.
-    two : {"two", "spherical"}, default=None
-        The covariance that the regularised one is pulled to,
-    variances : ndarray of shape (n_random,), default=None
-        and its diagonal.
-    settings : dict
-        Of the fit, for fits on fewer tasks.
-    context : Context, default=None
-        Where the prior mean of the intercept depends on the means of features: these are further
-        coefficients of the model.
-    pull : Pull, default=None
-        How far prior means of tasks with few rows are pulled to pooled least squares.
-    noise : TaskNoise, default=None
-        Where the variance of the noise differs between tasks.
-    s_basis : ndarray of shape (n_descriptors, n_tasks), default=None
-        U, where the side information has more entries than there are meta-train tasks.
-    """
-
-    model: MixedModel
-    moments: Moments
-    shift: np.ndarray
-    scaling: Scaling
-    s_mean: np.ndarray
-    s_scale: np.ndarray
+    model: MixedModel  # in standardised units
+    moments: Moments  # of all meta-train tasks, of [1, x - shift, y - shift]
+    shift: np.ndarray  # (n_features + 1,)
+    scaling: Scaling  # from the data to standardised units
+    s_mean: np.ndarray  # (n_descriptors,): the same for the side information
+    s_scale: np.ndarray  # (n_descriptors,)
     intercept: bool
-    held: Held = None
-    nu: float = 0.0
-    scores: dict = field(default_factory=dict)
-    two: str = None
-    variances: np.ndarray = None
-    settings: dict = field(default_factory=dict)
-    context: Context = None
-    pull: Pull = None
-    noise: TaskNoise = None
-    s_basis: np.ndarray = None
+    held: Held = None  # what regularisation is chosen on
+    nu: float = 0.0  # strength of the regularisation, in tasks
+    scores: dict = field(default_factory=dict)  # log score of every strength that was tried
+    two: str = None  # the covariance that the regularised one is pulled to,
+    variances: np.ndarray = None  # (n_random,): and its diagonal
+    settings: dict = field(default_factory=dict)  # of the fit, for fits on fewer tasks
+    context: Context = None  # where the mean of the intercept depends on the means of features
+    pull: Pull = None  # of prior means of tasks with few rows to pooled least squares
+    noise: TaskNoise = None  # where the variance of the noise differs between tasks
+    s_basis: np.ndarray = None  # (n_descriptors, n_tasks): U, where entries are more than tasks
 
     @property
     def n_coefs(self):

@@ -51,17 +51,10 @@ MAX_SCORE = 8.0  # beyond it the normal distribution is 1 to all digits
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Scores of tasks that were left out.
-
-    Parameters
-    ----------
-    n_tasks : int
-    scores : dict of int to (z, weight)
-        By number of rows; sorted.
-    """
+    """Scores of tasks that were left out."""
 
     n_tasks: int
-    scores: dict
+    scores: dict  # by number of rows, (z, weight), sorted by z
 
     def quantile(self, level, n_rows):
         """The normal quantile in whose place the calibrated one stands, for numbers of rows."""

@@ -40,42 +40,20 @@ FAR = 1.5  # where log phi has moved so much, the information is another
 
 @dataclass(frozen=True, eq=False)
 class LaplaceModel:
-    """A fitted model.
+    """A fitted model."""
 
-    Parameters
-    ----------
-    B : ndarray of shape (n_coefs * n_outputs, 1 + n_descriptors)
-        Prior means of the coefficients as a function of ``[1, descriptors]``; intercepts first.
-    factor : ndarray of shape (n_random * n_outputs, n_random * n_outputs)
-        Lambda.
-    random : ndarray of shape (n_random,)
-        R: positions of the random coefficients among the n_coefs.
-    family : Family
-    dispersion : float
-        phi.
-    intercept : bool
-        Whether the first coefficient is an intercept.
-    n_outputs : int
-    n_quadrature : int
-    log_likelihood : float
-        Without penalties, with all constants.
-    n_iter : int
-    gradient : float
-        How far from the maximum, in standard errors.
-    converged : bool
-    """
-
+    # (n_coefs * n_outputs, 1 + n_descriptors): prior means of the coefficients, of [1, descriptors]
     B: np.ndarray
-    factor: np.ndarray
-    random: np.ndarray
-    family: object
-    dispersion: float = 1.0
-    intercept: bool = True
+    factor: np.ndarray  # (n_random * n_outputs, n_random * n_outputs): Lambda
+    random: np.ndarray  # (n_random,): R, positions of the random coefficients among the n_coefs
+    family: object  # Family
+    dispersion: float = 1.0  # phi
+    intercept: bool = True  # whether the first coefficient is an intercept
     n_outputs: int = 1
     n_quadrature: int = 1
-    log_likelihood: float = -np.inf
+    log_likelihood: float = -np.inf  # without penalties, with all constants
     n_iter: int = 0
-    gradient: float = np.inf
+    gradient: float = np.inf  # how far from the maximum, in standard errors
     converged: bool = False
 
     @property

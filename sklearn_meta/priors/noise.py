@@ -36,18 +36,10 @@ N_STEPS = 10
 
 @dataclass(frozen=True, eq=False)
 class TaskNoise:
-    """The prior of the variances.
+    """The prior of the variances."""
 
-    Parameters
-    ----------
-    freedom : float
-        d0.
-    scale : float
-        s0², in standardised units.
-    """
-
-    freedom: float
-    scale: float
+    freedom: float  # d0
+    scale: float  # s0², in standardised units
 
     @staticmethod
     def mean(sigma2, freedom):

@@ -33,18 +33,9 @@ MIN_TASKS = 10  # that intervals are calibrated on
 
 @dataclass(frozen=True, eq=False)
 class ProcessPrior(Process):
-    """A learned prior of functions.
+    """A learned prior of functions."""
 
-    Parameters
-    ----------
-    batches : list of (X, r, weight)
-        What it was learned from.
-    log_likelihood : float
-    n_iter : int
-    converged : bool
-    """
-
-    batches: list = ()
+    batches: list = ()  # (X, r, weight): what it was learned from
     log_likelihood: float = None
     n_iter: int = 0
     converged: bool = False

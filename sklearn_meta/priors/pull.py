@@ -42,15 +42,10 @@ MIN_ERRORS = 2.0  # standard errors that a gain must exceed to be sure
 
 @dataclass(frozen=True, eq=False)
 class Pull:
-    """a(n).
+    """a(n)."""
 
-    Parameters
-    ----------
-    n_rows, share : ndarray of shape (n_shots,)
-    """
-
-    n_rows: np.ndarray
-    share: np.ndarray
+    n_rows: np.ndarray  # (n_shots,)
+    share: np.ndarray  # (n_shots,)
 
     def __call__(self, n):
         """The share of B0, for numbers of rows."""

@@ -48,21 +48,11 @@ MIN_PER_SLOPE = 5  # tasks (rows, where they do not vary) for a fixed slope with
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Some tasks, on which the regularisation is chosen, and rows that calibrate intervals.
+    """Some tasks, on which the regularisation is chosen, and rows that calibrate intervals."""
 
-    Parameters
-    ----------
-    tasks : ndarray of shape (n_held,)
-        Positions among all tasks.
-    rows : ndarray of shape (n_held, n_rows, n_features + 2)
-        ``[1, x, y]`` of some rows of each, in random order.
-    weight : ndarray of shape (n_held, n_rows)
-        Row weights; 0 where a task has fewer rows.
-    """
-
-    tasks: np.ndarray
-    rows: np.ndarray
-    weight: np.ndarray
+    tasks: np.ndarray  # (n_held,): positions among all tasks
+    rows: np.ndarray  # (n_held, n_rows, n_features + 2): [1, x, y] of some, in random order
+    weight: np.ndarray  # (n_held, n_rows): row weights; 0 where a task has fewer rows
 
     def transformed(self, mean, scale):
         """``[1, ([x, y] - mean) / scale]``."""

@@ -21,22 +21,13 @@ __all__ = ["Episodes", "check_shots", "draw_episodes", "take_rows"]
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Supports and queries as row numbers of a table.
+    """Supports and queries as row numbers of a table, episode after episode."""
 
-    Parameters
-    ----------
-    tasks : ndarray of shape (n_episodes,)
-        The task of every episode.
-    support, query : ndarray of int
-        Rows, episode after episode.
-    support_offsets, query_offsets : ndarray of shape (n_episodes + 1,)
-    """
-
-    tasks: np.ndarray
+    tasks: np.ndarray  # (n_episodes,): the task of every episode
     support: np.ndarray
-    support_offsets: np.ndarray
+    support_offsets: np.ndarray  # (n_episodes + 1,)
     query: np.ndarray
-    query_offsets: np.ndarray
+    query_offsets: np.ndarray  # (n_episodes + 1,)
 
 
 def check_shots(n_shots):

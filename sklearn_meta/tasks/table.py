@@ -135,37 +135,19 @@ def distinct_rows(table):
 
 @dataclass(frozen=True, eq=False)
 class TaskTable(SavesFrames):
-    """Rows of many tasks, stored task after task.
+    """Rows of many tasks, stored task after task."""
 
-    Parameters
-    ----------
-    X : array or dataframe of shape (n_rows, n_features)
-    y : ndarray of shape (n_rows,)
-    offsets : ndarray of shape (n_tasks + 1,)
-        Task t is ``X[offsets[t]:offsets[t + 1]]``.
-    ids : ndarray of shape (n_tasks,), default=None
-    sample_weight : ndarray of shape (n_rows,), default=None
-    descriptors : ndarray of shape (n_tasks, n_descriptors), default=None
-    row_numbers : ndarray of shape (n_rows,), default=None
-        The place of every row in the user's table; None where the user gave single tasks.
-    role : ndarray of shape (n_rows,), dtype int8, default=None
-        What episodes may use a row for: 0 anything, 1 support only, 2 query only.
-    own_classes : TaskClasses, default=None
-        The labels of every task, where each has its own and y holds their places among these.
-    origin : ndarray of shape (n_rows,), default=None
-        Which row of the table that the learner and the descriptor were fitted on a row is; -1 for
-        a row that they have not seen, and None where they have seen none.
-    """
-
-    X: Any
-    y: Any
-    offsets: Any
-    ids: Any = None
-    sample_weight: Any = None
-    descriptors: Any = None
-    row_numbers: Any = None
-    role: Any = None
-    own_classes: Any = None
+    X: Any  # array or dataframe of shape (n_rows, n_features)
+    y: Any  # (n_rows,)
+    offsets: Any  # (n_tasks + 1,): task t is ``X[offsets[t]:offsets[t + 1]]``
+    ids: Any = None  # (n_tasks,)
+    sample_weight: Any = None  # (n_rows,)
+    descriptors: Any = None  # (n_tasks, n_descriptors)
+    row_numbers: Any = None  # (n_rows,): places in the user's table; None where tasks were given
+    role: Any = None  # (n_rows,), int8: for episodes, 0 anything, 1 support only, 2 query only
+    own_classes: Any = None  # TaskClasses, where each task has its own, and y places among these
+    # (n_rows,): which row of the table that the learner and the descriptor were fitted on it is;
+    # -1 for a row that they have not seen, and None where they have seen none
     origin: Any = None
 
     @classmethod
@@ -286,22 +268,12 @@ class TaskTable(SavesFrames):
 
 @dataclass(frozen=True, eq=False)
 class PaddedBatch:
-    """Tasks of similar size as arrays with a task axis.
+    """Tasks of similar size as arrays with a task axis."""
 
-    Parameters
-    ----------
-    tasks : ndarray of shape (n_batch,)
-        Positions of the tasks in their table.
-    X : ndarray of shape (n_batch, n_rows, n_features)
-    y : ndarray of shape (n_batch, n_rows)
-    weight : ndarray of shape (n_batch, n_rows)
-        Row weights; 0 where a row is padding. Padding is 0 in X, and in y where it is numbers.
-    """
-
-    tasks: np.ndarray
-    X: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
+    tasks: np.ndarray  # (n_batch,): positions of the tasks in their table
+    X: np.ndarray  # (n_batch, n_rows, n_features)
+    y: np.ndarray  # (n_batch, n_rows)
+    weight: np.ndarray  # (n_batch, n_rows): 0 for padding, which is 0 in X, and in y if numbers
 
 
 def padded_batches(table, max_cells=2**20):
