@@ -39,6 +39,7 @@ __all__ = [
     "Poisson",
     "Squared",
     "Tweedie",
+    "log_loss",
 ]
 
 
@@ -202,6 +203,11 @@ class Multinomial(Loss):
     def hessian_product(self, r, y, u):
         p = self._softmax(r)
         return p * (u - (p * u).sum(axis=-1, keepdims=True))
+
+
+def log_loss(n_outputs):
+    """The loss of classes with so many outputs: a single one tells two of them apart."""
+    return Logistic() if n_outputs == 1 else Multinomial()
 
 
 @dataclass(frozen=True)

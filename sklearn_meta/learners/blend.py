@@ -7,10 +7,10 @@ classifiers is ``sum_m v_m p_m(x)``.
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 
-from ..versions import Versioned
-from .blackbox import ask, classes_of, label_shares, numbers
+from .blackbox import ask, classes_of, label_shares, numbers, placed
+from .frozen import Frozen
 
 __all__ = [
     "MIN_PROBABILITY",
@@ -50,10 +50,7 @@ def raw_scores(model, X, classes):
         if own.ndim == 1:
             own = np.stack([np.zeros(len(own)), own], axis=1)
         absent += own.min(axis=1, keepdims=True)
-    raw = np.empty((len(own), len(classes)))
-    raw[:] = absent
-    raw[:, np.searchsorted(classes, classes_of(model, classes))] = own
-    return raw
+    return placed(own.astype(np.float64), classes_of(model, classes), classes, absent)
 
 
 def blend(models, weights, classes, offset=0.0, pooled=False):
@@ -80,29 +77,16 @@ def blend(models, weights, classes, offset=0.0, pooled=False):
     return estimator
 
 
-class _Blend(Versioned, BaseEstimator):
+class _Blend(Frozen):
     """A blend of fitted models."""
 
     def __init__(self, models, weights):
         self.models = models
         self.weights = weights
 
-    def fit(self, X, y):
-        """Do nothing: the models are fitted already, and frozen."""
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "offset_")
-
     @property
-    def n_features_in_(self):
-        """Number of columns of X."""
-        return self.models[0].n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the columns of X, where the models were fitted on a dataframe."""
-        return self.models[0].feature_names_in_
+    def _inside(self):
+        return self.models[0]
 
     def _raw(self, X):
         raw = [raw_scores(model, X, getattr(self, "classes_", None)) for model in self.models]

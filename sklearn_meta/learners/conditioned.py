@@ -76,9 +76,6 @@ class _Conditioned(Versioned, BaseEstimator):
         """Do nothing: the estimators are fitted already, on the rows of all tasks."""
         return self
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "n_features_in_")
-
     def _say(self, method, X):
         check_is_fitted(self)
         n_rows = len(X)

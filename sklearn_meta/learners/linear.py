@@ -22,19 +22,17 @@ from ..kernels.losses import (
     Huber,
     Logistic,
     ModifiedHuber,
-    Multinomial,
     Poisson,
     Squared,
     Tweedie,
+    log_loss,
 )
 from ..kernels.network import Network
 from ..tasks.table import padded_batches
 from .base import TaskwiseLearner
-from .gradient import GradientLearner
+from .gradient import LayerLearner
 
 __all__ = ["LINEAR", "LinearKind", "LinearLearner", "link_of"]
-
-_CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,10 @@ class LinearKind:
 
 def _squared(estimator, n_outputs):
     return Squared()
+
+
+def _log_loss(estimator, n_outputs):
+    return log_loss(n_outputs)
 
 
 def _tweedie(estimator, n_outputs):
@@ -173,17 +175,9 @@ LINEAR = {
     ),
     svm.LinearSVR: LinearKind(_svr, _svm_penalty, vector_intercept=True),
     linear_model.LogisticRegression: LinearKind(
-        lambda e, k: Logistic() if k == 1 else Multinomial(),
-        _logistic_penalty,
-        link="softmax",
-        flat=False,
+        _log_loss, _logistic_penalty, link="softmax", flat=False
     ),
-    LinearDiscriminantAnalysis: LinearKind(
-        lambda e, k: Logistic() if k == 1 else Multinomial(),
-        _no_penalty,
-        link="softmax",
-        flat=False,
-    ),
+    LinearDiscriminantAnalysis: LinearKind(_log_loss, _no_penalty, link="softmax", flat=False),
     linear_model.SGDClassifier: LinearKind(_sgd, _sgd_penalty, link=_sgd_link, flat=False),
     linear_model.RidgeClassifier: LinearKind(
         _squared, _ridge_penalty, link="margin", flat=False, finish=_set_label_binarizer
@@ -206,24 +200,14 @@ def link_of(estimator):
     return link(estimator) if callable(link) else link
 
 
-class LinearLearner(GradientLearner, TaskwiseLearner):
-    """A linear regressor or classifier, adapted by its coefficients.
+class LinearLearner(LayerLearner, TaskwiseLearner):
+    """A linear regressor or classifier, of a class in :data:`LINEAR`, adapted by its coefficients.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Of a class in :data:`LINEAR`.
-    scaling : Scaling, default=None
-        Pooled meta-train statistics; fits see data standardised by them. None: data as they are.
-    dtype : dtype, default=float64
-    **learner_params
-        See :class:`Learner`.
+    Parameters as of :class:`GradientLearner`.
     """
 
-    def __init__(self, estimator, *, scaling=None, dtype=np.float64, **learner_params):
+    def __init__(self, estimator, **learner_params):
         super().__init__(estimator, **learner_params)
-        self.dtype = np.dtype(dtype)
-        self.scaling = scaling
         self._shell = self._set(np.eye(self.n_outputs), np.zeros(self.n_outputs), names=None)
 
     @staticmethod
@@ -250,9 +234,6 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
         intercept = np.broadcast_to(np.ravel(fitted.intercept_), (self.n_outputs,))
         return self.join(np.atleast_2d(fitted.coef_), intercept)
 
-    def random(self, rng):
-        return np.zeros(self.n_params, dtype=self.dtype)
-
     def penalty_strength(self, n_rows):
         return self.kind.penalty(self.estimator, n_rows)
 
@@ -271,29 +252,10 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
         return False
 
     @property
-    def n_params(self):
-        return self.n_outputs * (1 + self.n_features)
-
-    @property
     def link(self):
         return link_of(self.estimator)
 
     # -- between parameter rows and estimators --
-
-    def split(self, params):
-        """Coefficients (..., n_outputs, n_features) and intercepts (..., n_outputs) of rows.
-
-        What an algorithm appends to a row, behind the first ``n_params`` entries, is its own.
-        """
-        k = self.n_outputs
-        coef = params[..., k : self.n_params].reshape(*params.shape[:-1], self.n_features, k)
-        return np.swapaxes(coef, -1, -2), params[..., :k]
-
-    def join(self, coef, intercept):
-        """The inverse of :meth:`split`."""
-        n_coefs = coef.shape[-2] * coef.shape[-1]
-        coef = np.swapaxes(coef, -1, -2).reshape(*intercept.shape[:-1], n_coefs)
-        return np.concatenate([intercept, coef], axis=-1).astype(self.dtype, copy=False)
 
     def _set(self, coef, intercept, names):
         kind = self.kind
@@ -362,29 +324,10 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
 
     # -- predictions --
 
-    def raw(self, params, X, index):
-        """Raw predictions ``b + w'x`` of shape (n_rows, n_outputs), each row by its own params."""
-        coef, intercept = self.split(params)
-        if len(params) == 1:
-            return X @ coef[0].T + intercept[0]
-        out = np.empty((len(X), self.n_outputs), dtype=np.result_type(X, params))
-        for lo in range(0, len(X), _CHUNK):
-            rows = slice(lo, lo + _CHUNK)
-            own = index[rows]
-            out[rows] = np.einsum("nd,nkd->nk", X[rows], coef[own]) + intercept[own]
-        return out
-
     def predict(self, method, params, X, index):
         return getattr(self._shell, method)(self.raw(params, X, index))
 
     # -- fits --
-
-    def fit_one(self, X, y, sample_weight=None, fit_params=None):
-        if self.scaling is not None:
-            X = self.scaling.features(X).astype(X.dtype, copy=False)
-            if self.classes is None:
-                y = self.scaling.target(y)
-        return super().fit_one(X, y, sample_weight, fit_params)
 
     def fit_each(self, table, class_prior, fit_params, n_jobs=None):
         if fit_params or not self.has_closed_form:
