@@ -394,7 +394,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     def _adapt_prior(self, learner, prior, table, S):
         supports = ((batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table))
-        theta = posterior_modes(prior, learner.network, supports, S)
+        theta, _ = posterior_modes(prior, learner.network, supports, S)
         return learner.rows(theta).astype(learner.dtype, copy=False)
 
     def _predictor(self, learner, meta_model):

@@ -20,7 +20,7 @@ from ..kernels.predictive import (
     predictive_softmax,
     predictor_moments,
 )
-from ..priors.conditional import fit_prior, posterior_rows, with_means_of
+from ..priors.conditional import fit_prior, posterior_modes, with_means_of
 from ..priors.intervals import Calibration, quantiles
 from ..tasks.table import padded_batches
 from .episodes import all_rows
@@ -68,7 +68,7 @@ def generalized_rows(learner, prior, table):
     weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
     n_rows = np.bincount(table.codes, weight, minlength=table.n_tasks)
     S = _side(table, prior.s_mean)
-    theta, covariance = posterior_rows(prior, learner.network, _batches(learner, table), S)
+    theta, covariance = posterior_modes(prior, learner.network, _batches(learner, table), S)
     i, j = np.triu_indices(covariance.shape[1])
     rows = [learner.rows(theta), theta, covariance[:, i, j], n_rows[:, None]]
     return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)

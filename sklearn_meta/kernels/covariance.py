@@ -92,18 +92,9 @@ class TaskKernel:
         return a2 * (1 + X @ c) ** 2 + X**2 @ b2 + s2
 
     def with_pullback(self, theta, X):
-        """Covariances K of rows of each task among themselves, and what pulls gradients back.
+        """Covariances K of rows X, (n_tasks, n_rows, n_features), of tasks, and the pullback of K.
 
-        Parameters
-        ----------
-        theta : ndarray of shape (n_params,)
-        X : ndarray of shape (n_tasks, n_rows, n_features)
-
-        Returns
-        -------
-        K : ndarray of shape (n_tasks, n_rows, n_rows)
-        pullback : callable
-            From G, symmetric and of the shape of K, to ``sum(G * dK / d theta)``. G is overwritten.
+        It takes G, symmetric and of the shape of K, to ``sum(G * dK / d theta)``, and overwrites G.
         """
         a2, b2, s2, length, c = self.split(theta)
         h = 1 + X @ c

@@ -220,28 +220,16 @@ def meta_gradient(
     learn_rates=False,
     guard=True,
 ):
-    """Mean query loss after adaptation and its gradient.
+    """Mean query loss after adaptation, its gradient (n_params,), and that in alpha.
+
+    Arguments as of :func:`inner_steps`, with one row of theta.
 
     Parameters
     ----------
-    network : Network
-    theta : ndarray of shape (1, n_params)
-    support, query : Batch
-    alpha : ndarray of shape (1, n_params)
-    n_steps : int
-    penalty : Penalty, default=None
     second_order : bool, default=True
         The exact gradient (MAML) or the first-order one (FOMAML).
     learn_rates : bool, default=False
-        Whether to return the gradient in alpha, too (Meta-SGD).
-    guard : bool, default=True
-        Whether to halve steps that raise the support loss.
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray of shape (n_params,)
-    rate_gradient : ndarray of shape (n_params,) or None
+        Whether to compute the gradient in alpha (Meta-SGD); else it is 0.
     """
     if fast := _compiled(network, penalty):
         settings = n_steps, penalty, second_order, learn_rates, guard, MAX_HALVINGS
@@ -283,12 +271,7 @@ def _mean(rows):
 
 
 def proximal(network, theta, support, strength, alpha, n_steps, *, penalty=None):
-    """Minimise ``f_t + strength/2 |phi - theta|²`` by guarded gradient steps (iMAML's inner level).
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, n_params)
-    """
+    """iMAML's inner level: minimise ``f_t + strength/2 |phi - theta|²`` by guarded steps."""
     pull = Penalty(np.full((len(support.X), 1), strength), np.ones(network.n_params))
     if penalty is not None:
         both = pull.strength + penalty.strength * penalty.mask
@@ -318,14 +301,9 @@ def mean_curvature(network, theta, support, penalty=None, n_products=10):
 def implicit_meta_gradient(
     network, theta, support, query, strength, alpha, n_steps, *, penalty=None, cg_steps=10
 ):
-    """Mean query loss at the proximal solutions and its implicit gradient.
+    """Mean query loss at the proximal solutions and its implicit gradient, shape (n_params,).
 
     ``(I + H/strength) x = grad q`` is solved for all tasks at once by conjugate gradients.
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray of shape (n_params,)
     """
     phi = proximal(network, theta, support, strength, alpha, n_steps, penalty=penalty)
     value, v = network.gradient(phi, query)

@@ -256,22 +256,17 @@ def _at(family, v, eta0, y, scale, G):
 
 
 def mode_of(family, eta0, y, scale, G, v):
-    """The posterior mode of every task, by Newton's method from v.
+    """The posterior mode of every task, by Newton's method from v, as a Mode.
 
     Parameters
     ----------
     family : Family
-    eta0 : ndarray of shape (n_outputs, n_tasks, n_rows)
-        The raw predictions of the prior mean.
-    y : ndarray of shape (n_outputs, n_tasks, n_rows)
+    eta0, y : ndarray of shape (n_outputs, n_tasks, n_rows)
+        The raw predictions of the prior mean, and the targets.
     scale : ndarray of shape (n_tasks, n_rows)
         Weights over the dispersion.
     G : ndarray of shape (q, n_outputs, n_tasks, n_rows)
     v : ndarray of shape (q, n_tasks)
-
-    Returns
-    -------
-    Mode
     """
     now = _at(family, v, eta0, y, scale, G)
     bad = ~np.isfinite(now.h)
@@ -420,7 +415,7 @@ def _quadrature(family, mode, y, log_A, n_nodes):
 
 
 def left_out_densities(rows, s, B, factor, random, family, phi):
-    r"""Log predictive densities of rows without any, and given all others, of their task.
+    """Log predictive densities of rows without any, and given all others, of their task.
 
     Without any, ``eta_i ~ N(x_i'B s_t, G_i G_i')``. Given all, it is ``N(eta, V)`` at the mode,
     with ``V = G_i A^{-1} G_i'``; without what the row itself has added (once, if it counts for
@@ -429,17 +424,8 @@ def left_out_densities(rows, s, B, factor, random, family, phi):
         eta_i ~ N(eta - C l', C),    C = V (I - W V)^{-1},
 
     and the density of the row is ``E p(y_i | eta_i)``. That stays honest where the approximation of
-    the likelihood is too great, since variances tell all labels of a task apart.
-
-    Parameters
-    ----------
-    rows, s, B, factor, random, family, phi
-        As of :func:`marginal`.
-
-    Returns
-    -------
-    ndarray of shape (2, n_tasks, n_rows)
-        Without any, and given all others.
+    the likelihood is too great, since variances tell all labels of a task apart. Arguments as of
+    :func:`marginal`; the shape is (2, n_tasks, n_rows).
     """
     scale = rows.weight / phi
     G = design(rows.X[random], factor, len(rows.y))

@@ -88,13 +88,8 @@ class Moments:
     def from_batches(cls, batches, n_tasks, n_features, shift, S=None):
         """Sum the rows of padded batches.
 
-        Parameters
-        ----------
-        batches : iterable of PaddedBatch
-        n_tasks, n_features : int
-        shift : ndarray of shape (n_features + 1,)
-            Subtracted from ``[x, y]``, so that sums of squares of data far from 0 stay exact.
-        S : ndarray of shape (n_tasks, n_descriptors), default=None
+        ``shift``, shape (n_features + 1,), is subtracted from ``[x, y]``, so that sums of squares
+        of data far from 0 stay exact. S has the shape (n_tasks, n_descriptors).
         """
         M = zeros(n_features + 2, n_tasks)
         parts, n_most = [], 0
@@ -354,20 +349,8 @@ def pooled_effects(model, moments):
 def fixed_effects_left_out(model, moments, folds, *, pooled=False):
     """B of all tasks but those of a fold, for every fold, at the variances of a fitted model.
 
-    Parameters
-    ----------
-    model : MixedModel
-    moments : Moments
-        Features may be fewer, those that the model has first.
-    folds : list of ndarray
-        Places of tasks.
-    pooled : bool, default=False
-        As :func:`pooled_effects`.
-
-    Yields
-    ------
-    ndarray of shape (n_coefs, 1 + n_descriptors)
-        0 where the data do not determine it.
+    Features may be fewer, those that the model has first; what the data do not determine is 0.
+    ``pooled``: as :func:`pooled_effects`.
     """
     parts = [_normal_equations(model, moments.of(fold), pooled) for fold in folds]
     for f in range(len(folds)):  # sums of the others: a difference could cancel
@@ -398,18 +381,7 @@ def _effects(model, P, k):
 
 
 def log_densities(model, moments):
-    """Log-density of the targets of every task given its features, at the fitted parameters.
-
-    Parameters
-    ----------
-    model : MixedModel
-    moments : Moments
-        In the units of the model.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks,)
-    """
+    """Log-densities of the targets of tasks given their features, at the fitted parameters."""
     R, G, g, w = model.random, moments.G, moments.g, model.B @ moments.s
     error = g - matvec(G, w)
     rss = moments.yy - np.einsum("it,it->t", w, g + error)
@@ -424,24 +396,12 @@ def log_densities(model, moments):
 
 
 def posterior(model, moments, *, means=None, with_covariance=True):
-    """The posterior of the coefficients of every task given its rows.
+    """Posterior means (n_coefs, n_tasks) and covariances of the coefficients of every task.
 
-    Parameters
-    ----------
-    model : MixedModel
-    moments : Moments
-        In the units of the model; a task without rows has moments of 0 and keeps the prior.
-    means : ndarray of shape (n_coefs, n_tasks), default=None
-        Prior means, ``B s_t`` if None.
-    with_covariance : bool, default=True
-
-    Returns
-    -------
-    mean : ndarray of shape (n_coefs, n_tasks)
-    covariance : ndarray of shape (n_coefs, n_coefs, n_tasks) or None
-        Of the coefficients, the uncertainty of their prior means included: with the share
-        ``A_t = I - Lambda A_t^{-1} Lambda' Z'X`` that a change of these has in the posterior mean,
-        ``A_t Var(B s_t) A_t'`` is added.
+    ``means`` are those of the prior, ``B s_t`` if None; a task without rows keeps the prior. The
+    uncertainty of the prior means counts: with the share ``A_t = I - Lambda A_t^{-1} Lambda' Z'X``
+    that a change of these has in the posterior mean, ``A_t Var(B s_t) A_t'`` is in the covariance,
+    which is None unless ``with_covariance``.
     """
     s = moments.s
     p, q = len(moments.G), len(s)
@@ -474,24 +434,11 @@ def _among(G, R):
 
 
 def condition(model, factor, mean, moments):
-    """The posterior of the coefficients of every task, given their prior means.
+    """The posterior of the coefficients of every task, given their prior means (n_coefs, n_tasks).
 
-    Parameters
-    ----------
-    model : MixedModel
-    factor : ndarray of shape (n_random, n_factors) or (n_random, n_factors, n_tasks)
-        Lambda, of all tasks or of each.
-    mean : ndarray of shape (n_coefs, n_tasks)
-        Prior means.
-    moments : Moments
-
-    Returns
-    -------
-    mean : ndarray of shape (n_coefs, n_tasks)
-    own : ndarray of shape (n_random, n_random, n_tasks)
-        Covariance of the random coefficients.
-    share : ndarray of shape (n_coefs, n_coefs, n_tasks)
-        What the posterior means gain where the prior means gain 1.
+    Lambda has the shape (n_random, n_factors), or (n_random, n_factors, n_tasks) where each task
+    has its own. Returns the means, the covariances of the random coefficients, and the share that
+    posterior means gain where prior means gain 1, shape (n_coefs, n_coefs, n_tasks).
     """
     R, T, G, g = model.random, moments.n_tasks, moments.G, moments.g
     mean = mean.copy()

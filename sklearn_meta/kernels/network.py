@@ -153,13 +153,7 @@ class Network:
 
 
 class Objective:
-    """The mean loss of every task of a batch as a function of the parameters.
-
-    Parameters
-    ----------
-    network : Network
-    batch : Batch
-    """
+    """The mean loss of every task of a batch as a function of the parameters."""
 
     def __init__(self, network, batch):
         self.network, self.batch = network, batch
@@ -186,23 +180,11 @@ class Objective:
 
 
 class Point:
-    """A network at given parameters on the rows of a batch of tasks.
+    """A network at parameters theta, (n_tasks, n_params) or (1, n_params), on the rows of tasks.
 
+    It has the raw predictions r, (n_tasks, n_rows, n_outputs), and the mean losses ``value``.
     Arrays of hidden layers have the column of the ones in front, whatever it holds: work on whole
     arrays is faster than on parts of their rows, which only matrix products take as they are.
-
-    Parameters
-    ----------
-    objective : Objective
-    theta : ndarray of shape (n_tasks, n_params) or (1, n_params)
-
-    Attributes
-    ----------
-    theta : ndarray
-    r : ndarray of shape (n_tasks, n_rows, n_outputs)
-        Raw predictions.
-    value : ndarray of shape (n_tasks,)
-        Mean losses.
     """
 
     def __init__(self, objective, theta):

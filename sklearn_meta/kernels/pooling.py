@@ -109,15 +109,7 @@ class LogPool:
 
 
 def bagged_weights(pool, rng, importance=1.0):
-    """Weights averaged over the Bayesian bootstrap of tasks: shape (n_candidates,).
-
-    Parameters
-    ----------
-    pool : SquaredPool or LogPool
-    rng : numpy.random.Generator
-    importance : ndarray of shape (n_tasks,), default=1.0
-        Of the tasks.
-    """
+    """Weights averaged over the Bayesian bootstrap of tasks, which count by their importance."""
     draws = rng.dirichlet(np.ones(pool.n_tasks), N_DRAWS) * importance
     losses = draws @ pool.of_candidates()
     alone = np.bincount(losses.argmin(axis=1), minlength=losses.shape[1]) / N_DRAWS

@@ -104,17 +104,7 @@ def predictive_probabilities(mean, variance):
 
 
 def predictive_softmax(mean, variance):
-    """``E softmax(eta)`` for ``eta ~ N(mean, variance)``.
-
-    Parameters
-    ----------
-    mean : ndarray of shape (n_rows, n_classes)
-    variance : ndarray of shape (n_rows, n_classes, n_classes)
-
-    Returns
-    -------
-    p : ndarray of shape (n_rows, n_classes)
-    """
+    """``E softmax(eta)``, (n_rows, n_classes), for ``eta ~ N(mean, variance)`` of rows."""
     n, K = mean.shape
     z, p = normal_nodes(K)[0], np.empty((n, K))
     step = max(1, CELLS // (POINTS * K))

@@ -106,7 +106,7 @@ def _solved(Phi, y, m, L, sigma2):
 
 
 def query_loss(body, head, theta, support, query, n_rows, loss=None):
-    """Mean loss of the queries given the supports, and its gradient.
+    """Mean loss of the queries given the supports, and its gradient, shape (n_params,).
 
     Parameters
     ----------
@@ -115,16 +115,10 @@ def query_loss(body, head, theta, support, query, n_rows, loss=None):
     theta : ndarray of shape (n_params,)
         Parameters of the body, then those of the head.
     support, query : Batch
-        Row weights of a task sum to 1.
     n_rows : ndarray of shape (n_tasks,)
         Total weights of the supports.
     loss : Loss, default=None
         That of classes, whose targets are 0 or 1; None: targets are numbers.
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray of shape (n_params,)
     """
     n_tasks, n_s = support.X.shape[:2]
     m, L, log_sigma, s = head.unpack(theta)

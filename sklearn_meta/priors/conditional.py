@@ -37,7 +37,7 @@ from ..kernels.scaling import mean_and_std, nonzero_scale
 from .laplace import LaplaceModel, fit_laplace, posterior, predictive_scores
 from .regularization import ROUGH, gain
 
-__all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "posterior_rows", "with_means_of"]
+__all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "with_means_of"]
 
 PRECISION = 1.0
 MAX_FULL = 30  # rows of a full covariance
@@ -176,14 +176,7 @@ def _with_slopes(model, basis):
 
 
 def with_means_of(prior, network, batches, S, *, precision=PRECISION):
-    """The prior with the B of other tasks, at its own Sigma.
-
-    Parameters
-    ----------
-    prior : ConditionalPrior
-    network, batches, S, precision
-        As of :func:`fit_prior`.
-    """
+    """The prior with the B of other tasks, at its own Sigma; arguments as of :func:`fit_prior`."""
     rows, model = [_Counted.of(*batch) for batch in batches], prior.model
     S, basis = _in_span(prior.standardized(S))
     model = fit_laplace(
@@ -261,20 +254,8 @@ def _fit_family(data, random, n_outputs, covariance, regularization, **settings)
     return nu, replace(model, n_iter=n_before + model.n_iter)
 
 
-def posterior_rows(prior, network, batches, S):
-    """Posterior modes of the parameters of all tasks, and covariances of the random ones.
-
-    Arguments as of :func:`posterior_modes`; the covariance has the shape
-    (n_tasks, n_random * n_outputs, n_random * n_outputs).
-    """
-    counted = (_Counted.of(*batch) for batch in batches)
-    theta, covariance = posterior(prior.model, counted, prior.standardized(S))
-    missing = network.n_params - theta.shape[1]
-    return np.concatenate([np.zeros((len(S), missing)), theta], axis=1), covariance
-
-
 def posterior_modes(prior, network, batches, S):
-    """Posterior modes of the parameters of all tasks.
+    """Posterior modes of the parameters of all tasks, and covariances of the random ones.
 
     Parameters
     ----------
@@ -288,5 +269,9 @@ def posterior_modes(prior, network, batches, S):
     -------
     theta : ndarray of shape (n_tasks, n_params)
         Intercepts of 0 where the network has none.
+    covariance : ndarray of shape (n_tasks, n_random * n_outputs, n_random * n_outputs)
     """
-    return posterior_rows(prior, network, batches, S)[0]
+    counted = (_Counted.of(*batch) for batch in batches)
+    theta, covariance = posterior(prior.model, counted, prior.standardized(S))
+    missing = network.n_params - theta.shape[1]
+    return np.concatenate([np.zeros((len(S), missing)), theta], axis=1), covariance

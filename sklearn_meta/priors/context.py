@@ -129,11 +129,7 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=None, with
     precision : ndarray of shape (n_tasks,), default=None
         Of rows, relative to that of the noise of the model.
     with_covariance : bool, default=True
-
-    Returns
-    -------
-    mean : ndarray of shape (n_coefs, n_tasks)
-    covariance : ndarray of shape (n_coefs, n_coefs, n_tasks) or None
+        Whether to return covariances beside the means, or None.
     """
     p, T, n = len(moments.G), moments.n_tasks, moments.n
     c, gamma = context.means(moments), model.B[p:, 0]
@@ -164,16 +160,11 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=None, with
 
 
 def surely_better(prior, contextual):
-    """Whether contextual effects surely predict tasks that are left out better.
+    """Whether contextual effects surely predict tasks that are left out better than none.
 
     Variances are those of all tasks, means of coefficients those of the others. The mean gain over
     numbers of rows, as a share of the error, must exceed two standard errors of it, and after no
     number of rows may it be a loss that exceeds its own.
-
-    Parameters
-    ----------
-    prior, contextual : GaussianPrior
-        Without contextual effects and with them, of the same tasks.
     """
     held = prior.held.transformed(prior.mean_of_units(), prior.scale_of_units())
     plain, errors = (_errors(p, held) for p in (prior, contextual))

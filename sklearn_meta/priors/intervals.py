@@ -78,14 +78,8 @@ def degrees_of_freedom(prior, of_coefs, noise, n_left):
 def satterthwaite(of_task, noise, n_tasks, n_left):
     """Degrees of freedom of predictive variances ``of_task + noise``.
 
-    Parameters
-    ----------
-    of_task : ndarray of shape (n,)
-    noise : float
-    n_tasks : float
-        How many tasks the first was estimated from.
-    n_left : float or ndarray of shape (n,)
-        How many rows beyond one of each task the second was estimated from.
+    ``n_tasks`` are those that the first was estimated from, ``n_left`` the rows beyond one of each
+    task that the second was.
     """
     d_task, d_noise = max(n_tasks - 1, 1.0), np.maximum(n_left, 1.0)
     share = of_task / (of_task + noise)  # squares of variances may underflow
@@ -93,7 +87,7 @@ def satterthwaite(of_task, noise, n_tasks, n_left):
 
 
 def half_widths(prior, of_coefs, n_rows, level, noise=None):
-    """Half the widths of intervals around standardised predictions.
+    """Half the widths of intervals around standardised predictions, shape (n,).
 
     Parameters
     ----------
@@ -105,10 +99,6 @@ def half_widths(prior, of_coefs, n_rows, level, noise=None):
     level : float
     noise : ndarray of shape (n, 2), default=None
         Variance and degrees of freedom of the noise of tasks, where each has its own.
-
-    Returns
-    -------
-    ndarray of shape (n,)
     """
     sigma2, n_left = (prior.model.sigma2, prior.n_left) if prior.noise is None else noise.T
     freedom = degrees_of_freedom(prior, of_coefs, sigma2, n_left)

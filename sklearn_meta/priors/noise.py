@@ -49,18 +49,8 @@ class TaskNoise:
     def posterior(self, prior, model, moments):
         """What is known of the coefficients and of the noise of every task.
 
-        Parameters
-        ----------
-        prior : GaussianPrior
-        model : MixedModel
-            In its units, as the moments are.
-        moments : Moments
-
-        Returns
-        -------
-        w : ndarray of shape (n_coefs, n_tasks)
-        V : ndarray of shape (n_coefs, n_coefs, n_tasks)
-        sigma2, freedom : ndarray of shape (n_tasks,)
+        Their means (n_coefs, n_tasks) and covariances, and variances and degrees of freedom of the
+        noise. Model and moments are in the units of the prior.
         """
         G, g, n = moments.G, moments.g, moments.n
         sigma2, freedom = np.full(len(n), self.scale), np.full(len(n), self.freedom)

@@ -207,19 +207,10 @@ def _solved(p, A, mu):
 
 
 def temperature(scores, offset, target, weight):
-    """Tau that makes ``softmax(tau * scores + offset)`` fit labels best, and the mean log loss.
+    """Log tau that makes ``softmax(tau * scores + offset)`` fit labels best, and the mean log loss.
 
-    Parameters
-    ----------
-    scores, offset : ndarray of shape (n, n_classes)
-        Offsets of -inf take classes out.
-    target : ndarray of shape (n,)
-        Places of the true classes.
-    weight : ndarray of shape (n,)
-
-    Returns
-    -------
-    log_tau, loss : float
+    Scores and offsets have the shape (n, n_classes), offsets of -inf take classes out; ``target``
+    are the places of the true classes.
     """
     there = np.isfinite(offset)
     offset = np.where(there, offset, -np.inf)

@@ -58,14 +58,7 @@ def with_pooled(model, moments):
 
 
 def learn_pull(prior, tasks):
-    """a(n), by tasks that are left out; None where they are too few.
-
-    Parameters
-    ----------
-    prior : GaussianPrior
-    tasks : ndarray of shape (n_tasks,)
-        The tasks to look at.
-    """
+    """a(n), by tasks that are left out of some; None where they are too few."""
     if len(tasks) < MIN_TASKS:
         return None
     moments, seen = prior.plain(tasks), prior.training(tasks)

@@ -245,14 +245,7 @@ def _surely_best(scores):
 
 
 def refit(prior, moments):
-    """A model of some tasks like that of a prior of more, from which it starts.
-
-    Parameters
-    ----------
-    prior : GaussianPrior
-    moments : Moments
-        In its standardised units.
-    """
+    """A model of the moments of some tasks like that of a prior of more, from which it starts."""
     model, nu = prior.model, prior.nu
     settings = prior.settings | ROUGH | {"slopes": model.slopes, "callback": None}
     random = model.random

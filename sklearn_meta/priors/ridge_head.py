@@ -128,21 +128,8 @@ def _inverse(G, sigma2):
 def learn_head(prior, batches, tasks, rng, diagonal=False):
     """Improve a prior by expectation maximisation.
 
-    Parameters
-    ----------
-    prior : HeadPrior
-        Where to start.
-    batches : list of Rows
-    tasks : list of ndarray
-        The numbers of the tasks of every batch, from 0.
-    rng : numpy.random.Generator
-        Draws the fifth of the tasks that says how many steps to take.
-    diagonal : bool, default=False
-        Whether L is.
-
-    Returns
-    -------
-    HeadPrior
+    ``tasks`` are the numbers, from 0, of the tasks of every batch of Rows; ``rng`` draws the fifth
+    of them that says how many steps to take. ``diagonal``: whether L is.
     """
     n_tasks = sum(map(len, tasks))
     floor = NOISE_FLOOR * sum(np.sum(rows.y**2) for rows in batches)
