@@ -54,16 +54,7 @@ def of_one_type(labels):
 
 
 def task_classes(table):
-    """The labels of every task, and the place of each row's label among them.
-
-    Parameters
-    ----------
-    table : TaskTable
-
-    Returns
-    -------
-    classes : TaskClasses
-    places : ndarray of shape (n_rows,)
+    """The labels of every task, a TaskClasses, and the place of each row's label among them.
 
     Raises
     ------

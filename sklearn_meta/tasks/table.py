@@ -26,8 +26,9 @@ __all__ = [
     "constant_within_tasks",
     "distinct_rows",
     "merged",
-    "rows_of_tasks",
     "padded_batches",
+    "rows_of_tasks",
+    "split_ids",
     "tasks_from_table",
 ]
 
@@ -67,12 +68,7 @@ def tasks_from_table(
     >>> tasks_from_table(X, [0.1, 0.2, 0.3], task_column=1)
     [Task(id=7.0, n_rows=2), Task(id=8.0, n_rows=1)]
     """
-    X, ids, side = split_columns(as_table(X), task_column, descriptor_columns)
-    if ids is None:
-        if groups is None:
-            raise ValueError("Pass the task ids: groups= (an array) or task_column= (a column).")
-        ids = as_ids(groups)
-    check_ids(ids, n_rows_of(X))
+    X, ids, side = split_ids(as_table(X), groups, task_column, descriptor_columns)
     y = np.asarray(in_memory(y, "y"))
     if y.ndim == 0 or len(y) != n_rows_of(X):
         found = f"has {len(y)}" if y.ndim else f"is {y.item()!r}"
@@ -89,6 +85,17 @@ def tasks_from_table(
         Task(safe_indexing(X, index), y[index], id=plain(id_), descriptor=s)
         for id_, index, s in zip(unique, rows, descriptors, strict=True)
     ]
+
+
+def split_ids(X, groups, task_column, descriptor_columns=None):
+    """As :func:`split_columns`, with an id for every row: from a column, or from ``groups``."""
+    X, ids, side = split_columns(X, task_column, descriptor_columns)
+    if ids is None:
+        if groups is None:
+            raise ValueError("Pass the task ids: groups= (an array) or task_column= (a column).")
+        ids = as_ids(groups)
+    check_ids(ids, n_rows_of(X))
+    return X, ids, side
 
 
 def check_ids(ids, n_rows):
@@ -171,6 +178,18 @@ class TaskTable(SavesFrames):
         weight = None if sample_weight is None else sample_weight[order]
         return cls(safe_indexing(X, order), y[order], offsets, unique, weight, descriptors, order)
 
+    @classmethod
+    def from_tasks(cls, tasks, blocks, targets, weights, **more):
+        """Stack what was read of tasks: tables, targets, and weights or None."""
+        offsets = np.concatenate([[0], np.cumsum([len(y) for y in targets], dtype=np.intp)])
+        ids = np.empty(len(tasks), dtype=object)
+        ids[:] = [task.id for task in tasks]
+        weight = None
+        if any(w is not None for w in weights):
+            pairs = zip(weights, targets, strict=True)
+            weight = np.concatenate([np.ones(len(y)) if w is None else w for w, y in pairs])
+        return cls(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight, **more)
+
     @property
     def n_tasks(self):
         return len(self.offsets) - 1
@@ -238,15 +257,10 @@ class TaskTable(SavesFrames):
         return self.take(rows, offsets, slice(start, stop))
 
     def take(self, rows, offsets, tasks):
-        """A table of some rows, which ``offsets`` cut into these tasks.
+        """A table of some rows, task after task, which ``offsets`` cut into tasks.
 
-        Parameters
-        ----------
-        rows : ndarray of int, or slice
-            Task after task.
-        offsets : ndarray of shape (n_taken + 1,)
-        tasks : ndarray of shape (n_taken,), or slice
-            Whose ids and descriptors the tasks have.
+        ``tasks`` are those whose ids and descriptors they have; rows and tasks are places or
+        slices.
         """
 
         def part(values, index):
@@ -277,20 +291,10 @@ class PaddedBatch:
 
 
 def padded_batches(table, max_cells=2**20):
-    """Cut a table into padded batches of tasks of similar size.
+    """Cut a table with numeric X into padded batches of tasks of similar size.
 
     Tasks are bucketed so that the longest of a batch has at most a quarter more rows (or one more)
     than the shortest, and a batch holds at most ``max_cells`` numbers (or one task).
-
-    Parameters
-    ----------
-    table : TaskTable
-        With numeric X.
-    max_cells : int, default=2**20
-
-    Yields
-    ------
-    PaddedBatch
     """
     sizes = table.sizes
     order = np.argsort(sizes, kind="stable")
@@ -337,11 +341,8 @@ def _pad(table, tasks, sizes, n_rows):
 def rows_of_tasks(blocks, at):
     """The rows of tasks that stand in several tables, as one table.
 
-    Parameters
-    ----------
-    blocks : sequence of TaskTable
-    at : ndarray of shape (n_tasks, 2)
-        The table of every task and its place there; -1 for a task without rows.
+    ``at``, of shape (n_tasks, 2), has the table of every task and its place there; -1 for a task
+    without rows.
     """
     parts, codes = [], []
     for b in np.unique(at[at[:, 0] >= 0, 0]):

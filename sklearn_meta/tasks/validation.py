@@ -1,7 +1,8 @@
 """The border: every value that a user hands over is checked here, once.
 
-Messages name the task, the column, the row, the value, and the way out. Rows are checked for all
-tasks at a time; only when something is wrong is the culprit looked for.
+Messages name the task, the column, the row, the value, and the way out: ``where(i)`` says in words
+which row of which task row i is. Rows are checked for all tasks at a time; only when something is
+wrong is the culprit looked for.
 """
 
 import sys
@@ -270,15 +271,8 @@ def _with_common_categories(blocks):
 def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False, min_rows=1):
     """Bring a table of features to a 2-D float array.
 
-    Parameters
-    ----------
-    X : array-like or dataframe of shape (n_rows, n_features)
-    where : callable
-        ``where(i)`` says in words which row of which task row ``i`` is.
-    allow_nan : bool, default=False
-        Whether the wrapped estimator copes with missing values itself.
-    min_rows : int, default=1
-        0 allows an empty support.
+    ``allow_nan``: the wrapped estimator copes with missing values itself; ``min_rows=0`` allows an
+    empty support.
     """
     check_times(X)
     try:
@@ -330,11 +324,7 @@ def have_squares(values):
 def _check_size(values, name, where):
     """Refuse numbers whose squares overflow: variances, distances and losses would not be finite.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_columns)
-    name, where : callable
-        What messages call column ``j`` and row ``i``.
+    ``name(j)`` is what messages call a column.
     """
     if values.dtype.kind != "f" or values.size == 0:
         return
@@ -415,7 +405,6 @@ def addressed(error, X, where, numeric=False, transformed=False):
         Of scikit-learn or of a wrapped estimator.
     X : array or dataframe
     where : callable
-        ``where(i)`` says in words which row of which task row ``i`` is.
     numeric : bool, default=False
         Whether all cells must be numbers; else only cells that the error quotes are blamed.
     transformed : bool, default=False
@@ -519,15 +508,7 @@ def _is_number(value):
 
 
 def check_target(y, *, classifier, where):
-    """Bring the targets to a 1-D array: numbers for a regressor, labels for a classifier.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_rows,)
-    classifier : bool
-    where : callable
-        ``where(i)`` says in words which row of which task row ``i`` is.
-    """
+    """Bring the targets to a 1-D array: numbers for a regressor, labels for a classifier."""
     values = np.asarray(unmasked(in_memory(y, "y")))
     if values.ndim == 2 and values.shape[1] == 1:
         warnings.warn(
@@ -639,16 +620,9 @@ def _check_finite_target(values, where):
 
 
 def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=False):
-    """Bring row weights to a float array: finite, not negative, one for each row.
+    """Bring row weights to a float array: finite, not negative, one for each row; None stays.
 
-    Parameters
-    ----------
-    sample_weight : float, array-like of shape (n_rows,) or None
-    n_rows : int
-    where : callable
-        ``where(i)`` says in words which row of which task row ``i`` is.
-    all_zero : bool, default=False
-        Whether all of them may be zero.
+    A single number is that of all rows; ``all_zero`` allows that no row has any weight.
     """
     if sample_weight is None:
         return None
