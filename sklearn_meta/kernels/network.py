@@ -147,10 +147,6 @@ class Network:
         point = self.on(batch).at(theta)
         return point.value, point.gradient()
 
-    def hessian_product(self, theta, batch, v):
-        """The Hessian of the mean loss of every task times v, shape (n_tasks, n_params)."""
-        return self.on(batch).at(theta).hessian_product(v)
-
 
 class Objective:
     """The mean loss of every task of a batch as a function of the parameters."""

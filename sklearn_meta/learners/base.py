@@ -185,16 +185,7 @@ class TaskwiseLearner(Learner):
         """
 
     def prior(self, table):
-        """Mean target, or class shares, over all rows: what a task without rows is predicted by.
-
-        Parameters
-        ----------
-        table : TaskTable
-
-        Returns
-        -------
-        float, or ndarray of shape (n_classes,)
-        """
+        """Mean target, or class shares, over all rows: what a task without rows is predicted by."""
         if self.classes is None:
             return float(np.average(table.y, weights=table.sample_weight))
         codes = np.searchsorted(self.classes, table.y)
@@ -202,19 +193,12 @@ class TaskwiseLearner(Learner):
         return count / count.sum()
 
     def fit_each(self, table, class_prior, fit_params, n_jobs=None):
-        """Fit one model per task; one parameter row per task.
+        """Fit one model per task of a table; one parameter row per task.
 
         A task that no estimator can be fitted on (no rows; a single class) gets a constant model:
         the mean over meta-training, or class frequencies with one pseudo-row spread over the
-        classes as in meta-training.
-
-        Parameters
-        ----------
-        table : TaskTable
-        class_prior : ndarray of shape (n_classes,), or float
-            Class shares (classifier) or mean target (regressor) over meta-training.
-        fit_params : dict
-            Further arguments of ``fit``; those with one entry per row are cut to the task.
+        classes as in meta-training; that is ``class_prior``. Of the further arguments of ``fit``,
+        those with one entry per row are cut to the task.
         """
         rows = Parallel(n_jobs=n_jobs)(
             delayed(_fit_chunk)(

@@ -25,18 +25,10 @@ MIN_PROBABILITY = 1e-4
 
 
 def raw_scores(model, X, classes):
-    """Raw predictions of a fitted estimator; those of classes that it has not seen are least.
+    """Raw predictions of a fitted estimator, shape (n_rows, 1) or (n_rows, n_classes).
 
-    Parameters
-    ----------
-    model : estimator
-    X : array or dataframe of shape (n_rows, n_features)
-    classes : ndarray of shape (n_classes,) or None
-        Sorted; None for a regressor.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, 1) or (n_rows, n_classes)
+    Those of classes that it has not seen are least; ``classes`` are sorted, and None for a
+    regressor.
     """
     if classes is None:
         return numbers(model, X)
@@ -54,16 +46,10 @@ def raw_scores(model, X, classes):
 
 
 def blend(models, weights, classes, offset=0.0, pooled=False):
-    """The blend of fitted estimators as one fitted estimator.
+    """The blend of fitted estimators as one fitted estimator; ``pooled``: of their probabilities.
 
-    Parameters
-    ----------
-    models : list of estimator
-    weights : ndarray of shape (n_models,)
-    classes : ndarray or None
-    offset : ndarray of shape (n_outputs,), default=0.0
-    pooled : bool, default=False
-        Whether probabilities are averaged.
+    Weights have the shape (n_models,), the offset (n_outputs,); ``classes`` are None for
+    regressors.
     """
     used = np.flatnonzero(weights)
     if len(used) == 1 and not np.any(offset):

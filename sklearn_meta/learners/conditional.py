@@ -112,17 +112,11 @@ def learn_conditional(
     model : Conditional or None
         What to go on from.
     n_shots : (int, int)
-    n_estimators, n_epochs, n_jobs : int
     tasks_per_batch : int or None
-    rng : numpy.random.Generator
     fit_params : dict
         Further arguments for the ``fit`` of the estimator.
     report : callable
         ``report(model)`` after each epoch; True means stop.
-
-    Returns
-    -------
-    Conditional
     """
 
     def draw(block):

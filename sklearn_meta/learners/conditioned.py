@@ -23,14 +23,9 @@ MIN_PROBABILITY = 1e-15  # probabilities whose logarithm is taken
 
 
 def with_columns(X, S, names):
-    """X with the columns of S behind its own; a dataframe stays one where its columns have names.
+    """Rows X with the columns of S behind their own.
 
-    Parameters
-    ----------
-    X : array or dataframe of shape (n_rows, n_features)
-    S : ndarray of shape (n_rows, n_descriptors)
-    names : list of str
-        Of the columns of S.
+    A dataframe stays one where its columns have names; ``names`` are those of the columns of S.
     """
     own = column_names(X)
     if own is not None and all(isinstance(name, str) for name in own):
@@ -135,19 +130,8 @@ class ConditionedClassifier(ClassifierMixin, _Conditioned):
 class ConditionedLearner(Learner):
     """Any estimator on rows ``[x, s]``; the parameter row of a task is s.
 
-    Parameters
-    ----------
-    estimator : estimator
-        The wrapped estimator, not fitted.
-    models : tuple of estimators
-        It, fitted on rows ``[x, s]``.
-    descriptor_names : list of str
-    raw : bool
-        Whether rows are dataframes as the user gave them.
-    checks_rows : bool
-        Whether rows must be finite numbers.
-    **learner_params
-        See :class:`Learner`.
+    ``models`` are the wrapped estimator, fitted on such rows; ``raw`` tells whether these are
+    dataframes as the user gave them. Further parameters as of :class:`Learner`.
     """
 
     def __init__(

@@ -120,13 +120,8 @@ class GradientLearner(Learner):
     def batch(self, X, y, weight):
         """Rows of tasks as the network takes them.
 
-        Parameters
-        ----------
-        X : ndarray of shape (n_tasks, n_rows, n_columns)
-        y : ndarray of shape (n_tasks, n_rows, n_outputs)
-            Encoded.
-        weight : ndarray of shape (n_tasks, n_rows)
-            Row weights, 0 for padding.
+        X has the shape (n_tasks, n_rows, n_columns), y, encoded, (n_tasks, n_rows, n_outputs); row
+        weights, (n_tasks, n_rows), are 0 for padding.
         """
         features = self.units.features(X).astype(self.dtype, copy=False)
         weight = mean_weight(weight).astype(self.dtype, copy=False)

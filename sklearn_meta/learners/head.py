@@ -64,24 +64,8 @@ def _body_raw(body, X, classes):
 def fit_out_of_fold(estimator, X, y, codes, *, sample_weight=None, classes=None, n_folds=N_FOLDS):
     """Fit a body on all rows, and predict each row by a body that has not seen its task.
 
-    Parameters
-    ----------
-    estimator : estimator
-    X : array or dataframe of shape (n_rows, n_features)
-    y : ndarray of shape (n_rows,)
-    codes : ndarray of shape (n_rows,)
-        The task of every row.
-    sample_weight : ndarray of shape (n_rows,), default=None
-    classes : ndarray, default=None
-    n_folds : int, default=5
-        Number of folds of tasks; fewer if there are fewer tasks. A single task is predicted by
-        the body itself.
-
-    Returns
-    -------
-    body : estimator
-    f : ndarray of shape (n_rows, n_outputs)
-        Raw predictions.
+    ``codes`` are the tasks of the rows, of which there are fewer folds if they are fewer; a single
+    task is predicted by the body itself. Returns the body and raw predictions, (n_rows, n_outputs).
     """
     weight = sample_weight
 
@@ -269,27 +253,11 @@ class HeadLearner(LayerLearner):
     def fit(
         cls, estimator, X, y, codes, *, sample_weight=None, classes=None, known=False, **settings
     ):
-        """Fit the body, and make the rows that the head is trained on.
+        """Fit the body on pooled rows, and make the rows that the head is trained on.
 
-        Parameters
-        ----------
-        estimator : estimator
-        X : array or dataframe of shape (n_rows, n_features)
-        y : ndarray of shape (n_rows,)
-        codes : ndarray of shape (n_rows,)
-            The task of every row.
-        sample_weight : ndarray of shape (n_rows,), default=None
-        classes : ndarray, default=None
-        known : bool, default=False
-            Whether heads will adapt to these tasks.
-        **settings
-            See :class:`Learner`.
-
-        Returns
-        -------
-        learner : HeadLearner
-        Z : ndarray of shape (n_rows, n_outputs + n_numeric)
-            ``[f(x), x]`` with out-of-fold predictions.
+        ``codes`` are the tasks of the rows; ``known`` tells whether heads will adapt to these
+        tasks, ``settings`` are those of :class:`Learner`. Returns the learner and ``[f(x), x]``
+        with out-of-fold predictions, shape (n_rows, n_outputs + n_numeric).
         """
         how = dict(sample_weight=sample_weight, classes=classes)
         body, f = fit_out_of_fold(estimator, X, y, codes, **how)

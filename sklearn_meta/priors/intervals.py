@@ -29,11 +29,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.stats import norm, t
 
-from .pull import with_pooled
+from .pull import SHOTS, with_pooled
 from .regularization import N_FOLDS, folds_of, refit
 
 __all__ = [
-    "SHOTS",
     "Calibration",
     "calibrate",
     "calibration_of",
@@ -44,7 +43,6 @@ __all__ = [
     "satterthwaite",
 ]
 
-SHOTS = (0, 1, 5, 20)
 PULL = 10.0  # tasks that the normal quantile counts as
 MAX_SCORE = 8.0  # beyond it the normal distribution is 1 to all digits
 

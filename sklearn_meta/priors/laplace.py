@@ -14,13 +14,7 @@ coordinates of ``kernels/laplace_objective.py``, which are chosen anew every
 :data:`ITERATIONS_OF_A_ROUND` iterations. Converged means that no coordinate is further than ``tol``
 standard errors from the maximum, or ten times as far where rounding leaves nothing to gain.
 
-References
-----------
-Breslow, Clayton (1993), Approximate inference in generalized linear mixed models, JASA 88. Bates,
-Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4. Pinheiro, Chao
-(2006), Efficient Laplacian and adaptive Gaussian quadrature algorithms for multilevel generalized
-linear mixed models, JCGS 15. Chung, Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative
-prior for point estimation of covariance matrices in hierarchical models.
+References are those of these two files.
 """
 
 from dataclasses import dataclass

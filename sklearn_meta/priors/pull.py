@@ -33,7 +33,7 @@ from ..kernels.mixed_model import fixed_effects_left_out, pooled_effects
 from ..kernels.stacked import matvec
 from .regularization import folds_of
 
-__all__ = ["MIN_ERRORS", "MIN_TASKS", "SHOTS", "Pull", "learn_pull", "with_pooled"]
+__all__ = ["MIN_ERRORS", "MIN_TASKS", "SHOTS", "Pull", "learn_pull", "sure_share", "with_pooled"]
 
 SHOTS = (0, 1, 5, 20)
 MIN_TASKS = 10
@@ -91,8 +91,13 @@ def _pull(n_shots, gain, most):
 
 def _share(gain, most, n_errors):
     """What is best, at most 1, less what may be chance."""
-    if not most.sum() > 0:
+    if not (most.sum() > 0 and gain.sum() > 0):
         return 0.0
     a = gain.sum() / most.sum()
-    error = n_errors * np.sqrt(np.sum((gain - a * most) ** 2)) / most.sum()
-    return float(min(a, 1.0) * max(1 - (error / a) ** 2, 0.0)) if a > 0 else 0.0
+    error = np.sqrt(np.sum((gain - a * most) ** 2)) / most.sum()
+    return float(min(a, 1.0) * sure_share(a, error, n_errors))
+
+
+def sure_share(value, error, n_errors=1.0):
+    """The share of a value that is more than chance, given its standard error."""
+    return 1 - (n_errors * error / max(value, n_errors * error)) ** 2

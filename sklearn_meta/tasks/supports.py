@@ -47,21 +47,9 @@ def check_shots(n_shots):
 def draw_episodes(table, n_shots, n_blocks, rng):
     """Draw one set of episodes in which every row is a query once.
 
-    Rows of a fixed support (``table.role``) are support only.
-
-    Parameters
-    ----------
-    table : TaskTable
-    n_shots : (int, int)
-        Smallest and largest support. A task never gives more rows than stand outside the block.
-    n_blocks : int
-        Blocks of a task; fewer of a task with fewer rows. Of a single block, the largest part that
-        is support is half of the rows, and only the others are query.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    Episodes
+    Rows of a fixed support (``table.role``) are support only. Supports have ``n_shots``, a pair, at
+    least and at most, and never more rows than stand outside the block. Of a single block, the
+    largest part that is support is half of the rows, and only the others are query.
     """
     sizes, starts, codes = table.sizes, table.offsets[:-1], table.codes
     role = np.zeros(len(codes), dtype=np.int8) if table.role is None else table.role

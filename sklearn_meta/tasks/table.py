@@ -161,17 +161,14 @@ class TaskTable(SavesFrames):
     def from_rows(cls, X, y, ids=None, sample_weight=None, side=None, side_names=None):
         """Sort the rows of a long table by task (the order of rows within a task stays)."""
         n_rows = n_rows_of(X)
-        if ids is None:
-            descriptors = None
-            if side is not None and n_rows:
-                codes = np.zeros(n_rows, dtype=np.intp)
-                descriptors = constant_within_tasks(side, codes, [None], side_names)
-            return cls(X, y, np.array([0, n_rows]), None, sample_weight, descriptors)
-        unique, codes = factorize_ids(ids)
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(unique)))])
+        one = np.full(1, None), np.zeros(n_rows, dtype=np.intp)
+        unique, codes = one if ids is None else factorize_ids(ids)
         descriptors = None
-        if side is not None:
+        if side is not None and n_rows:
             descriptors = constant_within_tasks(side, codes, unique, side_names)
+        if ids is None:
+            return cls(X, y, np.array([0, n_rows]), None, sample_weight, descriptors)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(unique)))])
         if (codes[1:] >= codes[:-1]).all():
             return cls(X, y, offsets, unique, sample_weight, descriptors, np.arange(n_rows))
         order = np.argsort(codes, kind="stable")
