@@ -33,7 +33,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ..kernels.losses import Logistic, Multinomial
 from ..learners.base import TaskwiseLearner
 from ..priors.intervals import calibration_of, normal_scores
-from ..priors.pull import MIN_ERRORS, MIN_TASKS, SHOTS, Pull
+from ..priors.pull import MIN_ERRORS, MIN_TASKS, SHOTS, Pull, sure_share
 from ..priors.regularization import N_FOLDS, gain
 from ..tasks.table import rows_of_tasks
 
@@ -125,9 +125,9 @@ def _share(n_shots, losses, own, f0):
     a = minimize_scalar(lambda a: np.nanmean(of_tasks(a)), bounds=(0, 1), method="bounded").x
     if n_shots:
         z = gain(of_tasks(0.0), of_tasks(a))
-        return a * (1 - 1 / max(z, 1.0) ** 2)
+        return a * sure_share(z, 1.0)
     z = gain(of_tasks(1.0), of_tasks(a))
-    return 1 - (1 - a) * (1 - (MIN_ERRORS / max(z, MIN_ERRORS)) ** 2)
+    return 1 - (1 - a) * sure_share(z, 1.0, MIN_ERRORS)
 
 
 def _places(table):
