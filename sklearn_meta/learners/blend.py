@@ -64,7 +64,14 @@ def blend(models, weights, classes, offset=0.0, pooled=False):
 
 
 class _Blend(Frozen):
-    """A blend of fitted models."""
+    """A blend of fitted models.
+
+    Parameters
+    ----------
+    models : list of estimator
+        Fitted.
+    weights : ndarray of shape (n_models,)
+    """
 
     def __init__(self, models, weights):
         self.models = models
@@ -80,15 +87,7 @@ class _Blend(Frozen):
 
 
 class BlendRegressor(RegressorMixin, _Blend):
-    """``predict(x) = sum_m v_m f_m(x) + b``, see :mod:`sklearn_meta.learners.blend`.
-
-    Parameters
-    ----------
-    models : list of estimator
-        Fitted regressors.
-    weights : ndarray of shape (n_models,)
-        Their weights.
-    """
+    """``predict(x) = sum_m v_m f_m(x) + b``, see :mod:`sklearn_meta.learners.blend`."""
 
     def predict(self, X):
         """Predict targets."""
@@ -96,15 +95,7 @@ class BlendRegressor(RegressorMixin, _Blend):
 
 
 class BlendClassifier(ClassifierMixin, _Blend):
-    """Blended log-probabilities or decision values, see :mod:`sklearn_meta.learners.blend`.
-
-    Parameters
-    ----------
-    models : list of estimator
-        Fitted classifiers.
-    weights : ndarray of shape (n_models,)
-        Their weights.
-    """
+    """Blended log-probabilities or decision values, see :mod:`sklearn_meta.learners.blend`."""
 
     def decision_function(self, X):
         """Log-odds of two classes, logarithms of probabilities up to a constant of more."""
@@ -121,15 +112,7 @@ class BlendClassifier(ClassifierMixin, _Blend):
 
 
 class PoolClassifier(ClassifierMixin, _Blend):
-    """``p(y | x) = sum_m v_m p_m(y | x)``, see :mod:`sklearn_meta.learners.blend`.
-
-    Parameters
-    ----------
-    models : list of estimator
-        Fitted classifiers.
-    weights : ndarray of shape (n_models,)
-        Their weights.
-    """
+    """``p(y | x) = sum_m v_m p_m(y | x)``, see :mod:`sklearn_meta.learners.blend`."""
 
     def predict_proba(self, X):
         """Predict class probabilities."""

@@ -61,7 +61,15 @@ def _averaged(models, method, Z, classes):
 
 
 class _Conditioned(Versioned, BaseEstimator):
-    """Fitted estimators and the vector s of one task."""
+    """Fitted estimators and the vector s of one task.
+
+    Parameters
+    ----------
+    estimators : tuple of estimators
+        Fitted on rows ``[x, s]``; what they say is averaged.
+    descriptor : ndarray of shape (n_descriptors,)
+        The vector s of the task, in the units that the estimators were trained on.
+    """
 
     def __init__(self, estimators, descriptor):
         self.estimators = estimators
@@ -86,15 +94,7 @@ def _has(method):
 
 
 class ConditionedRegressor(RegressorMixin, _Conditioned):
-    """A regressor of rows ``[x, s]`` with s fixed, see :mod:`sklearn_meta.learners.conditioned`.
-
-    Parameters
-    ----------
-    estimators : tuple of estimators
-        Fitted on rows ``[x, s]``; their predictions are averaged.
-    descriptor : ndarray of shape (n_descriptors,)
-        The vector s of the task, in the units that the estimators were trained on.
-    """
+    """A regressor of rows ``[x, s]`` with s fixed, see :mod:`sklearn_meta.learners.conditioned`."""
 
     def predict(self, X):
         """Predict targets."""
@@ -102,15 +102,7 @@ class ConditionedRegressor(RegressorMixin, _Conditioned):
 
 
 class ConditionedClassifier(ClassifierMixin, _Conditioned):
-    """A classifier of rows ``[x, s]`` with s fixed, see :mod:`sklearn_meta.learners.conditioned`.
-
-    Parameters
-    ----------
-    estimators : tuple of estimators
-        Fitted on rows ``[x, s]``; what they say is averaged.
-    descriptor : ndarray of shape (n_descriptors,)
-        The vector s of the task, in the units that the estimators were trained on.
-    """
+    """A classifier of rows ``[x, s]`` with s fixed, see the module."""
 
     def predict(self, X):
         """Predict labels."""

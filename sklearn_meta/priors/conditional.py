@@ -26,12 +26,12 @@ regularization and fine tuning, NeurIPS.
 """
 
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 from scipy.optimize import bisect
 
 from ..kernels.families import PoissonFamily, QuasiPoissonFamily, family_of
-from ..kernels.network import Batch
 from ..kernels.predictive import predictor_moments
 from ..kernels.scaling import mean_and_std, nonzero_scale
 from .laplace import LaplaceModel, fit_laplace, posterior, predictive_scores
@@ -64,19 +64,10 @@ class ConditionalPrior:
         return (S - self.s_mean) / self.s_scale
 
 
-@dataclass(frozen=True, eq=False)
-class _Counted:
+def _counted(tasks, batch, n_rows):
     """Rows whose weights are repetitions."""
-
-    tasks: np.ndarray
-    X: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    offset: np.ndarray
-
-    @classmethod
-    def of(cls, tasks, batch: Batch, n_rows):
-        return cls(tasks, batch.X, batch.y, batch.weight * n_rows[:, None], batch.offset)
+    weight = batch.weight * n_rows[:, None]
+    return SimpleNamespace(tasks=tasks, X=batch.X, y=batch.y, weight=weight, offset=batch.offset)
 
 
 def fit_prior(
@@ -131,7 +122,7 @@ def fit_prior(
     if centred:
         free = np.arange(1 + S.shape[1]) > 0
         settings["free"] = np.tile(free, (n_coefs * n_outputs, 1))
-    rows = [_Counted.of(*batch) for batch in batches]
+    rows = [_counted(*batch) for batch in batches]
     data = rows, S, family_of(network.loss)
     random = np.arange(n_coefs) if random is None else random
 
@@ -177,7 +168,7 @@ def _with_slopes(model, basis):
 
 def with_means_of(prior, network, batches, S, *, precision=PRECISION):
     """The prior with the B of other tasks, at its own Sigma; arguments as of :func:`fit_prior`."""
-    rows, model = [_Counted.of(*batch) for batch in batches], prior.model
+    rows, model = [_counted(*batch) for batch in batches], prior.model
     S, basis = _in_span(prior.standardized(S))
     model = fit_laplace(
         rows,
@@ -271,7 +262,7 @@ def posterior_modes(prior, network, batches, S):
         Intercepts of 0 where the network has none.
     covariance : ndarray of shape (n_tasks, n_random * n_outputs, n_random * n_outputs)
     """
-    counted = (_Counted.of(*batch) for batch in batches)
+    counted = (_counted(*batch) for batch in batches)
     theta, covariance = posterior(prior.model, counted, prior.standardized(S))
     missing = network.n_params - theta.shape[1]
     return np.concatenate([np.zeros((len(S), missing)), theta], axis=1), covariance

@@ -119,7 +119,14 @@ def fit_regularized(moments, random, nu, held, *, covariance, n_contexts=0, **se
         return two, two, np.inf, {}
     some = replace(two, random=random[active], factor=two.factor[np.ix_(active, active)])
     prior = Shrinkage(0.0, np.diag(variances[active]), NU1, two.sigma2)
-    fit = _Fit(some, prior, covariance, settings)
+
+    def fit(moments, nu, start=some, **how):
+        shrinkage = replace(prior, nu=float(nu))
+        if nu == 0:  # the plain likelihood, whose variances may be 0
+            start, shrinkage = None, None
+        how = settings | {"covariance": covariance, "shrinkage": shrinkage, "start": start} | how
+        return fit_mixed_model(moments, some.random, **how)
+
     scores = {}
     if nu == "auto":
         grid = _grid(moments, some.random)
@@ -150,30 +157,6 @@ def _embedded(model, random, active):
 def two_of(covariance, random, intercept):
     """The covariance of the fit with two variances, or with one where there is no intercept."""
     return "two" if covariance != "spherical" and intercept and 0 in random else "spherical"
-
-
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """Fits of one problem with different strengths."""
-
-    two: object
-    prior: Shrinkage
-    covariance: str
-    settings: dict
-
-    def __call__(self, moments, nu, start=None, **settings):
-        start = self.two if start is None else start
-        shrinkage = replace(self.prior, nu=float(nu))
-        if nu == 0:  # the plain likelihood, whose variances may be 0
-            start, shrinkage = None, None
-        return fit_mixed_model(
-            moments,
-            self.two.random,
-            covariance=self.covariance,
-            shrinkage=shrinkage,
-            start=start,
-            **(self.settings | settings),
-        )
 
 
 def _left_by_pooling(moments):
@@ -211,7 +194,7 @@ def _scores(fit, moments, held, grid):
     From the weakest strength on, until one is surely worse than a weaker one. Every fit starts
     where the last one ended, which its tolerance forgets.
     """
-    folds, start = folds_of(moments, held.tasks), None
+    folds, start = folds_of(moments, held.tasks), {}
     n_rows = moments.n[held.tasks]
     size = np.where(n_rows > 0, n_rows, 1.0)  # a task may weigh nothing
     scores = []
@@ -219,8 +202,8 @@ def _scores(fit, moments, held, grid):
         scores.append(np.empty(len(size)))
         for out in folds:
             train = moments.of(np.delete(held.tasks, out))
-            model = fit(train, nu, start, **ROUGH)
-            start = model if nu > 0 else None  # plain likelihood: variances may be 0
+            model = fit(train, nu, **start, **ROUGH)
+            start = {"start": model} if nu > 0 else {}  # plain likelihood: variances may be 0
             whole = moments.of(held.tasks[out])
             scores[-1][out] = log_densities(model, whole) / size[out]
         if any(gain(scores[-1], before) < -MIN_ERRORS for before in scores):
