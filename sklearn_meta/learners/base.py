@@ -16,7 +16,7 @@ from ..tasks.rows import safe_indexing
 from ..tasks.validation import addressed, with_address
 from .encoded import fitted
 
-__all__ = ["Learner", "TaskwiseLearner", "chunk_bounds", "cut_params"]
+__all__ = ["Learner", "TaskwiseLearner", "check_takes_weight", "chunk_bounds", "cut_params"]
 
 
 def chunk_bounds(n_tasks, most=64):
@@ -130,14 +130,9 @@ class Learner(ABC):
     def fit_one(self, X, y, sample_weight=None, fit_params=None):
         """Fit a clone of the wrapped estimator on one data set."""
         fit_params = dict(fit_params or {})
-        if sample_weight is not None and not (
-            (sample_weight == 1).all() and not has_fit_parameter(self.estimator, "sample_weight")
-        ):
-            if not has_fit_parameter(self.estimator, "sample_weight"):
-                raise ValueError(
-                    f"{type(self.estimator).__name__} does not support sample_weight; leave the "
-                    "weights out, or wrap an estimator whose fit takes them."
-                )
+        takes_weight = has_fit_parameter(self.estimator, "sample_weight")
+        if sample_weight is not None and (takes_weight or (sample_weight != 1).any()):
+            check_takes_weight(self.estimator)
             X, y, sample_weight, fit_params = _seen_rows(X, y, sample_weight, fit_params)
             if self.classes is not None and len(np.unique(y)) < 2:
                 raise ValueError(
@@ -211,6 +206,15 @@ class TaskwiseLearner(Learner):
     def fit_row(self, X, y, sample_weight, class_prior, fit_params=None):
         """The parameter row of one task, see :meth:`fit_each`."""
         return _fit_task(self, X, y, sample_weight, class_prior, fit_params or {})
+
+
+def check_takes_weight(estimator):
+    """Refuse row weights that an estimator does not take."""
+    if not has_fit_parameter(estimator, "sample_weight"):
+        raise ValueError(
+            f"{type(estimator).__name__} does not support sample_weight; leave the weights out, or "
+            "wrap an estimator that takes them."
+        )
 
 
 def _seen_rows(X, y, sample_weight, fit_params):

@@ -15,13 +15,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils import get_tags
-from sklearn.utils.validation import has_fit_parameter
 
 from ..kernels.scaling import mean_and_std, nonzero_scale
 from ..tasks.rows import safe_indexing
 from ..tasks.supports import draw_episodes, take_rows
 from ..tasks.validation import column_names
-from .base import cut_params
+from .base import check_takes_weight, cut_params
 from .conditioned import with_columns
 
 __all__ = ["Conditional", "are_counts", "learn_conditional"]
@@ -186,10 +185,6 @@ def _partial_fit(model, classes, Z, table, rows):
     """One pass of ``partial_fit`` over rows ``[x, s]``."""
     params = {} if classes is None else {"classes": classes}
     if table.sample_weight is not None:
-        if not has_fit_parameter(model, "sample_weight"):
-            raise ValueError(
-                f"{type(model).__name__} does not support sample_weight; leave the weights out, or "
-                "wrap an estimator that takes them."
-            )
+        check_takes_weight(model)
         params["sample_weight"] = table.sample_weight[rows]
     model.partial_fit(Z, table.y[rows], **params)

@@ -44,7 +44,6 @@ class LaplaceModel:
     dispersion: float = 1.0  # phi
     intercept: bool = True  # whether the first coefficient is an intercept
     n_outputs: int = 1
-    n_quadrature: int = 1
     log_likelihood: float = -np.inf  # without penalties, with all constants
     n_iter: int = 0
     gradient: float = np.inf  # how far from the maximum, in standard errors
@@ -139,7 +138,6 @@ def fit_laplace(
             float(np.exp(at[2])),
             intercept,
             problem.n_outputs,
-            n_quadrature,
             float(L),
             n_iter,
             float(size),

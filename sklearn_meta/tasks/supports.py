@@ -13,6 +13,8 @@ from numbers import Integral
 
 import numpy as np
 
+from .rows import ranges
+
 MAX_SHOTS = 2**31  # more than any task has
 EMPTY = 1 / 3  # share of supports without rows, where the range begins with 0
 
@@ -60,8 +62,7 @@ def draw_episodes(table, n_shots, n_blocks, rng):
     n_free = sizes - n_fixed
     blocks = np.minimum(n_blocks, n_free)
 
-    tasks = np.repeat(np.arange(len(sizes)), blocks)
-    block = np.arange(len(tasks)) - np.repeat(np.cumsum(blocks) - blocks, blocks)
+    block, tasks = ranges(blocks)
     lo = n_fixed[tasks] + block * n_free[tasks] // np.maximum(blocks[tasks], 1)
     hi = n_fixed[tasks] + (block + 1) * n_free[tasks] // np.maximum(blocks[tasks], 1)
 
@@ -82,9 +83,9 @@ def draw_episodes(table, n_shots, n_blocks, rng):
     # the support is a run of the shuffled rows that begins behind the block and goes round
     begin = np.where(fixed, (turn * n_fixed[tasks]).astype(np.intp), hi)
     around = np.maximum(np.where(fixed, n_fixed[tasks], sizes[tasks]), 1)
-    place, of = _ranges(n_support)
+    place, of = ranges(n_support)
     support = starts[tasks][of] + (begin[of] + place) % around[of]
-    place, of = _ranges(hi - lo)
+    place, of = ranges(hi - lo)
     query = starts[tasks][of] + lo[of] + place
     return Episodes(
         tasks,
@@ -93,12 +94,6 @@ def draw_episodes(table, n_shots, n_blocks, rng):
         shuffled[query],
         np.concatenate([[0], np.cumsum(hi - lo)]),
     )
-
-
-def _ranges(lengths):
-    """0, 1, ..., n - 1 for every length n, one after the other; and which length it was."""
-    of = np.repeat(np.arange(len(lengths)), lengths)
-    return np.arange(len(of)) - np.repeat(np.cumsum(lengths) - lengths, lengths), of
 
 
 def take_rows(table, rows, offsets, tasks):

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .frames import SavesFrames
 from .ids import as_ids, factorize_ids, missing_ids
 from .libraries import in_memory
-from .rows import n_rows_of, safe_indexing
+from .rows import n_rows_of, ranges, safe_indexing
 from .task import Task
 from .validation import as_table, concat_rows, plain, split_columns, task_label
 
@@ -234,7 +234,7 @@ class TaskTable(SavesFrames):
             sizes = np.bincount(codes, minlength=self.n_tasks)
             tasks, numbers = np.arange(self.n_tasks), self.row_numbers
             if numbers is None:
-                numbers = np.arange(len(weight)) - np.repeat(self.offsets[:-1], self.sizes)
+                numbers, _ = ranges(self.sizes)
             else:  # tasks stand in the order in which they first appear
                 first = np.full(self.n_tasks, len(weight))
                 np.minimum.at(first, codes, numbers[kept])
@@ -341,61 +341,54 @@ def rows_of_tasks(blocks, at):
     ``at``, of shape (n_tasks, 2), has the table of every task and its place there; -1 for a task
     without rows.
     """
-    parts, codes = [], []
-    for b in np.unique(at[at[:, 0] >= 0, 0]):
-        tasks = np.flatnonzero(at[:, 0] == b)
-        place, table = at[tasks, 1], blocks[b]
-        sizes = table.sizes[place]
-        of = np.repeat(np.arange(len(tasks)), sizes)
-        rows = np.arange(len(of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        rows += table.offsets[place][of]
-        parts.append((table, rows, place))
-        codes.append(tasks[of])
-    if not parts:
+    used = np.unique(at[at[:, 0] >= 0, 0])
+    if len(used) == 0:
         return None
-    X = concat_rows([safe_indexing(table.X, rows) for table, rows, _ in parts])
-    y = np.concatenate([table.y[rows] for table, rows, _ in parts])
-    weight = _joined([(table.sample_weight, rows) for table, rows, _ in parts], 1.0)
-    origin = _joined([(table.origin, rows) for table, rows, _ in parts], -1)
-    side = None
-    if all(table.descriptors is not None for table, _, _ in parts):
-        width = parts[0][0].descriptors.shape[1]
-        side = np.full((len(at), width), None, dtype=parts[0][0].descriptors.dtype)
-        for b, (table, _, place) in zip(np.unique(at[at[:, 0] >= 0, 0]), parts, strict=True):
-            side[at[:, 0] == b] = table.descriptors[place]
-    return _by_task(X, y, weight, origin, np.concatenate(codes), len(at), descriptors=side)
+    parts, codes, side = [], [], None
+    for b in used:
+        tasks = np.flatnonzero(at[:, 0] == b)
+        table, place = blocks[b], at[tasks, 1]
+        rows, of = ranges(table.sizes[place])
+        parts.append((table, table.offsets[place][of] + rows))
+        codes.append(tasks[of])
+    if all(blocks[b].descriptors is not None for b in used):
+        some = blocks[used[0]].descriptors
+        side = np.full((len(at), some.shape[1]), None, dtype=some.dtype)
+        for b in used:
+            side[at[:, 0] == b] = blocks[b].descriptors[at[at[:, 0] == b, 1]]
+    return _by_task(parts, np.concatenate(codes), len(at), descriptors=side)
 
 
 def merged(seen, more):
     """Tables of the same tasks as one: of every task the rows of the first, then of the second."""
-    rows = [(table, np.arange(len(table.y))) for table in (seen, more)]
-    weight = _joined([(table.sample_weight, own) for table, own in rows], 1.0)
-    origin = _joined([(table.origin, own) for table, own in rows], -1)
     side = more.descriptors
     if side is None:
         side = seen.descriptors
     elif seen.descriptors is not None and side.dtype == object:
         unknown = np.array([all(v is None for v in row) for row in side])
         side = np.where(unknown[:, None], seen.descriptors, side)
-    X, y = concat_rows([seen.X, more.X]), np.concatenate([seen.y, more.y])
+    parts = [(table, np.arange(len(table.y))) for table in (seen, more)]
     codes = np.concatenate([seen.codes, more.codes])
-    return _by_task(X, y, weight, origin, codes, more.n_tasks, ids=more.ids, descriptors=side)
+    return _by_task(parts, codes, more.n_tasks, ids=more.ids, descriptors=side)
 
 
-def _joined(parts, missing):
-    """Values of some rows of several tables, ``missing`` where a table has none."""
-    if all(values is None for values, _ in parts):
-        return None
-    return np.concatenate(
-        [np.full(len(rows), missing) if v is None else v[rows] for v, rows in parts]
-    )
+def _by_task(parts, codes, n_tasks, **tasks):
+    """Some rows of several tables, in the order of their tasks."""
 
+    def joined(name, missing):
+        known = [(getattr(table, name), rows) for table, rows in parts]
+        if all(values is None for values, _ in known):
+            return None
+        filled = [np.full(len(rows), missing) if v is None else v[rows] for v, rows in known]
+        return np.concatenate(filled)[order]
 
-def _by_task(X, y, weight, origin, codes, n_tasks, **tasks):
-    """Rows in the order of their tasks."""
     order = np.argsort(codes, kind="stable")
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=n_tasks))])
-    weight, origin = (None if values is None else values[order] for values in (weight, origin))
+    X = concat_rows([safe_indexing(table.X, rows) for table, rows in parts])
     return TaskTable(
-        safe_indexing(X, order), y[order], offsets, sample_weight=weight, origin=origin, **tasks
+        safe_indexing(X, order),
+        joined("y", None),
+        np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=n_tasks))]),
+        sample_weight=joined("sample_weight", 1.0),
+        origin=joined("origin", -1),
+        **tasks,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .ids import has_missing_part, is_missing
-from .rows import n_rows_of, safe_indexing, unmasked
+from .rows import n_rows_of, ranges, safe_indexing, unmasked
 from .validation import task_label
 
 __all__ = [
@@ -201,7 +201,7 @@ def split_support_per_class(task, n_shots, rng):
     _, codes, counts = np.unique(np.asarray(task.y)[order], return_inverse=True, return_counts=True)
     by_class = np.argsort(codes, kind="stable")
     place = np.empty(len(order), dtype=np.intp)  # of a row among those of its class
-    place[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place[by_class], _ = ranges(counts)
     support = order[place < n_shots]
     query = order[place >= n_shots] if fixed is None else np.flatnonzero(~fixed)
     if len(query) == 0 or len(counts) == 0 or counts.min() < n_shots:
