@@ -38,7 +38,7 @@ MAX_EXPONENT = 700.0
 
 
 def predictor_moments(X, task, mode, covariance, random, *, intercept=True, n_outputs=1):
-    """Mean and covariance of the raw predictions of rows.
+    """Means (n_rows, n_outputs) and covariances of the raw predictions of rows.
 
     Parameters
     ----------
@@ -49,13 +49,6 @@ def predictor_moments(X, task, mode, covariance, random, *, intercept=True, n_ou
     covariance : ndarray of shape (n_tasks, n_random * n_outputs, n_random * n_outputs)
     random : ndarray of shape (n_random,)
         Positions of the random coefficients, the intercept counting as the first.
-    intercept : bool, default=True
-    n_outputs : int, default=1
-
-    Returns
-    -------
-    mean : ndarray of shape (n_rows, n_outputs)
-    variance : ndarray of shape (n_rows, n_outputs, n_outputs)
     """
     if intercept:
         X = np.concatenate([np.ones((len(X), 1)), X], axis=1)

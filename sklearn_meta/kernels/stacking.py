@@ -92,7 +92,7 @@ def between(values, at, n_rows):
 
 
 def learn_stack(episodes, loss, start):
-    """Learn from episodes.
+    """Learn a Stack from episodes.
 
     Parameters
     ----------
@@ -102,10 +102,6 @@ def learn_stack(episodes, loss, start):
     loss : RawLoss
     start : ndarray of shape (n_candidates,)
         The weights where there are few episodes.
-
-    Returns
-    -------
-    Stack
     """
     v = {}
     for n, own in sorted(episodes.items()):

@@ -70,11 +70,8 @@ class Learner(ABC):
     def transform(self, X, origin=None):
         """Take rows through the frozen transformers; the result is a dense array.
 
-        Parameters
-        ----------
-        X : array or dataframe of shape (n_rows, n_columns)
-        origin : ndarray of shape (n_rows,), default=None
-            Which row of those that the learner was made on each is, see :class:`TaskTable`.
+        ``origin`` says which row of those that the learner was made on each is, see
+        :class:`TaskTable`.
         """
         for _, step in self.steps:
             X = step.transform(X)
@@ -90,12 +87,9 @@ class Learner(ABC):
         return Z
 
     def column_names(self, names_in):
-        """Names of the features that the estimator sees: a list of str, or None if nobody knows.
+        """Names of the features that the estimator sees, or None if nobody knows.
 
-        Parameters
-        ----------
-        names_in : ndarray of str, or None
-            Of the columns that come in.
+        ``names_in`` are those of the columns that come in, or None.
         """
         names = self.feature_names
         if names is None and names_in is not None:

@@ -53,20 +53,15 @@ class Context:
     rho: np.ndarray  # (n_directions,)
     typical: np.ndarray  # (n_directions,): mean of ``V_n`` over the meta-train tasks
 
-    def reliability(self, n):
-        """The share of ``Q'(xbar - mu)`` that is ``mu_t``, shape (n_directions, n_tasks)."""
-        rho = self.rho[:, None]
-        return n * rho / (1 + (n - 1) * rho)
-
     def unknown(self, n):
         """``V_n``, shape (n_directions, n_tasks)."""
         return _unknown(self.rho[:, None], n)
 
     def means(self, moments):
         """``c_t``, shape (n_directions, n_tasks)."""
-        n = moments.n
+        n, rho = moments.n, self.rho[:, None]
         centred = moments.M[0, 1:-1] / np.where(n > 0, n, 1.0) - self.mean[:, None]
-        return self.reliability(n) * (self.Q.T @ centred)
+        return n * rho / (1 + (n - 1) * rho) * (self.Q.T @ centred)
 
     def augmented(self, moments):
         """Moments of ``[1, x, c, y]``."""
@@ -117,19 +112,10 @@ def context_of(moments):
 def posterior_in_context(model, context, moments, pull=0.0, precision=None, with_covariance=True):
     """The posterior of the coefficients of every task, what a row to predict says included.
 
-    Parameters
-    ----------
-    model : MixedModel
-        Of the augmented moments, with an intercept that varies and without side information.
-    context : Context
-    moments : Moments
-        In standardised units, not augmented.
-    pull : ndarray of shape (n_tasks,), default=0.0
-        The share of the prior mean that is pooled least squares, see :mod:`.pull`.
-    precision : ndarray of shape (n_tasks,), default=None
-        Of rows, relative to that of the noise of the model.
-    with_covariance : bool, default=True
-        Whether to return covariances beside the means, or None.
+    The model is of augmented moments, with an intercept that varies and without side information,
+    the moments are not augmented. ``pull`` is the share of the prior mean that is pooled least
+    squares, see :mod:`.pull`, ``precision`` that of rows relative to that of the noise of the
+    model, both of shape (n_tasks,). Shapes as of :func:`posterior`.
     """
     p, T, n = len(moments.G), moments.n_tasks, moments.n
     c, gamma = context.means(moments), model.B[p:, 0]

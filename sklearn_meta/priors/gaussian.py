@@ -156,12 +156,7 @@ class GaussianPrior:
         return replace(self, model=replace(self.model, factor=factor, random=np.arange(n_coefs)))
 
     def posterior(self, moments):
-        """Posterior of the coefficients of every task.
-
-        Parameters
-        ----------
-        moments : Moments
-            Of shifted data.
+        """Posterior of the coefficients of every task, given moments of shifted data.
 
         Returns
         -------
@@ -221,13 +216,7 @@ class GaussianPrior:
     def of_coefs(self, covariance, X, index):
         """What the coefficients of their tasks add to the variance of predictions, standardised.
 
-        Parameters
-        ----------
-        covariance : ndarray of shape (n_tasks, n_coefs * (n_coefs + 1) / 2)
-            As of :meth:`posterior`.
-        X : ndarray of shape (n_rows, n_features)
-        index : ndarray of shape (n_rows,)
-            The task of every row.
+        The covariance is as of :meth:`posterior`; ``index`` are the tasks of the rows X.
         """
         Z = self.scaling.features(X)
         if self.intercept:

@@ -87,16 +87,9 @@ def satterthwaite(of_task, noise, n_tasks, n_left):
 def half_widths(prior, of_coefs, n_rows, level, noise=None):
     """Half the widths of intervals around standardised predictions, shape (n,).
 
-    Parameters
-    ----------
-    prior : GaussianPrior
-    of_coefs : ndarray of shape (n,)
-        What coefficients add to the variance of predictions.
-    n_rows : ndarray of shape (n,)
-        Rows that were known of the task.
-    level : float
-    noise : ndarray of shape (n, 2), default=None
-        Variance and degrees of freedom of the noise of tasks, where each has its own.
+    ``of_coefs`` is what coefficients add to the variance of predictions, ``n_rows`` what was known
+    of their tasks; ``noise``, of shape (n, 2), has the variance and degrees of freedom of that of
+    tasks, where each has its own.
     """
     sigma2, n_left = (prior.model.sigma2, prior.n_left) if prior.noise is None else noise.T
     freedom = degrees_of_freedom(prior, of_coefs, sigma2, n_left)

@@ -112,7 +112,9 @@ def fit_regularized(moments, random, nu, held, *, covariance, n_contexts=0, **se
         slopes = slopes if len(slopes) else None
     settings |= {"slopes": slopes}
     callback = settings.pop("callback", None)
-    two = fit_two(moments, random, covariance, **settings)
+    noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments) / 3)
+    how = {"covariance": two_of(covariance, random, moments.intercept), "shrinkage": noise}
+    two = fit_mixed_model(moments, random, **how, **settings)
     variances = two.sigma2 * np.diag(two.factor) ** 2
     active = variances > np.finfo(np.float64).tiny  # others are 0, or rounding of a constant target
     if covariance == "spherical" or len(random) < 2 or not active.any() or moments.n_tasks < 2:
@@ -138,13 +140,6 @@ def fit_regularized(moments, random, nu, held, *, covariance, n_contexts=0, **se
     nu = min(nu, STRONGEST)
     model = fit(moments, nu, callback=callback)
     return two, _embedded(model, random, active), float(nu), scores
-
-
-def fit_two(moments, random, covariance="full", **settings):
-    """Fit with two variances, one of intercepts and one of slopes."""
-    noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments) / 3)
-    covariance = two_of(covariance, random, moments.intercept)
-    return fit_mixed_model(moments, random, covariance=covariance, shrinkage=noise, **settings)
 
 
 def _embedded(model, random, active):
