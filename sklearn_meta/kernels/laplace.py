@@ -113,14 +113,9 @@ class Rows:
 def read_rows(batches, *, intercept, max_cells):
     """Rows of padded batches, cut so that ``max_cells`` rows are in each (or one task).
 
-    Parameters
-    ----------
-    batches : iterable
-        Objects with ``tasks`` (places), X of shape (n_tasks, n_rows, n_features), y of shape
-        (n_tasks, n_rows) or (n_tasks, n_rows, n_outputs) and ``weight`` (n_tasks, n_rows); and
-        maybe ``offset``, of the shape of y.
-    intercept : bool
-    max_cells : int
+    Batches have ``tasks`` (places), X of shape (n_tasks, n_rows, n_features), y of shape (n_tasks,
+    n_rows) or (n_tasks, n_rows, n_outputs), ``weight`` (n_tasks, n_rows), and maybe ``offset``, of
+    the shape of y.
     """
     for batch in batches:
         n_tasks, n_rows, n_features = batch.X.shape

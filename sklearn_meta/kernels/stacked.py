@@ -140,14 +140,14 @@ def solve_upper(L, b):
     return x
 
 
-def solve_positive(A, b, least=1.0):
-    """``A_t^{-1} b_t`` for positive definite ``A_t``, b of shape (n, T); ``least`` as above."""
+def solve_positive(A, b):
+    """``A_t^{-1} b_t`` for ``A = I + B`` with a semidefinite B, b of shape (n, T)."""
     if len(A) > SMALL:
         try:
             return np.linalg.solve(_first(A), b.T[..., None])[..., 0].T
         except np.linalg.LinAlgError:  # singular by rounding
             pass
-    L = cholesky(A, least)
+    L = cholesky(A, least=1.0)
     return solve_upper(L, solve_lower(L, b[:, None])[:, 0])
 
 

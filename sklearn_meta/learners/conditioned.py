@@ -126,36 +126,12 @@ class ConditionedLearner(Learner):
     dataframes as the user gave them. Further parameters as of :class:`Learner`.
     """
 
-    def __init__(
-        self,
-        estimator,
-        *,
-        models,
-        descriptor_names,
-        raw,
-        checks_rows,
-        **learner_params,
-    ):
+    def __init__(self, estimator, *, models, descriptor_names, raw, checks_rows, **learner_params):
         super().__init__(estimator, **learner_params)
         self.checks_rows = checks_rows
         self.models = models
         self.descriptor_names = descriptor_names
         self.raw = raw
-
-    @classmethod
-    def around(cls, learner, raw, models, descriptor_names):
-        """The learner of an estimator that another learner holds, fitted as ``models``."""
-        return cls.like(
-            learner,
-            models=models,
-            descriptor_names=descriptor_names,
-            raw=raw,
-            checks_rows=learner.checks_rows,
-        )
-
-    def rows(self, X, S):
-        """Rows ``[x, s]``."""
-        return with_columns(X, S, self.descriptor_names)
 
     def make_estimator(self, row):
         kind = ConditionedRegressor if self.classes is None else ConditionedClassifier
@@ -171,4 +147,6 @@ class ConditionedLearner(Learner):
 
     def predict(self, method, params, X, index):
         S = params[index] if len(params) > 1 else np.repeat(params, len(X), axis=0)
-        return _averaged(self.models, method, self.rows(X, S), self.classes)
+        return _averaged(
+            self.models, method, with_columns(X, S, self.descriptor_names), self.classes
+        )

@@ -81,15 +81,15 @@ def fit_out_of_fold(estimator, X, y, codes, *, sample_weight=None, classes=None,
     return once(fitted, estimator, X, y, weight, n_folds)
 
 
-def predict_unseen_rows(estimator, X, y, *, sample_weight=None, classes=None, n_folds=N_FOLDS):
+def predict_unseen_rows(estimator, X, y, *, sample_weight=None, classes=None):
     """Predict each row by a body that has not seen it; arguments as of :func:`fit_out_of_fold`."""
     weight = sample_weight
 
     def predicted():
-        folds = KFold(min(n_folds, len(y)), shuffle=True, random_state=0).split(y)
+        folds = KFold(min(N_FOLDS, len(y)), shuffle=True, random_state=0).split(y)
         return _predict_folds(estimator, X, y, weight, classes, folds)
 
-    return once(predicted, estimator, X, y, weight, n_folds)
+    return once(predicted, estimator, X, y, weight)
 
 
 def _predict_folds(estimator, X, y, sample_weight, classes, folds):
@@ -126,11 +126,7 @@ def _is_numeric(values):
 def numeric_columns(X, places):
     """Some columns of X as floats; what is no number there is NaN.
 
-    Parameters
-    ----------
-    X : array or dataframe of shape (n_rows, n_columns)
-    places : ndarray of int
-        Of those that held numbers in meta-training, see :func:`numeric_places`.
+    ``places`` are those of columns that held numbers in meta-training, see :func:`numeric_places`.
     """
     names = getattr(X, "columns", None)
     if names is None:

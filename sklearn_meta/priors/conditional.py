@@ -166,7 +166,7 @@ def _with_slopes(model, basis):
     return replace(model, B=B)
 
 
-def with_means_of(prior, network, batches, S, *, precision=PRECISION):
+def with_means_of(prior, network, batches, S):
     """The prior with the B of other tasks, at its own Sigma; arguments as of :func:`fit_prior`."""
     rows, model = [_counted(*batch) for batch in batches], prior.model
     S, basis = _in_span(prior.standardized(S))
@@ -178,7 +178,7 @@ def with_means_of(prior, network, batches, S, *, precision=PRECISION):
         covariance="fixed",
         start=_with_slopes(model, basis),
         tol=ROUGH["tol"],
-        **_of_means(network, 1 + S.shape[1], precision),
+        **_of_means(network, 1 + S.shape[1], PRECISION),
     )
     return replace(prior, model=_with_slopes(model, basis.T))
 
