@@ -401,7 +401,8 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         if self.conditioning == "prior":
             return learner
         model = meta_model.model
-        return ConditionedLearner.around(learner, model.raw, model.models, model.names)
+        seen = dict(models=model.models, descriptor_names=model.names, raw=model.raw)
+        return ConditionedLearner.like(learner, **seen, checks_rows=learner.checks_rows)
 
     # -- tasks as vectors --------------------------------------------------------------------------
 
