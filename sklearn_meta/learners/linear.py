@@ -121,10 +121,6 @@ def _glm_penalty(estimator, n_rows):
     return estimator.alpha + 0.0 * n_rows
 
 
-def _elastic_net_penalty(estimator, n_rows):
-    return estimator.alpha * (1 - estimator.l1_ratio) + 0.0 * n_rows
-
-
 def _sgd_penalty(estimator, n_rows):
     share = {"l2": 1.0, "elasticnet": 1 - (estimator.l1_ratio or 0), "l1": 0.0, None: 0.0}
     return estimator.alpha * share[estimator.penalty] + 0.0 * n_rows
@@ -132,10 +128,6 @@ def _sgd_penalty(estimator, n_rows):
 
 def _svm_penalty(estimator, n_rows):
     return 1 / (estimator.C * n_rows)
-
-
-def _logistic_penalty(estimator, n_rows):
-    return (1 - (estimator.l1_ratio or 0)) / (estimator.C * n_rows)
 
 
 def _glm_link(estimator):
@@ -157,40 +149,37 @@ def _set_label_binarizer(estimator, classes):
     estimator._label_binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(classes)
 
 
+def _glm(loss, link="log"):
+    return LinearKind(loss, _glm_penalty, link, finish=_set_base_loss)
+
+
+def _classifier(loss, penalty, link="margin", finish=None):
+    return LinearKind(loss, penalty, link, flat=False, finish=finish)
+
+
 LINEAR = {
     linear_model.LinearRegression: LinearKind(_squared, _no_penalty),
     linear_model.Ridge: LinearKind(_squared, _ridge_penalty),
     linear_model.Lasso: LinearKind(_squared, _no_penalty),
-    linear_model.ElasticNet: LinearKind(_squared, _elastic_net_penalty),
+    linear_model.ElasticNet: LinearKind(
+        _squared, lambda e, n_rows: e.alpha * (1 - e.l1_ratio) + 0.0 * n_rows
+    ),
     linear_model.SGDRegressor: LinearKind(_sgd, _sgd_penalty, vector_intercept=True),
     linear_model.HuberRegressor: LinearKind(lambda e, k: Huber(e.epsilon), _ridge_penalty),
-    linear_model.PoissonRegressor: LinearKind(
-        lambda e, k: Poisson(), _glm_penalty, link="log", finish=_set_base_loss
-    ),
-    linear_model.GammaRegressor: LinearKind(
-        lambda e, k: Gamma(), _glm_penalty, link="log", finish=_set_base_loss
-    ),
-    linear_model.TweedieRegressor: LinearKind(
-        _tweedie, _glm_penalty, link=_glm_link, finish=_set_base_loss
-    ),
+    linear_model.PoissonRegressor: _glm(lambda e, k: Poisson()),
+    linear_model.GammaRegressor: _glm(lambda e, k: Gamma()),
+    linear_model.TweedieRegressor: _glm(_tweedie, _glm_link),
     svm.LinearSVR: LinearKind(_svr, _svm_penalty, vector_intercept=True),
-    linear_model.LogisticRegression: LinearKind(
-        _log_loss, _logistic_penalty, link="softmax", flat=False
+    linear_model.LogisticRegression: _classifier(
+        _log_loss, lambda e, n_rows: (1 - (e.l1_ratio or 0)) / (e.C * n_rows), "softmax"
     ),
-    LinearDiscriminantAnalysis: LinearKind(_log_loss, _no_penalty, link="softmax", flat=False),
-    linear_model.SGDClassifier: LinearKind(_sgd, _sgd_penalty, link=_sgd_link, flat=False),
-    linear_model.RidgeClassifier: LinearKind(
-        _squared, _ridge_penalty, link="margin", flat=False, finish=_set_label_binarizer
+    LinearDiscriminantAnalysis: _classifier(_log_loss, _no_penalty, "softmax"),
+    linear_model.SGDClassifier: _classifier(_sgd, _sgd_penalty, _sgd_link),
+    linear_model.RidgeClassifier: _classifier(
+        _squared, _ridge_penalty, finish=_set_label_binarizer
     ),
-    svm.LinearSVC: LinearKind(
-        lambda e, k: Hinge(squared=e.loss == "squared_hinge"),
-        _svm_penalty,
-        link="margin",
-        flat=False,
-    ),
-    linear_model.Perceptron: LinearKind(
-        lambda e, k: Hinge(0.0), _sgd_penalty, link="margin", flat=False
-    ),
+    svm.LinearSVC: _classifier(lambda e, k: Hinge(squared=e.loss == "squared_hinge"), _svm_penalty),
+    linear_model.Perceptron: _classifier(lambda e, k: Hinge(0.0), _sgd_penalty),
 }
 
 
