@@ -18,13 +18,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-extras dist-check lint doctest doc notebooks bench clean env
+.PHONY: help demo test test-extras test-engines dist-check lint doctest doc notebooks bench clean env
 
 help:
 	@echo "make demo      adapt to a new school from a few pupils: tables and pictures"
 	@echo "make test      run the tests            (ARGS='-k tasks -x' is passed to pytest)"
-	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, Optuna, ONNX, numba, mypy, notebooks,"
-	@echo "                  Spark, Fugue and Ray"
+	@echo "make test-extras  those of LightGBM, XGBoost, CatBoost, skrub, Optuna, ONNX, numba, mypy, notebooks"
+	@echo "make test-engines  those of Spark, Fugue and Ray"
 	@echo "make doctest   run the examples in docstrings, README.md and doc/"
 	@echo "make dist-check   build wheel and sdist, and try the wheel in empty environments"
 	@echo "make lint      check the code with ruff (ARGS=--fix repairs what it can)"
@@ -43,14 +43,18 @@ demo: env
 test: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto $(ARGS)
 
-# What needs other libraries, and is skipped where they are missing. Engines are in an environment of
-# their own, since Fugue wants a pandas of its own.
-ENGINES := $(ENV)/engines
+# What needs other libraries, and is skipped where they are missing.
+EXTRAS := third-party,onnx,fast,lint,notebooks
 
-test-extras: install-test install-third-party install-onnx install-fast install-lint install-notebooks
-	$(MAKE) --no-print-directory VIRTUAL_ENV= ENV="$(ENGINES)" PYTHON=$(PY) install-engines
+test-extras: install-test,$(EXTRAS) test-engines
 	$(ONE_THREAD) $(PY) -m pytest -n auto tests/test_third_party.py tests/test_onnx.py \
 	    tests/test_fast.py tests/typing tests/test_notebooks.py $(ARGS)
+
+# In an environment of their own, since Fugue wants a pandas of its own.
+ENGINES := $(ENV)/engines
+
+test-engines: env
+	$(MAKE) --no-print-directory VIRTUAL_ENV= ENV="$(ENGINES)" PYTHON=$(PY) install-engines
 	$(ONE_THREAD) "$(ENGINES)/bin/python" -m pytest -n auto --dist loadfile \
 	    tests/test_summaries.py tests/test_distributed.py $(ARGS)
 
@@ -112,13 +116,18 @@ require_python = $(1) -c 'import sys; v = "$(MIN_PYTHON)"; \
     sys.exit(sys.version_info[:2] < tuple(map(int, v.split("."))))' 2>/dev/null || { \
     echo "Python $(MIN_PYTHON) or newer is needed, and" $(1) "is none:"; echo "$(2)"; exit 1; }
 
-# `install-EXTRA`: this checkout, editable, with one extra of pyproject.toml. The environment keeps
-# which extras it has, and the checkout and settings that they were installed from.
+# `install-EXTRA,EXTRA`: this checkout, editable, with those of these extras of pyproject.toml that
+# are missing. The environment keeps which it has, and the checkout and settings that they came from.
+COMMA := ,
 install-%: env
 	@stamps="$(ENV)/.sklearn_meta"; key="$$(pwd) $$(cat pyproject.toml setup.cfg | cksum)"; \
 	if [ "$$(cat "$$stamps/key" 2>/dev/null)" != "$$key" ]; then rm -rf "$$stamps"; fi; \
-	if [ ! -e "$$stamps/$*" ]; then \
-	    echo "Installing sklearn_meta[$*] in $(ENV)"; \
-	    $(PY) -m pip install --quiet --editable ".[$*]" && mkdir -p "$$stamps" && \
-	    echo "$$key" > "$$stamps/key" && touch "$$stamps/$*"; \
+	missing=; for extra in $(subst $(COMMA), ,$*); do \
+	    if [ ! -e "$$stamps/$$extra" ]; then missing="$${missing:+$$missing,}$$extra"; fi; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    echo "Installing sklearn_meta[$$missing] in $(ENV)"; \
+	    $(PY) -m pip install --quiet --editable ".[$$missing]" && mkdir -p "$$stamps" && \
+	    echo "$$key" > "$$stamps/key" && \
+	    for extra in $(subst $(COMMA), ,$*); do touch "$$stamps/$$extra"; done; \
 	fi

@@ -303,7 +303,8 @@ def test_everything_that_meta_fit_accepts(make):
         {task.id: Task(task.X, task.y) for task in tasks},
         [Task(task.X.tolist(), task.y.tolist()) for task in tasks],
     ]
-    for other in others:
+    # One piece of code reads collections for all classes; stacks fit many times.
+    for other in others[3:5] if make.cls in FRONT else others:
         meta = make().meta_fit(other)
         assert meta.n_tasks_ == len(tasks) and meta.n_features_in_ == 3
         assert_same(meta, first, new.X)

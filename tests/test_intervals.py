@@ -27,12 +27,15 @@ def coverage(n_features, n_tasks, n_repeats, level=0.9, estimator=None):
         A *= 0.8 / np.sqrt(n_features + 1)
         model = HierarchicalBayes(estimator)
         model.meta_fit([draw(rng, A, mean, 20) for _ in range(n_tasks)])
-        for _ in range(20):
-            X, y = draw(rng, A, mean, 40)
-            for k, inside in hits.items():
-                model.adapt(X[:k], y[:k])
-                low, high = model.predict_interval(X[20:], confidence_level=level).T
-                inside.append(np.mean((low <= y[20:]) & (y[20:] <= high)))
+        X, y = map(np.stack, zip(*(draw(rng, A, mean, 40) for _ in range(20)), strict=True))
+        asked, target = np.concatenate(X[:, 20:]), y[:, 20:].ravel()
+        for k, inside in hits.items():
+            ids = {"groups": np.repeat(np.arange(20), 20)} if k else {}
+            if k:
+                known = np.concatenate(X[:, :k]), y[:, :k].ravel()
+                model.adapt(*known, groups=np.repeat(np.arange(20), k))
+            low, high = model.predict_interval(asked, confidence_level=level, **ids).T
+            inside.append(np.mean((low <= target) & (target <= high)))
     return {k: np.mean(inside) for k, inside in hits.items()}
 
 

@@ -80,15 +80,19 @@ def covered_by_truth(X, y, k, d0, mean=(1.0, 2.0)):
 
 def coverage(model, d0, n_shots, n_new=150):
     """On average and in the worst tenth of tasks."""
-    rng, inside = np.random.default_rng(7), []
-    for _ in range(n_new):
-        X, y = draw(rng, n_shots + 200, d0)
-        if model is None:
-            inside.append(covered_by_truth(X, y, n_shots, d0).mean())
-            continue
-        model.adapt(X[:n_shots], y[:n_shots])
-        low, high = model.predict_interval(X[n_shots:]).T
-        inside.append(np.mean((low <= y[n_shots:]) & (y[n_shots:] <= high)))
+    rng = np.random.default_rng(7)
+    tasks = [draw(rng, n_shots + 200, d0) for _ in range(n_new)]
+    if model is None:
+        inside = [covered_by_truth(X, y, n_shots, d0).mean() for X, y in tasks]
+        return np.mean(inside), np.mean(np.sort(inside)[: n_new // 10])
+    X, y = map(np.stack, zip(*tasks, strict=True))
+    ids = {"groups": np.repeat(np.arange(n_new), 200)} if n_shots else {}
+    if n_shots:
+        known = np.concatenate(X[:, :n_shots]), y[:, :n_shots].ravel()
+        model.adapt(*known, groups=np.repeat(np.arange(n_new), n_shots))
+    low, high = model.predict_interval(np.concatenate(X[:, n_shots:]), **ids).T
+    target = y[:, n_shots:].ravel()
+    inside = np.mean(((low <= target) & (target <= high)).reshape(n_new, 200), axis=1)
     return np.mean(inside), np.mean(np.sort(inside)[: n_new // 10])
 
 

@@ -70,8 +70,10 @@ def test_gradients_are_those_of_finite_differences(kind, hidden, diagonal, seed)
     )
 
 
-@each_kind
-@pytest.mark.parametrize("objective", ["query", "evidence"])
+@pytest.mark.parametrize(
+    "kind, objective",
+    [("numbers", "query"), ("two", "query"), ("three", "query"), ("three", "evidence")],
+)
 def test_gradients_are_those_of_jax(kind, objective):
     """Of the densities of the model, written with the covariance of all rows of a task."""
     jax = pytest.importorskip("jax", reason="JAX is a second way to the gradient")

@@ -72,9 +72,14 @@ def naming_columns():
     return transformer.set_output(transform="pandas")
 
 
+def mixed(**params):
+    """Whose strength of regularisation is not searched for: here others search."""
+    return HierarchicalBayes(Ridge(), regularization=None, **params)
+
+
 def inside(**params):
     """A Pipeline inside; of its transformed columns two vary by task."""
-    return HierarchicalBayes(make_pipeline(columns(), Ridge()), **params)
+    return mixed(**params).set_params(estimator=make_pipeline(columns(), Ridge()))
 
 
 def grid(prefix="", step=""):
@@ -112,9 +117,7 @@ each_search = pytest.mark.parametrize("kind", ["grid", "randomized"])
 @each_search
 def test_search_with_a_task_column(table, kind):
     X, y = table
-    search = make_search(
-        kind, HierarchicalBayes(Ridge(), task_column="store"), grid(), GroupKFold(2)
-    )
+    search = make_search(kind, mixed(task_column="store"), grid(), GroupKFold(2))
     search.fit(X.drop(columns="kind"), y, groups=X["store"])
     assert_found(search)
     known = search.predict(X.drop(columns="kind"))
@@ -125,7 +128,7 @@ def test_search_with_a_task_column(table, kind):
 def test_search_with_routed_groups(table, kind):
     X, y = table
     with config_context(enable_metadata_routing=True):
-        search = make_search(kind, HierarchicalBayes(Ridge()), grid(), GroupKFold(2))
+        search = make_search(kind, mixed(), grid(), GroupKFold(2))
         search.fit(X[["a", "b"]], y, groups=X["store"].to_numpy())
     assert_found(search)
     known = search.best_estimator_.predict(X[["a", "b"]], groups=X["store"].to_numpy())
@@ -135,7 +138,7 @@ def test_search_with_routed_groups(table, kind):
 @each_search
 def test_search_with_a_list_of_tasks(tasks, kind):
     tasks = [Task(task.X[["a", "b"]], task.y, id=task.id) for task in tasks]
-    search = make_search(kind, HierarchicalBayes(Ridge()), grid(), KFold(2)).fit(tasks)
+    search = make_search(kind, mixed(), grid(), KFold(2)).fit(tasks)
     assert_found(search)
 
 
@@ -149,13 +152,13 @@ def test_the_three_ways_score_the_same(table):
     task_folds = [
         (np.flatnonzero(of_task % 3 != k), np.flatnonzero(of_task % 3 == k)) for k in range(3)
     ]
-    column = GridSearchCV(
-        HierarchicalBayes(Ridge(), task_column="store"), grid(), scoring=SCORER, cv=folds
-    ).fit(X.drop(columns="kind"), y)
+    column = GridSearchCV(mixed(task_column="store"), grid(), scoring=SCORER, cv=folds).fit(
+        X.drop(columns="kind"), y
+    )
     with config_context(enable_metadata_routing=True):
-        routed = GridSearchCV(HierarchicalBayes(Ridge()), grid(), scoring=SCORER, cv=folds)
+        routed = GridSearchCV(mixed(), grid(), scoring=SCORER, cv=folds)
         routed.fit(X[["a", "b"]], y, groups=X["store"].to_numpy())
-    listed = GridSearchCV(HierarchicalBayes(Ridge()), grid(), scoring=SCORER, cv=task_folds)
+    listed = GridSearchCV(mixed(), grid(), scoring=SCORER, cv=task_folds)
     listed.fit(tasks_from_table(X.drop(columns="kind"), y, task_column="store"))
     for search in (routed, listed):
         np.testing.assert_allclose(
@@ -194,7 +197,7 @@ def test_search_with_a_list_of_tasks_and_a_pipeline_inside(tasks, kind):
 @each_search
 def test_search_with_a_task_column_and_a_pipeline_outside(table, kind):
     X, y = table
-    model = HierarchicalBayes(Ridge(), task_column="store")
+    model = mixed(task_column="store")
     search = make_search(
         kind, make_pipeline(naming_columns(), model), grid("hierarchicalbayes__"), GroupKFold(2)
     )
@@ -205,7 +208,7 @@ def test_search_with_a_task_column_and_a_pipeline_outside(table, kind):
 @each_search
 def test_search_with_an_index_as_task_column_and_a_pipeline_outside(table, kind):
     X, y = table
-    model = HierarchicalBayes(Ridge(), task_column=-1)
+    model = mixed(task_column=-1)
     pipeline = make_pipeline(columns(remainder="passthrough"), model)
     search = make_search(kind, pipeline, grid("hierarchicalbayes__"), GroupKFold(2))
     assert_found(search.fit(X, y, groups=X["store"]), "hierarchicalbayes__")
@@ -215,7 +218,7 @@ def test_search_with_an_index_as_task_column_and_a_pipeline_outside(table, kind)
 def test_search_with_routed_groups_and_a_pipeline_outside(table, kind):
     X, y = table
     with config_context(enable_metadata_routing=True):
-        pipeline = make_pipeline(columns(), HierarchicalBayes(Ridge()))
+        pipeline = make_pipeline(columns(), mixed())
         search = make_search(kind, pipeline, grid("hierarchicalbayes__"), GroupKFold(2))
         search.fit(X[FEATURES], y, groups=X["store"].to_numpy())
     assert_found(search, "hierarchicalbayes__")
@@ -272,7 +275,7 @@ def test_search_over_estimators(tasks):
 def test_halving_search_over_tasks(tasks):
     tasks = [Task(task.X[["a", "b"]], task.y, id=task.id) for task in tasks]
     search = HalvingGridSearchCV(
-        HierarchicalBayes(Ridge()),
+        mixed(),
         grid(),
         scoring=SCORER,
         cv=KFold(2),

@@ -215,7 +215,7 @@ def test_set_params_keeps_what_was_learned(meta, params, make_table):
 
 @each_meta
 def test_copies_adapt_in_threads(meta, make_table, unchanged):
-    table, new = make_table(meta), make_table(meta, n_tasks=40, seed=1)
+    table, new = make_table(meta), make_table(meta, n_tasks=16, seed=1)
     meta = clone(meta).fit(table.X, table.y, groups=table.ids)
 
     def adapted(task):

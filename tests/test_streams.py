@@ -61,7 +61,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read 
 @pytest.mark.parametrize("kind", ["Reptile", "FOMAML"])
 def test_gradient_learners_keep_nothing_of_a_stream(kind):
     model = f"{kind}(max_iter=5, inner_steps=1, inner_lr=0.1)"
-    few, many, parts = peaks_of(model, [8192, 20], [30_000, 20], [15_000, 20, 3])  # 12, 43 MB
+    few, many, parts = peaks_of(model, [8192, 20], [24_000, 20], [12_000, 20, 2])  # 12, 35 MB
     assert few < 60 * MEGABYTE
     assert max(many, parts) - few < 10 * MEGABYTE
 

@@ -215,14 +215,14 @@ def test_weights_of_learners_that_have_none():
 def test_workers_do_not_change_results(wrapped):
     """Nor where columns stand in another order of memory, as those of a dataframe do."""
     pd = pytest.importorskip("pandas", reason="columns stand one after the other in a dataframe")
-    tasks = make_linear_tasks(20, 50, 10, random_state=0)
+    tasks = make_linear_tasks(14, 20, 10, random_state=0)
     names = [f"x{j}" for j in range(10)]
     tasks = [Task(pd.DataFrame(t.X, columns=names), t.y, id=t.id) for t in tasks]
-    X = pd.concat([t.X[:8] for t in tasks[16:]])
-    y, ids = np.concatenate([t.y[:8] for t in tasks[16:]]), np.repeat(np.arange(4), 8)
+    X = pd.concat([t.X[:8] for t in tasks[10:]])
+    y, ids = np.concatenate([t.y[:8] for t in tasks[10:]]), np.repeat(np.arange(4), 8)
     predicted = []
     for n_jobs in (None, 2):
-        model = TransferMetaLearner(wrapped, n_jobs=n_jobs, random_state=0).meta_fit(tasks[:16])
+        model = TransferMetaLearner(wrapped, n_jobs=n_jobs, random_state=0).meta_fit(tasks[:10])
         predicted.append(model.adapt(X, y, groups=ids).predict(X, groups=ids))
     assert_array_equal(*predicted)
 
@@ -429,15 +429,15 @@ def test_landmarks_of_an_infinite_number():
 
 def test_room_is_linear_in_the_sources():
     rng = np.random.default_rng(0)
-    X, y = rng.standard_normal((3000, 2)), rng.standard_normal(3000)
+    X, y = rng.standard_normal((1500, 2)), rng.standard_normal(1500)
     pairs = [(X[i : i + 1], y[i : i + 1]) for i in range(len(y))]
     model = TransferMetaLearner(random_state=0).meta_fit(pairs)
     tracemalloc.start()
-    model.adapt(X[:300], y[:300], groups=np.arange(300))
+    model.adapt(X[:200], y[:200], groups=np.arange(200))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 300 * 3000 * 8  # less than a number for each source and target
-    assert len(model.adapt(X[:1], y[:1]).source_scores_) == 3000
+    assert peak < 200 * 1500 * 8  # less than a number for each source and target
+    assert len(model.adapt(X[:1], y[:1]).source_scores_) == 1500
 
 
 def test_places_of_sources_without_ids_are_told_from_ids():
