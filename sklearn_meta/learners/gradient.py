@@ -103,7 +103,8 @@ class GradientLearner(Learner):
         n_rows : ndarray of shape (n_tasks,)
             Rows of every task: their total weight.
         """
-        strength = np.asarray(self.penalty_strength(np.maximum(n_rows, 1.0)))[:, None]
+        strength = self.penalty_strength(np.maximum(n_rows, 1.0))
+        strength = np.broadcast_to(strength, np.shape(n_rows))[:, None]
         if not strength.any():
             return None
         mask = ~self.network.intercepts()

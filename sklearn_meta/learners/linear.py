@@ -44,7 +44,8 @@ class LinearKind:
     loss : callable
         ``loss(estimator, n_outputs)`` is the Loss that it minimises.
     penalty : callable
-        ``penalty(estimator, n_rows)`` is the strength of its L2 penalty on the mean loss.
+        ``penalty(estimator, n_rows)`` is the strength of its L2 penalty on the mean loss of tasks
+        with so many rows, an array or a number.
     link : {"identity", "log", "logit", "softmax", "margin"}, or callable
         How a prediction that does not depend on x is written as a raw prediction; a callable
         gets the estimator and returns one of these.
@@ -110,7 +111,7 @@ def _sgd(estimator, n_outputs):
 
 
 def _no_penalty(estimator, n_rows):
-    return 0.0 * n_rows
+    return 0.0
 
 
 def _ridge_penalty(estimator, n_rows):
@@ -118,12 +119,12 @@ def _ridge_penalty(estimator, n_rows):
 
 
 def _glm_penalty(estimator, n_rows):
-    return estimator.alpha + 0.0 * n_rows
+    return estimator.alpha
 
 
 def _sgd_penalty(estimator, n_rows):
     share = {"l2": 1.0, "elasticnet": 1 - (estimator.l1_ratio or 0), "l1": 0.0, None: 0.0}
-    return estimator.alpha * share[estimator.penalty] + 0.0 * n_rows
+    return estimator.alpha * share[estimator.penalty]
 
 
 def _svm_penalty(estimator, n_rows):
@@ -161,9 +162,7 @@ LINEAR = {
     linear_model.LinearRegression: LinearKind(_squared, _no_penalty),
     linear_model.Ridge: LinearKind(_squared, _ridge_penalty),
     linear_model.Lasso: LinearKind(_squared, _no_penalty),
-    linear_model.ElasticNet: LinearKind(
-        _squared, lambda e, n_rows: e.alpha * (1 - e.l1_ratio) + 0.0 * n_rows
-    ),
+    linear_model.ElasticNet: LinearKind(_squared, lambda e, n_rows: e.alpha * (1 - e.l1_ratio)),
     linear_model.SGDRegressor: LinearKind(_sgd, _sgd_penalty, vector_intercept=True),
     linear_model.HuberRegressor: LinearKind(lambda e, k: Huber(e.epsilon), _ridge_penalty),
     linear_model.PoissonRegressor: _glm(lambda e, k: Poisson()),
