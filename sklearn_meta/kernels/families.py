@@ -84,7 +84,7 @@ class Family:
         raise NotImplementedError
 
     def third(self, y, first, second):
-        """The third derivative from the first and the second."""
+        """The third derivative from the first and the second; 0 of pieces of parabolas."""
         return np.zeros_like(first)
 
     def constant(self, y, phi):

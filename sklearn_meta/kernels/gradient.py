@@ -132,7 +132,7 @@ class Path:
 def inner_steps(
     network, theta, support, alpha, n_steps, *, penalty=None, centre=None, guard=True, keep=True
 ):
-    """Adapt to supports by gradient steps.
+    """Adapt to supports by gradient steps, along a Path.
 
     Parameters
     ----------
@@ -151,10 +151,6 @@ def inner_steps(
         Whether to halve steps that raise the support loss.
     keep : bool, default=True
         Whether the path has more than its end.
-
-    Returns
-    -------
-    Path
     """
     centre = theta if centre is None else centre
     fast = _compiled(network, penalty)

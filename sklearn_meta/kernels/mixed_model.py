@@ -233,7 +233,7 @@ def fit_mixed_model(
     tol=1e-6,
     callback=None,
 ):
-    """Maximise the (restricted) likelihood, or what a prior of the variances makes of it.
+    """Maximise the (restricted) likelihood, or what a prior makes of it, for a MixedModel.
 
     Parameters
     ----------
@@ -259,10 +259,6 @@ def fit_mixed_model(
     callback : callable, default=None
         ``callback(get_model)`` after each iteration, where ``get_model()`` is the MixedModel so
         far; True stops.
-
-    Returns
-    -------
-    MixedModel
     """
     profile = Profile(
         moments,

@@ -83,7 +83,7 @@ def fit_prior(
     report=None,
     **settings,
 ):
-    """Learn B, Sigma and phi.
+    """Learn B, Sigma and phi: a ConditionalPrior, of a single task with Sigma = 0.
 
     Parameters
     ----------
@@ -108,11 +108,6 @@ def fit_prior(
         ``report(get_prior)`` after each iteration; True means stop.
     **settings : dict
         Of :func:`fit_laplace`.
-
-    Returns
-    -------
-    ConditionalPrior
-        Of a single task with Sigma = 0.
     """
     mean, std = mean_and_std(S)
     scale = nonzero_scale(std, mean)

@@ -250,7 +250,7 @@ def learn_gaussian(
     callback=None,
     **settings,
 ):
-    """Learn the prior.
+    """Learn a GaussianPrior.
 
     Parameters
     ----------
@@ -279,10 +279,6 @@ def learn_gaussian(
         ``callback(get_prior)`` after each iteration; True stops.
     **settings : dict
         Of :func:`fit_mixed_model`.
-
-    Returns
-    -------
-    GaussianPrior
     """
     _, mean, scale = moments.pooled()
     mean = mean + shift
