@@ -53,15 +53,20 @@ class Context:
     rho: np.ndarray  # (n_directions,)
     typical: np.ndarray  # (n_directions,): mean of ``V_n`` over the meta-train tasks
 
+    def reliability(self, n):
+        """The share of ``Q'(xbar - mu)`` that is ``mu_t``, shape (n_directions, n_tasks)."""
+        rho = self.rho[:, None]
+        return n * rho / (1 + (n - 1) * rho)
+
     def unknown(self, n):
         """``V_n``, shape (n_directions, n_tasks)."""
         return _unknown(self.rho[:, None], n)
 
     def means(self, moments):
         """``c_t``, shape (n_directions, n_tasks)."""
-        n, rho = moments.n, self.rho[:, None]
+        n = moments.n
         centred = moments.M[0, 1:-1] / np.where(n > 0, n, 1.0) - self.mean[:, None]
-        return n * rho / (1 + (n - 1) * rho) * (self.Q.T @ centred)
+        return self.reliability(n) * (self.Q.T @ centred)
 
     def augmented(self, moments):
         """Moments of ``[1, x, c, y]``."""
