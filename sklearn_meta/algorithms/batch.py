@@ -338,14 +338,15 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         return describe(meta_model.descriptor, self._described(learner, table))
 
     def _adapt_prior(self, learner, prior, table, S):
-        theta = posterior_modes(prior, learner.network, all_rows(learner, table), S)
+        theta, _ = posterior_modes(prior, learner.network, all_rows(learner, table), S)
         return learner.rows(theta).astype(learner.dtype, copy=False)
 
     def _predictor(self, learner, meta_model):
         if self.conditioning == "prior":
             return learner
         model = meta_model.model
-        return ConditionedLearner.around(learner, model.raw, model.models, model.names)
+        seen = dict(models=model.models, descriptor_names=model.names, raw=model.raw)
+        return ConditionedLearner.like(learner, **seen, checks_rows=learner.checks_rows)
 
     # -- tasks as vectors --------------------------------------------------------------------------
 

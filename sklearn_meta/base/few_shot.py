@@ -33,7 +33,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ..kernels.losses import Logistic, Multinomial
 from ..learners.base import TaskwiseLearner
 from ..priors.intervals import calibration_of, normal_scores
-from ..priors.pull import MIN_ERRORS, MIN_TASKS, SHOTS, Pull
+from ..priors.pull import MIN_ERRORS, MIN_TASKS, SHOTS, Pull, sure_share
 from ..priors.regularization import N_FOLDS, gain
 from ..tasks.table import rows_of_tasks
 
@@ -115,8 +115,8 @@ def _share(n_shots, losses, own, f0):
     a = minimize_scalar(lambda a: np.nanmean(of_tasks(a)), bounds=(0, 1), method="bounded").x
     z = gain(of_tasks(0.0 if n_shots else 1.0), of_tasks(a))
     if n_shots:
-        return a * (1 - 1 / max(z, 1.0) ** 2)
-    return 1 - (1 - a) * (1 - (MIN_ERRORS / max(z, MIN_ERRORS)) ** 2)
+        return a * sure_share(z, 1.0)
+    return 1 - (1 - a) * sure_share(z, 1.0, MIN_ERRORS)
 
 
 def _places(table):

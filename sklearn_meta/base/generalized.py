@@ -20,7 +20,7 @@ from ..kernels.predictive import (
     predictive_softmax,
     predictor_moments,
 )
-from ..priors.conditional import fit_prior, posterior_rows, with_means_of
+from ..priors.conditional import fit_prior, posterior_modes, with_means_of
 from ..priors.intervals import Calibration, quantiles
 from .episodes import all_rows
 from .few_shot import PROBABILITIES, pooled_values, proved
@@ -60,7 +60,7 @@ def generalized_rows(learner, prior, table):
     """One parameter row for every task of a table."""
     n_rows = table.sums(table.weights)
     S = _side(table, prior.s_mean)
-    theta, covariance = posterior_rows(prior, learner.network, all_rows(learner, table), S)
+    theta, covariance = posterior_modes(prior, learner.network, all_rows(learner, table), S)
     i, j = np.triu_indices(covariance.shape[1])
     rows = [learner.rows(theta), theta, covariance[:, i, j], n_rows[:, None]]
     return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)

@@ -281,22 +281,18 @@ class ReadingMixin:
             blocks.append(X)
             targets.append(y)
             sides.append(side)
-        sizes = np.array([len(y) for y in targets])
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        ids = np.empty(len(tasks), dtype=object)
-        ids[:] = [task.id for task in tasks]
-        weight = None
-        if any(w is not None for w in weights):
-            pairs = zip(weights, sizes, strict=True)
-            weight = as_counts(np.concatenate([np.ones(n) if w is None else w for w, n in pairs]))
         kinds = {y.dtype.kind for y in targets}
         own_classes = self._needs().own_classes if reset else self._own_classes
         mixed = len(kinds) > 1 if own_classes else len({kind in "US" for kind in kinds}) == 2
         if mixed:  # NumPy would make all of them text, or all numbers of one type
             targets = [y.astype(object) for y in targets]
-        table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
-        X, role = self._check_X(table.X, table.where, min_rows), _roles(supports, sizes)
-        table = replace(table, X=X, role=role)
+        table = TaskTable.from_tasks(tasks, blocks, targets, weights)
+        table = replace(
+            table,
+            X=self._check_X(table.X, table.where, min_rows),
+            sample_weight=as_counts(table.sample_weight),
+            role=_roles(supports, table.sizes),
+        )
         if self._needs().side:
             descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
             table = replace(table, descriptors=descriptors)

@@ -2,8 +2,7 @@ r"""Coordinates of the mixed model's variances in which its information is about
 
 References
 ----------
-Lindstrom, Bates (1988), Newton-Raphson and EM algorithms for linear mixed-effects models. Nocedal,
-Wright (2006), Numerical optimization, chapter 7.
+Nocedal, Wright (2006), Numerical optimization, chapter 7.
 """
 
 from dataclasses import replace

@@ -16,18 +16,10 @@ __all__ = ["TaskClasses", "of_one_type", "task_classes"]
 
 @dataclass(frozen=True, eq=False)
 class TaskClasses:
-    """The labels of every task, in order.
+    """The labels of every task, in order."""
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n_tasks, n_most)
-        Rows of tasks with fewer classes end in copies of their last label.
-    counts : ndarray of shape (n_tasks,)
-        Number of classes of every task.
-    """
-
-    labels: np.ndarray
-    counts: np.ndarray
+    labels: np.ndarray  # (n_tasks, n_most): those of tasks with fewer end in copies of the last
+    counts: np.ndarray  # (n_tasks,): number of classes of every task
 
     def __getitem__(self, tasks):
         return TaskClasses(self.labels[tasks], self.counts[tasks])
@@ -62,16 +54,7 @@ def of_one_type(labels):
 
 
 def task_classes(table):
-    """The labels of every task, and the place of each row's label among them.
-
-    Parameters
-    ----------
-    table : TaskTable
-
-    Returns
-    -------
-    classes : TaskClasses
-    places : ndarray of shape (n_rows,)
+    """The labels of every task, a TaskClasses, and the place of each row's label among them.
 
     Raises
     ------
