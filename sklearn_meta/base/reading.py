@@ -88,11 +88,11 @@ class ReadingMixin:
         """Numbers with fractions that hardly repeat are a feature, which another wrapper chose."""
         if self.task_column is None or ids.dtype.kind != "f":
             return
-        odd = np.flatnonzero((ids != np.floor(ids)) & np.isfinite(ids))
-        if len(odd) and 2 * len(np.unique(ids)) > len(ids) > 2:
+        bad = np.flatnonzero((ids != np.floor(ids)) & np.isfinite(ids))
+        if len(bad) and 2 * len(np.unique(ids)) > len(ids) > 2:
             warnings.warn(
                 f"task_column={self.task_column!r} holds numbers with fractions, such as "
-                f"{ids[odd[0]]:g}, that hardly repeat: it looks like a feature. A BaggingRegressor "
+                f"{ids[bad[0]]:g}, that hardly repeat: it looks like a feature. A BaggingRegressor "
                 "with max_features below 1 chooses columns, so that the index of the id moves: "
                 "keep max_features=1.0.",
                 UserWarning,

@@ -45,7 +45,7 @@ STACK = "stack"  # its name among the candidates in results_
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What is told of how the weights were found."""
+    """How the weights were found, for attributes and messages."""
 
     names: list  # of all candidates
     weights: np.ndarray  # (n_shots, n_candidates)
@@ -190,7 +190,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         return meta_model
 
     def _learn_weights(self, candidates, table, seed, report):
-        """A meta-model without members: the weights of all candidates, and what is told of them."""
+        """A meta-model without members: the weights of all candidates, and how these were found."""
         classes, names = self._labels.outputs, [name for name, _ in candidates]
         cv = min(self.cv, table.n_tasks) if isinstance(self.cv, Integral) else self.cv
         folds = task_folds(cv, np.arange(table.n_tasks), seed)
@@ -234,8 +234,8 @@ class _MetaStack(Composition, BaseMetaEstimator):
                 scale.append(np.sqrt(one.mean_by_task(errors**2).mean()))
                 scores[k] = one.split(np.abs(errors) / max(scale[-1], np.finfo(float).tiny))
                 losses = np.column_stack([losses, one.mean_by_task(errors**2)])
-            told = [names[c] for c in columns] + [STACK] * (classes is None)
-            results.append(_rows(k, one, losses, told, table.ids))
+            judged = [names[c] for c in columns] + [STACK] * (classes is None)
+            results.append(_rows(k, one, losses, judged, table.ids))
         used = np.flatnonzero(weights.max(axis=0) >= MIN_WEIGHT)
         weights = _normalized(weights, used)
         for name in (names[c] for c in columns if c not in used):

@@ -127,7 +127,7 @@ def seconds_of(candidates, table, seed):
             try:
                 clone(candidate).meta_fit(part)
             except (ArithmeticError, TypeError, ValueError):
-                pass  # it fails again where that is told
+                pass  # it fails again where errors are raised
         seconds.append(time.process_time() - start)
     return np.array(seconds) * len(table.y) / len(part.y)
 

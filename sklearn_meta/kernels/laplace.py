@@ -418,7 +418,7 @@ def left_out_densities(rows, s, B, factor, random, family, phi):
 
         eta_i ~ N(eta - C l', C),    C = V (I - W V)^{-1},
 
-    and the density of the row is ``E p(y_i | eta_i)``. That stays honest where the approximation of
+    and the density of the row is ``E p(y_i | eta_i)``. That holds where the approximation of
     the likelihood is too great, since variances tell all labels of a task apart. Arguments as of
     :func:`marginal`; the shape is (2, n_tasks, n_rows).
     """

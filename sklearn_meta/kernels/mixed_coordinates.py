@@ -13,7 +13,7 @@ from .mixed_profile import LEAST
 
 __all__ = ["Coordinates", "lbfgs_step"]
 
-LEAST_SHARE = 1e-3  # of the information on a direction, where sigma² is not known
+MIN_SHARE = 1e-3  # of the information on a direction, where sigma² is not known
 
 
 class Coordinates:
@@ -79,7 +79,7 @@ def _whitening(H, scale=None):
     """R with ``R'HR = I``, but for directions of no information."""
     scale = np.sqrt(np.maximum(np.diag(H) if scale is None else scale, LEAST))
     values, vectors = np.linalg.eigh(H / np.outer(scale, scale))
-    return vectors / scale[:, None] / np.sqrt(np.maximum(values, LEAST_SHARE))
+    return vectors / scale[:, None] / np.sqrt(np.maximum(values, MIN_SHARE))
 
 
 def lbfgs_step(gradient, pairs):

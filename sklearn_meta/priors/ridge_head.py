@@ -29,7 +29,7 @@ N_STEPS = 100
 EVERY = 10  # steps after which the tasks that were left out are looked at
 PATIENCE = 2  # looks without a gain
 NOISE_FLOOR = 1e-12  # of the variance of the targets
-LEAST_TASKS = 10  # of which some can be left out
+MIN_TASKS = 10  # of which some can be left out
 JITTER = 1e-14
 
 
@@ -135,7 +135,7 @@ def learn_head(prior, batches, tasks, rng, diagonal=False):
     floor = NOISE_FLOOR * sum(np.sum(rows.y**2) for rows in batches)
     floor = max(floor / max(sum(rows.n.sum() for rows in batches), 1), np.finfo(float).tiny)
     n_steps = 0
-    if n_tasks >= LEAST_TASKS:
+    if n_tasks >= MIN_TASKS:
         out = rng.permutation(n_tasks) < n_tasks // 5
         train = [rows[~out[own]] for rows, own in zip(batches, tasks, strict=True)]
         judges = [rows[out[own]] for rows, own in zip(batches, tasks, strict=True)]

@@ -524,11 +524,11 @@ def check_target(y, *, classifier, where):
             f"{where(missing[0])}: Input y contains NaN. Drop the rows without a target."
         )
     if values.dtype.kind in "cO":
-        odd = [i for i, v in enumerate(values) if isinstance(v, (complex, np.complexfloating))]
-        odd = [i for i in odd if values[i].imag] or odd
-        if odd:
+        bad = [i for i, v in enumerate(values) if isinstance(v, (complex, np.complexfloating))]
+        bad = [i for i in bad if values[i].imag] or bad
+        if bad:
             raise ValueError(
-                f"{where(odd[0])}: Complex data not supported: y is {plain(values[odd[0]])!r}."
+                f"{where(bad[0])}: Complex data not supported: y is {plain(values[bad[0]])!r}."
             )
     if classifier:
         return _labels(values, where)
