@@ -104,7 +104,8 @@ def _problem(estimator, target, rng):
     n_params = learner.network.n_params
     theta, alpha = 0.5 * rng.standard_normal(n_params), rng.uniform(0.01, 0.05, n_params)
     strength = learner.penalty_strength(np.maximum(np.array(SIZES, dtype=float), 1))
-    penalty = Penalty(np.broadcast_to(strength, len(SIZES))[:, None], learner.penalty_mask())
+    mask = (~learner.network.intercepts()).astype(float)
+    penalty = Penalty(np.broadcast_to(strength, len(SIZES))[:, None], mask)
 
     def rows(extra):
         tasks = []

@@ -6,7 +6,7 @@ Test tasks take no part in meta-training; every estimator sees the same episodes
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -96,12 +96,12 @@ def few_shot_scorer(
     return _FewShotScorer(scoring, n_shots, n_repeats, random_state)
 
 
+@dataclass(eq=False, repr=False)
 class _FewShotScorer:
-    def __init__(self, scoring, n_shots, n_repeats, random_state):
-        self.scoring = scoring
-        self.n_shots = n_shots
-        self.n_repeats = n_repeats
-        self.random_state = random_state
+    scoring: Any
+    n_shots: int
+    n_repeats: int
+    random_state: Any
 
     def __repr__(self):
         return f"few_shot_scorer({self.scoring!r}, n_shots={self.n_shots})"
@@ -229,12 +229,8 @@ def _adapted(meta, task, support):
 def _score(adapted, task, query, scoring):
     part = task.rows(query)
     if scoring == "neg_log_loss":  # a task may miss some classes
-        scorer = make_scorer(
-            log_loss,
-            greater_is_better=False,
-            response_method="predict_proba",
-            labels=adapted.classes_,
-        )
+        settings = {"response_method": "predict_proba", "labels": adapted.classes_}
+        scorer = make_scorer(log_loss, greater_is_better=False, **settings)
     else:
         scorer = check_scoring(adapted, scoring)
     weight = {} if part.sample_weight is None else {"sample_weight": part.sample_weight}
@@ -334,16 +330,7 @@ def cross_validate_tasks(
     if not rows:
         raise ValueError(f"no task has more than {shots[0]} rows: there is nothing to score.")
     keys = ("estimator", "fold", "task_id", "repeat", "n_shots", "score", "adapt_time")
-    columns = zip(keys, zip(*rows, strict=True), strict=True)
-    return Results((key, _column(values)) for key, values in columns)
-
-
-def _column(values):
-    column = np.array(values) if not isinstance(values[0], tuple) else None
-    if column is None or column.dtype.kind in "US" and not all(isinstance(v, str) for v in values):
-        column = np.empty(len(values), dtype=object)
-        column[:] = values
-    return column
+    return Results.of_rows(keys, rows)
 
 
 def _supports(task, shots, seed):

@@ -679,7 +679,7 @@ def test_the_approximate_prior_is_exact_for_squared_loss():
     assert_allclose(np.sqrt(variance), [0.7, 0.3], rtol=0.2)
     assert_allclose(means, [[0.5, 1.0], [1.5, 0.5]], atol=0.15)
     h = model.means(prior.standardized(S))
-    modes = posterior_modes(prior, network, batches, S)
+    modes, _ = posterior_modes(prior, network, batches, S)
     _, covariance = posterior(model, [counted(batch, n_rows)], prior.standardized(S))
     for t in (0, 7):
         Z = np.column_stack([np.ones(6), batch.X[t, :, 0]])

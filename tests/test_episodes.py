@@ -10,7 +10,7 @@ from sklearn_meta import FOMAML, BatchMetaLearner, Pooled, cross_validate_tasks
 from sklearn_meta.base.episodes import EpisodeSampler, all_rows
 from sklearn_meta.datasets import make_linear_tasks
 from sklearn_meta.kernels.network import Batch
-from sklearn_meta.tasks import TaskTable, padded_batches
+from sklearn_meta.tasks import TaskTable
 from sklearn_meta.tasks.supports import check_shots
 
 SIZES = np.array([9, 1, 4, 12])
@@ -139,10 +139,9 @@ def test_weights_go_with_rows():
 def test_all_rows():
     table = sampler((1, 1)).table
     seen = {}
-    for padded in padded_batches(table):
-        batch, n_rows = all_rows(LEARNER, padded)
-        assert_array_equal(n_rows, SIZES[padded.tasks])
-        seen |= dict(zip(padded.tasks.tolist(), rows(batch), strict=True))
+    for tasks, batch, n_rows in all_rows(LEARNER, table):
+        assert_array_equal(n_rows, SIZES[tasks])
+        seen |= dict(zip(tasks.tolist(), rows(batch), strict=True))
     assert [seen[t] for t in range(4)] == ALL
 
 

@@ -29,7 +29,6 @@ from sklearn_meta.kernels.predictive import (
 from sklearn_meta.priors.laplace import (
     LaplaceModel,
     fit_laplace,
-    log_likelihood,
     posterior,
     predictive_scores,
 )
@@ -105,8 +104,9 @@ def test_quadrature_against_the_integral(name):
             exact.append(np.log(quad(density, -8, 8, epsabs=0, epsrel=1e-10)[0]))
     errors = []
     for n in (1, 25):
-        model = LaplaceModel(B, np.array([[tau]]), np.array([0]), family, phi, n_quadrature=n)
-        errors.append(np.abs(log_likelihood(model, batches, S) - exact).max())
+        problem = Objective(batches, S, family, [0], True, "full", n)
+        found, _ = problem.likelihood(B, np.array([[tau]]), np.log(phi))
+        errors.append(np.abs(found - exact).max())
     assert errors[0] < (0.3 if name == "huber" else 0.05)  # that has the expected curvature,
     assert errors[1] < (1e-3 if name == "huber" else 1e-8)  # and kinks
 
@@ -364,7 +364,8 @@ def test_posterior_is_exact_for_gaussian_rows():
     B = np.array([[0.1], [0.4], [-0.2]])
     model = LaplaceModel(B, factor, np.array([0, 1]), Gaussian(), 0.3)
     mode, covariance = posterior(model, batches, S)
-    L = log_likelihood(model, batches, S)
+    problem = Objective(batches, S, Gaussian(), model.random, True, "full", 1)
+    L, _ = problem.likelihood(B, factor, np.log(0.3))
     for batch in batches:
         for t, X, y, w in zip(batch.tasks, batch.X, batch.y[..., 0], batch.weight, strict=True):
             repeat = w.astype(int)

@@ -51,8 +51,7 @@ def make_problem(
     return SimpleNamespace(
         table=table,
         random=np.array(random, dtype=int),
-        intercept=intercept,
-        moments=moments_of(table),
+        moments=replace(moments_of(table), intercept=intercept),
     )
 
 
@@ -69,7 +68,7 @@ def rows_of(problem):
     table = problem.table
     for t in range(table.n_tasks):
         X, y, weight = table.task(t)
-        if problem.intercept:
+        if problem.moments.intercept:
             X = np.column_stack([np.ones(len(X)), X])
         repeat = np.ones(len(y), int) if weight is None else weight.astype(int)
         s = np.ones(1) if table.descriptors is None else np.append(1, table.descriptors[t])
@@ -109,7 +108,7 @@ def random_factor(problem, covariance="full", seed=1):
 
 def profile_of(problem, **settings):
     settings = {"reml": True, **settings}
-    return Profile(problem.moments, problem.random, intercept=problem.intercept, **settings)
+    return Profile(problem.moments, problem.random, **settings)
 
 
 def assert_gradient_is_central(value, gradient, x, h=2e-4):
@@ -247,9 +246,8 @@ def prior_of(problem, nu=None, **settings):
         Sigma0 = 0.5 * np.eye(q) + 0.1
         settings["shrinkage"] = Shrinkage(nu, Sigma0, 5.0, 0.4)
     if settings.get("slopes"):
-        n_coefs = len(problem.moments.M) - (1 if problem.intercept else 2)
-        n_fixed = n_coefs * (1 + len(problem.moments.S))
-        settings["slopes"] = np.arange(1 if problem.intercept else 0, n_fixed)
+        n_fixed = len(problem.moments.G) * len(problem.moments.s)
+        settings["slopes"] = np.arange(int(problem.moments.intercept), n_fixed)
     return settings
 
 
@@ -354,7 +352,7 @@ def test_log_densities_are_those_of_multivariate_normals(case):
         normal_logpdf(y, X @ model.B @ s, Z @ Sigma @ Z.T, model.sigma2)
         for X, Z, y, s in rows_of(problem)
     ]
-    found = log_densities(model, problem.moments, intercept=problem.intercept)
+    found = log_densities(model, problem.moments)
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
@@ -402,7 +400,6 @@ def fit(problem, covariance="full", reml=False, **params):
     return fit_mixed_model(
         problem.moments,
         problem.random,
-        intercept=problem.intercept,
         covariance=covariance,
         reml=reml,
         **params,
@@ -521,7 +518,7 @@ def test_one_task_or_no_random_effects_is_least_squares(random):
 def test_posterior_is_that_of_conditioning_the_joint_normal(case):
     problem = make_problem(**CASES[case])
     model = fit(problem, reml=True, max_iter=5)
-    mean, covariance = posterior(model, problem.moments, intercept=problem.intercept)
+    mean, covariance = posterior(model, problem.moments)
     Sigma = model.sigma2 * model.factor @ model.factor.T
     for t, (X, Z, y, s) in enumerate(rows_of(problem)):
         prior = model.B @ s

@@ -61,7 +61,7 @@ def test_hessian_product(loss, hidden, activation):
     network, theta, batch = problem(loss, hidden, activation)
     v = np.random.default_rng(1).standard_normal(theta.shape)
     up, down = (network.gradient(theta + s * 1e-6 * v, batch)[1] for s in (1, -1))
-    assert_same(network.hessian_product(theta, batch, v), (up - down) / 2e-6)
+    assert_same(network.on(batch).at(theta).hessian_product(v), (up - down) / 2e-6)
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
@@ -70,7 +70,7 @@ class TestInvariance:
     def outcomes(self, network, theta, batch):
         v = np.random.default_rng(1).standard_normal((len(batch.X), network.n_params))
         value, gradient = network.gradient(theta, batch)
-        return value, gradient, network.hessian_product(theta, batch, v)
+        return value, gradient, network.on(batch).at(theta).hessian_product(v)
 
     def test_sums_over_tasks(self, loss, hidden):
         network, theta, batch = problem(loss, hidden)
@@ -180,5 +180,5 @@ def test_float32_stays():
     network, theta, batch = problem(Logistic(), (3,))
     theta, batch = theta.astype("f"), Batch(*(part.astype("f") for part in vars(batch).values()))
     value, gradient = network.gradient(theta, batch)
-    product = network.hessian_product(theta, batch, theta)
+    product = network.on(batch).at(theta).hessian_product(theta)
     assert value.dtype == gradient.dtype == product.dtype == np.float32

@@ -33,25 +33,22 @@ __all__ = [
 ]
 
 _FILES = {
-    "Independent": "baselines",
-    "Pooled": "baselines",
-    "BatchMetaLearner": "batch",
-    "GaussianProcessMeta": "gaussian_process",
-    "HierarchicalBayes": "hierarchical",
-    "IMAML": "imaml",
-    "ANIL": "maml",
-    "FOMAML": "maml",
-    "MAML": "maml",
-    "MetaSGD": "maml",
-    "PrototypeClassifier": "prototypes",
-    "Reptile": "reptile",
-    "RidgeHead": "ridge_head",
-    "TransferMetaLearner": "transfer",
+    "baselines": ("Independent", "Pooled"),
+    "batch": ("BatchMetaLearner",),
+    "gaussian_process": ("GaussianProcessMeta",),
+    "hierarchical": ("HierarchicalBayes",),
+    "imaml": ("IMAML",),
+    "maml": ("ANIL", "FOMAML", "MAML", "MetaSGD"),
+    "prototypes": ("PrototypeClassifier",),
+    "reptile": ("Reptile",),
+    "ridge_head": ("RidgeHead",),
+    "transfer": ("TransferMetaLearner",),
 }
 
 
 def __getattr__(name):
     """Import a class when it is asked for: one algorithm needs no other."""
-    if name not in _FILES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_FILES[name]}", __name__), name)
+    for file, names in _FILES.items():
+        if name in names:
+            return getattr(import_module(f".{file}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,16 +1,18 @@
 """The two baselines that every algorithm must beat: one model on all rows; one model per task."""
 
-import numpy as np
-from sklearn.linear_model import Ridge
+from dataclasses import KW_ONLY
+from typing import Any
 
-from ..base import BaseMetaEstimator, Needs
+import numpy as np
+
+from ..base import BaseMetaEstimator, Needs, with_parameters
 from ..base.docstrings import documented
-from ..learners.privates import N_JOBS
 
 __all__ = ["Independent", "Pooled"]
 
 
 @documented
+@with_parameters
 class Pooled(BaseMetaEstimator):
     """One model on all rows of all tasks; adaptation changes nothing.
 
@@ -53,29 +55,14 @@ class Pooled(BaseMetaEstimator):
     array([4.5])
     """
 
-    _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
-        "standardize": ["boolean"],
-        "random_state": ["random_state"],
-    }
+    estimator: Any = None
+    _: KW_ONLY
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    standardize: bool = False
+    random_state: int | np.random.RandomState | None = None
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        task_column=None,
-        handle_unknown="prior",
-        standardize=False,
-        random_state=None,
-    ) -> None:
-        self.estimator = estimator
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-
-    def _default_estimator(self):
-        return Ridge()
+    _parameter_constraints = {"standardize": ["boolean"]}
 
     def _needs(self):
         return Needs(standardized=self.standardize, keeps_rows=False)
@@ -90,6 +77,7 @@ class Pooled(BaseMetaEstimator):
 
 
 @documented
+@with_parameters
 class Independent(BaseMetaEstimator):
     """One model per task, fitted on its rows alone; nothing is learned from other tasks.
 
@@ -118,11 +106,7 @@ class Independent(BaseMetaEstimator):
     ----------
     estimator_ : estimator
         The model of the current task.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
-    classes_ : ndarray of shape (n_classes,)
-        The classes over all tasks, of a classifier.
-    {table}
+    {tasks}
 
     See Also
     --------
@@ -139,30 +123,15 @@ class Independent(BaseMetaEstimator):
     array([4. , 5. , 1.5])
     """
 
-    _parameter_constraints: dict = {
-        **Pooled._parameter_constraints,
-        "n_jobs": N_JOBS,
-    }
+    estimator: Any = None
+    _: KW_ONLY
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    standardize: bool = False
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        task_column=None,
-        handle_unknown="prior",
-        standardize=False,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
-    def _default_estimator(self):
-        return Ridge()
+    _parameter_constraints = {"standardize": ["boolean"]}
 
     def _needs(self):
         return Needs(standardized=self.standardize)

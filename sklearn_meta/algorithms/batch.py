@@ -14,28 +14,18 @@ With ``conditioning="prior"`` the learner is linear, and s says where its coeffi
 
 They then adapt to the support: in closed form for squared loss (``hierarchical.py``), by Laplace's
 approximation for other losses (``priors/conditional.py``).
-
-References
-----------
-Edwards, Storkey (2017), Towards a neural statistician, ICLR (a learner conditioned on a summary of
-the data set). Denevi, Pontil, Ciliberto (2020), The advantage of conditional meta-learning for
-biased regularization and fine tuning, NeurIPS. Breiman (1996), Bagging predictors, Machine Learning
-24 (averaging over draws).
 """
 
-import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_union
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs, learned, with_parameters
 from ..base.described import (
     DescriptorMixin,
     check_descriptor,
@@ -56,39 +46,24 @@ from ..learners import (
     last_step,
 )
 from ..learners.conditional import Conditional, are_counts, learn_conditional
-from ..learners.privates import N_JOBS, HasMethods, Interval, StrOptions
+from ..learners.privates import Interval, StrOptions
 from ..priors.conditional import ConditionalPrior, fit_prior, posterior_modes
-from ..priors.gaussian import learn_gaussian
+from ..priors.gaussian import GaussianPrior, learn_gaussian
 from ..tasks.ids import as_ids
 from ..tasks.supports import check_shots
-from ..tasks.table import padded_batches
 
 __all__ = ["BatchMetaLearner"]
 
 
 @dataclass(frozen=True, eq=False)
 class MetaModel:
-    """A fitted descriptor, and what was learned for its vectors.
+    """A fitted descriptor, and what was learned for its vectors."""
 
-    Parameters
-    ----------
-    descriptor : transformer
-        T.
-    names : list of str
-        Of the entries of s.
-    vectors : ndarray of shape (n_tasks, n_descriptors)
-        Of the meta-train tasks, from all their rows.
-    ids : ndarray of shape (n_tasks,)
-        Their ids, or places.
-    model : Conditional, ConditionalPrior or GaussianPrior
-        The last two are where the coefficients of a linear learner start.
-    """
-
-    descriptor: object
-    names: list
-    vectors: np.ndarray
-    ids: np.ndarray
-    model: object = None
+    descriptor: object  # T
+    names: list  # of the entries of s
+    vectors: np.ndarray  # (n_tasks, n_descriptors) of the meta-train tasks, from all their rows
+    ids: np.ndarray  # theirs, or places
+    model: Conditional | ConditionalPrior | GaussianPrior = None  # priors are of coefficients
 
     def with_tasks(self, vectors, ids):
         """The meta-model that knows more tasks."""
@@ -100,6 +75,7 @@ class MetaModel:
 
 
 @documented
+@with_parameters
 class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     r"""A learner that is told by a descriptor what kind of task a row belongs to.
 
@@ -159,11 +135,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     task_vectors_ : ndarray of shape (n_tasks, n_descriptors)
         Descriptors of the meta-train tasks, from all their rows, out of fold where the descriptor
         fits models.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
-    classes_ : ndarray of shape (n_classes,)
-        The classes, of a classifier.
-    {table}
+    {tasks}
 
     See Also
     --------
@@ -182,8 +154,10 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     References
     ----------
-    Edwards, Storkey (2017), Towards a neural statistician, ICLR. Denevi, Pontil, Ciliberto (2020),
-    The advantage of conditional meta-learning for biased regularization and fine tuning, NeurIPS.
+    Edwards, Storkey (2017), Towards a neural statistician, ICLR (a learner conditioned on a summary
+    of the data set). Denevi, Pontil, Ciliberto (2020), The advantage of conditional meta-learning
+    for biased regularization and fine tuning, NeurIPS. Breiman (1996), Bagging predictors, Machine
+    Learning 24 (averaging over draws).
 
     Examples
     --------
@@ -202,55 +176,31 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     True
     """
 
-    _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
-        "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
+    estimator: Any = None
+    _: KW_ONLY
+    descriptor: Any = None
+    conditioning: str = "features"
+    n_shots: int | range | Sequence[int] = (0, 20)
+    covariance: str = "diag"
+    n_estimators: int = 10
+    tasks_per_batch: int | None = None
+    n_epochs: int = 10
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    descriptor_columns: Sequence[str | int] | None = None
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         "conditioning": [StrOptions({"features", "prior"})],
         "n_shots": [Interval(Integral, 0, None, closed="left"), range, tuple, list],
         "covariance": [StrOptions({"diag", "full", "spherical"})],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left"), None],
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "descriptor_columns": ["array-like", None],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        descriptor=None,
-        conditioning="features",
-        n_shots=(0, 20),
-        covariance="diag",
-        n_estimators=10,
-        tasks_per_batch=None,
-        n_epochs=10,
-        task_column=None,
-        handle_unknown="prior",
-        descriptor_columns=None,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.descriptor = descriptor
-        self.conditioning = conditioning
-        self.n_shots = n_shots
-        self.covariance = covariance
-        self.n_estimators = n_estimators
-        self.tasks_per_batch = tasks_per_batch
-        self.n_epochs = n_epochs
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.descriptor_columns = descriptor_columns
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
     # -- the wrapped estimator ---------------------------------------------------------------------
-
-    def _default_estimator(self):
-        return Ridge()
 
     @property
     def _laplace(self):
@@ -259,19 +209,20 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     def _needs(self):
         laplace, last = self._laplace, last_step(self._wrapped())
-        goes_on, why_not = hasattr(last, "partial_fit"), "has no partial_fit"
+        goes_on, lacks = hasattr(last, "partial_fit"), "partial_fit"
         if self.conditioning == "prior":
-            goes_on, why_not = not laplace, "has no squared loss"
+            goes_on, lacks = not laplace, "squared loss"
+        why_not = (
+            f"{type(last).__name__} has no {lacks}, so that it cannot go on learning from more "
+            f"tasks with conditioning={self.conditioning!r}. Wrap another estimator, or meta_fit "
+            "on all tasks."
+        )
         return Needs(
             gradients=laplace,
             standardized=laplace,  # a prior of comparable coefficients
             side="objects",
             goes_on=goes_on,
-            why_not=""
-            if goes_on
-            else f"{type(last).__name__} {why_not}, so that it cannot go on learning from more "
-            f"tasks with conditioning={self.conditioning!r}. Wrap another estimator, or meta_fit "
-            "on all tasks.",
+            why_not="" if goes_on else why_not,
             streams=goes_on and self.tasks_per_batch is not None,
             n_epochs=None,
         )
@@ -300,7 +251,7 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
     # -- learning ----------------------------------------------------------------------------------
 
     def _learn(self, learner, tables, meta_model, fit_params, report):
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        rng = np.random.default_rng(self._seed())
         for table in tables:
             if meta_model is None:
                 descriptor = self._make_descriptor(learner)
@@ -319,7 +270,6 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
 
     def _learn_features(self, learner, table, meta_model, rng, fit_params, report):
         """Learners of rows ``[x, s]``."""
-
         return learn_conditional(
             learner,
             table,
@@ -354,18 +304,13 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
             warn_of_one_task()
         prior = fit_prior(
             learner.network,
-            [(batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table)],
+            list(all_rows(learner, table)),
             table.descriptors,
             covariance=self.covariance,
             report=report_prior,
         )
-        if not prior.model.converged:
-            warnings.warn(
-                f"BatchMetaLearner stopped after {prior.model.n_iter} iterations before its prior "
-                'converged. Pass more tasks, fewer descriptors, or covariance="diag".',
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        way = 'Pass more tasks, fewer descriptors, or covariance="diag".'
+        self._check_converged(prior.model, way)
         return prior
 
     def _learn_gaussian(self, learner, table, prior, report):
@@ -393,15 +338,15 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         return describe(meta_model.descriptor, self._described(learner, table))
 
     def _adapt_prior(self, learner, prior, table, S):
-        supports = ((batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table))
-        theta = posterior_modes(prior, learner.network, supports, S)
+        theta, _ = posterior_modes(prior, learner.network, all_rows(learner, table), S)
         return learner.rows(theta).astype(learner.dtype, copy=False)
 
     def _predictor(self, learner, meta_model):
         if self.conditioning == "prior":
             return learner
         model = meta_model.model
-        return ConditionedLearner.around(learner, model.raw, model.models, model.names)
+        seen = dict(models=model.models, descriptor_names=model.names, raw=model.raw)
+        return ConditionedLearner.like(learner, **seen, checks_rows=learner.checks_rows)
 
     # -- tasks as vectors --------------------------------------------------------------------------
 
@@ -451,20 +396,9 @@ class BatchMetaLearner(DescriptorMixin, BaseMetaEstimator):
         nearest = np.argsort(distances, kind="stable")[:n_neighbors]
         return as_ids(meta_model.ids[nearest]), distances[nearest]
 
-    @property
-    def descriptor_(self):
-        """The fitted descriptor."""
-        return self._learned("descriptor")
-
-    @property
-    def descriptor_names_(self):
-        """Names of the entries of the descriptor."""
-        return list(self._learned("names"))
-
-    @property
-    def task_vectors_(self):
-        """Descriptors of the meta-train tasks, from all their rows."""
-        return self._learned("vectors")
+    descriptor_ = learned("descriptor", "The fitted descriptor.")
+    descriptor_names_ = learned("names", "Names of the entries of the descriptor.", list)
+    task_vectors_ = learned("vectors", "Descriptors of the meta-train tasks, from all their rows.")
 
 
 def check_prior_of(estimator):

@@ -9,17 +9,15 @@ parameters of k, is learned over tasks from the residuals of mean functions that
 (``priors/process.py``). Adaptation is the posterior of g_t given the support rows, in closed form.
 """
 
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.linear_model import Ridge
 
-from ..base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs, learned, with_parameters
 from ..base.docstrings import documented
 from ..base.intervals import DeviationMixin, warn_of_few_tasks
 from ..base.weights import WeightedFitMixin
@@ -28,7 +26,7 @@ from ..kernels.gaussian_process import posteriors
 from ..kernels.scaling import Scaling, nonzero_scale
 from ..learners import BlackBoxLearner, last_step
 from ..learners.head import BodyAndHeadRegressor
-from ..learners.privates import N_JOBS, Interval
+from ..learners.privates import Interval
 from ..priors.process import ProcessPrior, half_widths, learn_process
 from ..tasks.supports import take_rows
 from ..tasks.table import TaskTable, padded_batches
@@ -45,12 +43,7 @@ PRIOR_SD = 2.0  # of the logarithms of parameters of scikit-learn's kernels
 
 @dataclass(frozen=True, eq=False)
 class ScikitLearnKernel:
-    """A kernel of scikit-learn, for many tasks.
-
-    Parameters
-    ----------
-    kernel : Kernel
-    """
+    """A kernel of scikit-learn, for many tasks."""
 
     kernel: Kernel
 
@@ -98,25 +91,11 @@ def _of_each(function, *rows):
 
 @dataclass(frozen=True, eq=False)
 class MetaModel:
-    """What was learned.
+    """What was learned."""
 
-    Parameters
-    ----------
-    prior : ProcessPrior
-        Of functions of standardised features, in units of ``scale``.
-    scaling : Scaling
-        Of ``[f(x), x]``.
-    scale : float
-        Root mean square of the residuals.
-    """
-
-    prior: ProcessPrior
-    scaling: Scaling
-    scale: float
-
-    def features(self, Z):
-        """What the kernel sees of rows ``[f(x), x]``."""
-        return self.scaling.features(Z)
+    prior: ProcessPrior  # of functions of standardised features, in units of ``scale``
+    scaling: Scaling  # of ``[f(x), x]``, to what the kernel sees
+    scale: float  # root mean square of the residuals
 
     def mean(self, posterior, Z):
         """Predictions of a task."""
@@ -129,8 +108,8 @@ class MetaModel:
     def _in_blocks(self, function, posterior, Z):
         step = max(1, BATCH_CELLS // max(1, len(posterior.alpha)))
         starts = range(0, max(1, len(Z)), step)
-        parts = [function(self.prior, self.features(Z[lo : lo + step])) for lo in starts]
-        return np.concatenate(parts)
+        rows = (self.scaling.features(Z[lo : lo + step]) for lo in starts)
+        return np.concatenate([function(self.prior, X) for X in rows])
 
     def deviation(self, variance):
         """Standard deviations of new targets, in the units of the data."""
@@ -138,13 +117,7 @@ class MetaModel:
 
 
 class ProcessPredictor(BlackBoxLearner):
-    """Predicts by the posteriors that parameter rows hold.
-
-    Parameters
-    ----------
-    learner : HeadLearner
-    model : MetaModel
-    """
+    """Predicts by the posteriors that parameter rows hold, around the body of a HeadLearner."""
 
     def __init__(self, learner, model) -> None:
         super().__init__(
@@ -202,6 +175,7 @@ class GaussianProcessModel(BodyAndHeadRegressor):
 
 
 @documented
+@with_parameters
 class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
     r"""Gaussian process on the residuals of a pooled model, its kernel learned over tasks.
 
@@ -256,10 +230,9 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
         residuals in units of ``residual_scale_``.
     n_iter_ : int
         Iterations of L-BFGS.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
     estimator_ : estimator
         The adapted model of the current task, with ``predict(X, return_std=False)``.
+    {task_ids_}
     {table}
 
     See Also
@@ -299,40 +272,23 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
     True
     """
 
-    _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
+    estimator: Any = None
+    _: KW_ONLY
+    kernel: Kernel | None = None
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    max_iter: int = 200
+    tol: float = 1e-4
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         "kernel": [Kernel, None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        kernel=None,
-        task_column=None,
-        handle_unknown="prior",
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.kernel = kernel
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
     # -- learn and adapt ---------------------------------------------------------------------------
-
-    def _default_estimator(self):
-        return Ridge()
 
     def _check_wrapped(self, estimator):
         if is_classifier(estimator):
@@ -369,19 +325,13 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
             tol=self.tol,
             callback=lambda prior: report(lambda: MetaModel(prior(), scaling, scale)),
         )
-        if not prior.converged:
-            warnings.warn(
-                f"GaussianProcessMeta stopped after {prior.n_iter} iterations before it converged. "
-                "Raise max_iter or tol.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        self._check_converged(prior, "Raise max_iter or tol.")
         return MetaModel(prior, scaling, scale)
 
     def _adapt(self, learner, meta_model, table, fit_params):
         rows = np.empty((table.n_tasks, 1), dtype=object)
         table = at_most(table, MAX_KNOWN)
-        X = meta_model.features(table.X)
+        X = meta_model.scaling.features(table.X)
         residuals = replace(table, X=X, y=(table.y - table.X[:, 0]) / meta_model.scale)
         for batch in padded_batches(residuals):
             n_rows = batch.y.shape[1]
@@ -412,8 +362,7 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
 
     def _moments(self, X, groups):
         """Means, variances of functions in units of residuals, and how many rows are known."""
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
+        X, params, index = self._query(X, groups)
         mean, variance = self._predicts.predict("moments", params, X, index).T
         n_rows = np.array([posterior.weight.sum() for posterior in params[:, 0]])
         return mean, variance, n_rows[index]
@@ -444,30 +393,16 @@ class GaussianProcessMeta(DeviationMixin, WeightedFitMixin, BaseMetaEstimator):
         names = ("offset_variance", "slope_variances", "smooth_variance", "length_scales", "tilt")
         return dict(zip(names, prior.kernel.split(prior.psi[:-1]), strict=True))
 
-    @property
-    def slopes_(self):
-        """Slopes within tasks."""
-        return self._learned("prior").slopes
-
-    @property
-    def residual_scale_(self):
-        """Root mean square of the residuals of the mean function."""
-        return self._learned("scale")
+    slopes_ = learned("prior.slopes", "Slopes within tasks.")
+    residual_scale_ = learned("scale", "Root mean square of the residuals of the mean function.")
 
     @property
     def noise_variance_(self):
         """Variance of the noise."""
         return float(self._learned("prior").noise * self.meta_model_.scale**2)
 
-    @property
-    def log_likelihood_(self):
-        """Sum of log marginal likelihoods."""
-        return self._learned("prior").log_likelihood
-
-    @property
-    def n_iter_(self):
-        """Iterations of the optimiser."""
-        return self._learned("prior").n_iter
+    log_likelihood_ = learned("prior.log_likelihood", "Sum of log marginal likelihoods.")
+    n_iter_ = learned("prior.n_iter", "Iterations of the optimiser.")
 
 
 def at_most(table, n_rows):
@@ -493,11 +428,8 @@ def some_rows(table):
     iterations would make something of the rounding errors of another order.
     """
     rng = np.random.default_rng(0)
-    weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
-    size, total = (
-        np.bincount(table.codes, weight * values, minlength=table.n_tasks)
-        for values in (np.ones(len(weight)), table.y)
-    )
+    weight = table.weights
+    size, total = table.sums(weight), table.sums(weight * table.y)
     parts, n_cells = [], 0
     for t in rng.permutation(np.lexsort((total, size))):
         own = np.arange(table.offsets[t], table.offsets[t + 1])

@@ -9,17 +9,17 @@ estimator without coefficients is a frozen body f, and the model is that of a he
 x]`` that is added to it, with means of 0.
 """
 
-import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.svm import LinearSVC
 
-from ..base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs, learned, with_parameters
 from ..base.described import DescriptorMixin, describe
 from ..base.docstrings import documented
 from ..base.generalized import GeneralizedPredictor, generalized_rows, learn_generalized
@@ -29,32 +29,29 @@ from ..base.singular import warn_of_singular_fit, warn_of_singular_generalized
 from ..base.summaries import SummariesMixin
 from ..base.weights import WeightedFitMixin
 from ..learners import HeadLearner, has_curvature, has_network, is_squared_linear, last_step
-from ..learners.privates import N_JOBS, HasMethods, Interval, StrOptions
-from ..priors.gaussian import learn_gaussian
+from ..learners.privates import Interval, StrOptions
+from ..priors.conditional import ConditionalPrior
+from ..priors.gaussian import GaussianPrior, learn_gaussian
 from ..priors.intervals import half_widths
 
 __all__ = ["HierarchicalBayes"]
 
 MAX_SHOTS = 20  # of the supports that a descriptor of rows is learned from
+WAY_OUT = (
+    'Raise max_iter or tol, let fewer coefficients vary (random_effects), or use covariance="diag".'
+)
 
 
 @dataclass(frozen=True, eq=False)
 class MetaModel:
-    """What was learned.
+    """What was learned."""
 
-    Parameters
-    ----------
-    prior : GaussianPrior or ConditionalPrior
-        The first with squared loss.
-    descriptor : transformer or None
-        What makes ``s_t`` of a task, fitted; None: side information as it is.
-    """
-
-    prior: object
-    descriptor: object = None
+    prior: GaussianPrior | ConditionalPrior  # the first with squared loss
+    descriptor: object = None  # makes ``s_t`` of a task, fitted; None: side information as it is
 
 
 @documented
+@with_parameters
 class HierarchicalBayes(
     SummariesMixin, DeviationMixin, WeightedFitMixin, DescriptorMixin, BaseMetaEstimator
 ):
@@ -165,8 +162,6 @@ class HierarchicalBayes(
         Of the data as they came; restricted with ``method="reml"``, and comparable with lme4's.
     task_coefs_ : ndarray of shape (n_tasks, n_coefs)
         Posterior means of the remembered tasks, in the order of ``task_ids_``.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
     estimator_ : estimator
         The adapted model of the current task: its coefficients are the posterior mean.
     regularization_ : float
@@ -177,7 +172,7 @@ class HierarchicalBayes(
         that was tried.
     n_iter_ : int
         Iterations of L-BFGS.
-    {table}
+    {tasks}
 
     See Also
     --------
@@ -219,8 +214,26 @@ class HierarchicalBayes(
     True
     """
 
-    _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
+    estimator: Any = None
+    _: KW_ONLY
+    random_effects: str | Sequence[str | int] = "all"
+    covariance: str = "full"
+    regularization: float | str | None = "auto"
+    contextual_effects: bool | str = "auto"
+    method: str = "reml"
+    noise: str = "shared"
+    n_quadrature: int = 1
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    descriptor_columns: Sequence[str | int] | None = None
+    descriptor: Any = None
+    standardize: bool = True
+    max_iter: int = 1000
+    tol: float = 1e-6
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         "random_effects": [StrOptions({"all", "intercept"}), "array-like"],
         "covariance": [StrOptions({"full", "diag", "spherical"})],
         "regularization": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
@@ -228,53 +241,10 @@ class HierarchicalBayes(
         "method": [StrOptions({"reml", "ml"})],
         "noise": [StrOptions({"shared", "per_task"})],
         "n_quadrature": [Interval(Integral, 1, None, closed="left")],
-        "descriptor_columns": ["array-like", None],
-        "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
         "standardize": ["boolean"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        random_effects="all",
-        covariance="full",
-        regularization="auto",
-        contextual_effects="auto",
-        method="reml",
-        noise="shared",
-        n_quadrature=1,
-        task_column=None,
-        handle_unknown="prior",
-        descriptor_columns=None,
-        descriptor=None,
-        standardize=True,
-        max_iter=1000,
-        tol=1e-6,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.random_effects = random_effects
-        self.covariance = covariance
-        self.regularization = regularization
-        self.contextual_effects = contextual_effects
-        self.method = method
-        self.noise = noise
-        self.n_quadrature = n_quadrature
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.descriptor_columns = descriptor_columns
-        self.descriptor = descriptor
-        self.standardize = standardize
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     # -- the wrapped estimator ---------------------------------------------------------------------
 
@@ -376,7 +346,7 @@ class HierarchicalBayes(
             centred=isinstance(learner, HeadLearner),
             **settings,
         )
-        self._check_converged(prior.model)
+        self._check_converged(prior.model, WAY_OUT)
         warn_of_singular_fit(prior, self._names(learner), self.regularization is None)
         return prior
 
@@ -417,21 +387,10 @@ class HierarchicalBayes(
             report=lambda prior: report(lambda: MetaModel(prior(), descriptor)),
             **settings,
         )
-        self._check_converged(prior.model)
-        real = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight > 0
-        n_rows = np.bincount(table.codes, real, minlength=table.n_tasks).astype(np.intp)
+        self._check_converged(prior.model, WAY_OUT)
+        n_rows = table.sums(table.weights > 0).astype(np.intp)
         warn_of_singular_generalized(prior, n_rows, self._names(learner), plain)
         return prior
-
-    def _check_converged(self, model):
-        if not model.converged:
-            warnings.warn(
-                f"HierarchicalBayes stopped after {model.n_iter} iterations before it converged. "
-                "Raise max_iter or tol, let fewer coefficients vary (random_effects), or use "
-                'covariance="diag".',
-                ConvergenceWarning,
-                stacklevel=2,
-            )
 
     def _residuals(self, learner, table):
         """What a head is fitted on: the targets less the predictions of the body."""
@@ -477,9 +436,7 @@ class HierarchicalBayes(
         if not self._gaussian:
             return generalized_rows(learner, meta_model.prior, table)
         coefs, covariance, noise = posterior_rows(meta_model.prior, self._residuals(learner, table))
-        weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
-        n_rows = np.bincount(table.codes, weight, minlength=table.n_tasks)[:, None]
-        rows = [coefs, covariance, noise, n_rows]
+        rows = [coefs, covariance, noise, table.sums(table.weights)[:, None]]
         return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)
 
     def _predictor(self, learner, meta_model):
@@ -488,16 +445,12 @@ class HierarchicalBayes(
     # -- predictions -------------------------------------------------------------------------------
 
     def _deviations(self, X, groups):
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
-        mean = self._predicts.predict("predict", params, X, index)
+        X, params, index = self._query(X, groups)
         if not self._gaussian:
-            std = self._predicts.deviation(params, X, index)
-        else:
-            prior = self._learned("prior")
-            covariance, noise = self._variances(params)
-            std = prior.deviation(prior.of_coefs(covariance, X, index), noise[index])
-        return mean, std
+            return self._predicts.with_deviation(params, X, index)
+        prior, (covariance, noise) = self._learned("prior"), self._variances(params)
+        std = prior.deviation(prior.of_coefs(covariance, X, index), noise[index])
+        return self._predicts.predict("predict", params, X, index), std
 
     def _variances(self, params):
         """Posterior covariances in parameter rows, and the noise where tasks have their own."""
@@ -510,8 +463,7 @@ class HierarchicalBayes(
 
     def _centres(self, X, groups, level):
         """Intervals of Student's t; the prior is learned without the fold of a task."""
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
+        X, params, index = self._query(X, groups)
         prior = self._learned("prior")
         if not self._gaussian:
             warn_of_few_tasks(self.n_tasks_, level)
@@ -612,20 +564,9 @@ class HierarchicalBayes(
         prior = self._learned("prior")
         return prior.log_likelihood() if self._gaussian else prior.model.log_likelihood
 
-    @property
-    def regularization_(self):
-        """Strength of the regularisation, in tasks."""
-        return self._learned("prior").nu
-
-    @property
-    def regularization_scores_(self):
-        """Log score of every strength that was tried."""
-        return dict(self._learned("prior").scores)
-
-    @property
-    def n_iter_(self):
-        """Iterations of the optimiser."""
-        return self._learned("prior").model.n_iter
+    regularization_ = learned("prior.nu", "Strength of the regularisation, in tasks.")
+    regularization_scores_ = learned("prior.scores", "Log scores of the strengths tried.", dict)
+    n_iter_ = learned("prior.model.n_iter", "Iterations of the optimiser.")
 
     @property
     def task_coefs_(self):

@@ -7,13 +7,14 @@ The meta-gradient depends on the solution, not on the path to it; the linear sys
 are solved at once by conjugate gradients. See ``kernels/gradient.py``.
 """
 
-from dataclasses import replace
+from dataclasses import KW_ONLY, replace
 from numbers import Integral, Real
 
 import numpy as np
 
+from ..base import learned, with_parameters
 from ..base.gradient_docs import documented
-from ..base.gradient_family import EPISODIC, GradientMetaEstimator, Initialisation
+from ..base.gradient_family import EpisodicMetaEstimator, Initialisation
 from ..kernels.gradient import implicit_meta_gradient, mean_curvature, proximal
 from ..learners.privates import Interval, StrOptions
 
@@ -23,16 +24,13 @@ STRENGTHS = 10.0 ** np.arange(-3, 3)  # of the pull, that "auto" chooses from
 
 
 @documented
-class IMAML(GradientMetaEstimator):
+@with_parameters
+class IMAML(EpisodicMetaEstimator):
     """Implicit MAML: tasks minimise their loss plus a pull towards the common start.
 
     Parameters
     ----------
     {estimator}
-    regularization : float or "auto", default="auto"
-        Strength lambda of the pull ``lambda/2 |phi - theta|²`` against the mean support loss.
-        "auto": the one, of a grid from 0.001 to 100, that leads from the start to the least mean
-        query loss on episodes of the meta-train tasks.
     inner_lr : float or "auto", default="auto"
         Rate of the inner steps. "auto": one over the curvature, lambda plus the mean over tasks of
         the largest eigenvalue of the Hessian of their support losses at the start.
@@ -41,11 +39,15 @@ class IMAML(GradientMetaEstimator):
         all others.
     adapt_steps : int, default=None
         Number of steps of ``adapt``; None: ``inner_steps``.
-    cg_steps : int, default=10
-        Steps of conjugate gradients.
     {episodes}
     {outer}
     {border}
+    regularization : float or "auto", default="auto"
+        Strength lambda of the pull ``lambda/2 |phi - theta|²`` against the mean support loss.
+        "auto": the one, of a grid from 0.001 to 100, that leads from the start to the least mean
+        query loss on episodes of the meta-train tasks.
+    cg_steps : int, default=10
+        Steps of conjugate gradients.
 
     Attributes
     ----------
@@ -74,65 +76,14 @@ class IMAML(GradientMetaEstimator):
     Ridge(random_state=...)
     """
 
-    _parameter_constraints: dict = {
-        **GradientMetaEstimator._parameter_constraints,
-        **EPISODIC,
+    _: KW_ONLY
+    regularization: float | str = "auto"
+    cg_steps: int = 10
+
+    _parameter_constraints = {
         "regularization": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "cg_steps": [Interval(Integral, 1, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        regularization="auto",
-        inner_lr="auto",
-        inner_steps="auto",
-        adapt_steps=None,
-        cg_steps=10,
-        n_shots=(0, 10),
-        n_query=None,
-        tasks_per_batch=25,
-        max_iter=1000,
-        outer_solver="adam",
-        outer_lr="auto",
-        outer_schedule="linear",
-        init="pooled",
-        early_stopping=False,
-        validation_fraction=0.1,
-        tol=1e-4,
-        warm_start=False,
-        classes="shared",
-        task_column=None,
-        handle_unknown="prior",
-        standardize=True,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.regularization = regularization
-        self.inner_lr = inner_lr
-        self.inner_steps = inner_steps
-        self.adapt_steps = adapt_steps
-        self.cg_steps = cg_steps
-        self.n_shots = n_shots
-        self.n_query = n_query
-        self.tasks_per_batch = tasks_per_batch
-        self.max_iter = max_iter
-        self.outer_solver = outer_solver
-        self.outer_lr = outer_lr
-        self.outer_schedule = outer_schedule
-        self.init = init
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.tol = tol
-        self.warm_start = warm_start
-        self.classes = classes
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     def _outer(self):
         return replace(super()._outer(), chooses_steps=False)
@@ -190,7 +141,4 @@ class IMAML(GradientMetaEstimator):
             penalty=penalty,
         )
 
-    @property
-    def regularization_(self):
-        """The strength of the pull towards the start."""
-        return self._learned("regularization")
+    regularization_ = learned("regularization", "The strength of the pull towards the start.")

@@ -14,35 +14,23 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..base import learned
 from ..base.gradient_docs import documented
-from ..base.gradient_family import EPISODIC, GradientMetaEstimator
+from ..base.gradient_family import EpisodicMetaEstimator
 from ..kernels.gradient import meta_gradient
 
 __all__ = ["ANIL", "FOMAML", "MAML", "MetaSGD"]
 
 
 @documented
-class MAML(GradientMetaEstimator):
+class MAML(EpisodicMetaEstimator):
     """Model-agnostic meta-learning: a start from which few gradient steps suffice.
 
     The outer gradient is exact through any number of inner steps. An inner step that would raise
     the support loss of a task is halved for that task until it does not, so that adaptation never
     diverges, whatever the rate.
 
-    Parameters
-    ----------
-    {estimator}
-    {inner_lr}
-    {steps}
-    {episodes}
-    {outer}
-    {border}
-
-    Attributes
-    ----------
-    {inner_lr_}
-    {adapt_steps_}
-    {attributes}
+    {maml}
 
     See Also
     --------
@@ -71,57 +59,6 @@ class MAML(GradientMetaEstimator):
 
     _second_order = True
 
-    _parameter_constraints: dict = {**GradientMetaEstimator._parameter_constraints, **EPISODIC}
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        inner_lr="auto",
-        inner_steps="auto",
-        adapt_steps=None,
-        n_shots=(0, 10),
-        n_query=None,
-        tasks_per_batch=25,
-        max_iter=1000,
-        outer_solver="adam",
-        outer_lr="auto",
-        outer_schedule="linear",
-        init="pooled",
-        early_stopping=False,
-        validation_fraction=0.1,
-        tol=1e-4,
-        warm_start=False,
-        classes="shared",
-        task_column=None,
-        handle_unknown="prior",
-        standardize=True,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.inner_lr = inner_lr
-        self.inner_steps = inner_steps
-        self.adapt_steps = adapt_steps
-        self.n_shots = n_shots
-        self.n_query = n_query
-        self.tasks_per_batch = tasks_per_batch
-        self.max_iter = max_iter
-        self.outer_solver = outer_solver
-        self.outer_lr = outer_lr
-        self.outer_schedule = outer_schedule
-        self.init = init
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.tol = tol
-        self.warm_start = warm_start
-        self.classes = classes
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
     def _meta_gradient(self, learner, meta_model, episode):
         return self._value_and_gradients(learner, meta_model, episode)[:2]
 
@@ -147,20 +84,7 @@ class FOMAML(MAML):
     ``d q_t(theta_K) / d theta`` is taken to be ``grad q_t(theta_K)``. An iteration costs a third
     (5 inner steps) to two thirds (1 step) of MAML's; the result is often as good.
 
-    Parameters
-    ----------
-    {estimator}
-    {inner_lr}
-    {steps}
-    {episodes}
-    {outer}
-    {border}
-
-    Attributes
-    ----------
-    {inner_lr_}
-    {adapt_steps_}
-    {attributes}
+    {maml}
 
     See Also
     --------
@@ -191,20 +115,7 @@ class ANIL(MAML):
     The layers before it are one representation for all tasks, learned by the outer loop. Of linear
     estimators, and where a linear head adapts, everything is the last layer: ANIL is MAML there.
 
-    Parameters
-    ----------
-    {estimator}
-    {inner_lr}
-    {steps}
-    {episodes}
-    {outer}
-    {border}
-
-    Attributes
-    ----------
-    {inner_lr_}
-    {adapt_steps_}
-    {attributes}
+    {maml}
 
     See Also
     --------
@@ -289,7 +200,4 @@ class MetaSGD(MAML):
         theta, alpha = np.split(x, 2)
         return np.concatenate([theta, np.maximum(alpha, 0)])
 
-    @property
-    def inner_lr_(self):
-        """The learned inner rates."""
-        return self._learned("alpha")
+    inner_lr_ = learned("alpha", "The learned inner rates.")

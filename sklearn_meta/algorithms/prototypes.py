@@ -13,8 +13,9 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from ..base import learned
 from ..base.embedding import EmbeddingMetaEstimator, Representation
-from ..base.embedding_docs import documented_embedding
+from ..base.gradient_docs import documented
 from ..base.moments import warn_of_one_task
 from ..kernels.body import Body
 from ..kernels.prototypes import prototype_loss
@@ -34,18 +35,12 @@ CHUNK_TASKS = 64
 
 @dataclass(frozen=True, eq=False)
 class ClassMeans(Representation):
-    """A representation, the prior of class means, and how it is pulled.
+    """A representation, the prior of class means, and how it is pulled."""
 
-    Parameters
-    ----------
-    shrinkage : dict
-        See :class:`PrototypeClassifier`.
-    """
-
-    shrinkage: dict = None
+    shrinkage: dict = None  # ``shrinkage_`` of PrototypeClassifier
 
 
-@documented_embedding
+@documented
 class PrototypeClassifier(EmbeddingMetaEstimator):
     r"""Few-shot classification by class means: a linear discriminant with a learned prior.
 
@@ -74,13 +69,11 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     n_shots : int, range or (int, int), default=(1, 10)
         Support rows of an episode in which an embedding is trained: of each class, with
         ``classes="per_task"``, else in all. Of a range, each batch draws one number.
-    {n_query}
     {training}
     init : {"pooled", "random"}, default="pooled"
         Where the training of an embedding starts: at a fit on the pooled rows, or as the perceptron
         draws its first weights. With ``classes="per_task"`` always the latter.
     {early}
-    {border}
     standardize : bool, default=True
         Whether to work on features standardised over the meta-train rows. :math:`W` is then pulled
         towards a multiple of the identity in standardised features, or in those that were given,
@@ -100,7 +93,7 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
         the identity, and :math:`B` towards one of :math:`W`; ``"nu"``, the rows that :math:`W`
         counts as, which may be infinite; and ``"units"``, ``"standardized"`` or ``"given"``, those
         that the identity is in.
-    {attributes}
+    {trained}
 
     See Also
     --------
@@ -137,47 +130,6 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     array([6, 7, 8, 9])
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        body=None,
-        classes="shared",
-        n_shots=(1, 10),
-        n_query=None,
-        tasks_per_batch=25,
-        max_iter=1000,
-        outer_lr="auto",
-        outer_schedule="linear",
-        init="pooled",
-        early_stopping=False,
-        validation_fraction=0.1,
-        tol=1e-4,
-        task_column=None,
-        handle_unknown="prior",
-        standardize=True,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.body = body
-        self.classes = classes
-        self.n_shots = n_shots
-        self.n_query = n_query
-        self.tasks_per_batch = tasks_per_batch
-        self.max_iter = max_iter
-        self.outer_lr = outer_lr
-        self.outer_schedule = outer_schedule
-        self.init = init
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.tol = tol
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
     def _default_estimator(self):
         return LinearDiscriminantAnalysis()
 
@@ -205,9 +157,8 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
 
     def _finished(self, learner, model, table, rng):
         Z = self._features(learner, model, table.X).astype(np.float64)
-        weight = np.ones(len(Z)) if table.sample_weight is None else table.sample_weight
+        weight, place = table.weights, self._places(learner, table)
         K = len(learner.classes)
-        place = self._places(learner, table)
         both = table.codes * K + place
         _, first, group = np.unique(both, return_index=True, return_inverse=True)
         task, own = table.codes[first], place[first]
@@ -272,11 +223,9 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
     def _adapt(self, learner, meta_model, table, fit_params):
         head, K = Body(learner.network).head, len(learner.classes)
         rows = np.empty((table.n_tasks, head.n_params), dtype=learner.dtype)
-        if meta_model.prior is None:
-            return np.zeros_like(rows)
         place = self._places(learner, table)
         Z = self._features(learner, meta_model, table.X).astype(np.float64)
-        weight = np.ones(len(Z)) if table.sample_weight is None else table.sample_weight
+        weight = table.weights
         at, size = table.codes * K + place, table.n_tasks * K
         n = np.bincount(at, weight, minlength=size)
         mean = np.zeros((size, Z.shape[1]))
@@ -300,26 +249,16 @@ class PrototypeClassifier(EmbeddingMetaEstimator):
 
     # -- what was learned --------------------------------------------------------------------------
 
-    @property
-    def prior_mean_(self):
-        """Prior means of the classes."""
-        prior = self._learned("prior")
-        return prior.m @ np.linalg.inv(prior.R)
-
-    @property
-    def within_covariance_(self):
-        """Covariance of the rows of a class."""
-        return self._learned("prior").covariances()[1]
-
-    @property
-    def between_covariance_(self):
-        """Covariance of class means."""
-        return self._learned("prior").covariances()[0]
-
-    @property
-    def shrinkage_(self):
-        """How far W and B are pulled, and the rows that W counts as."""
-        return self._learned("shrinkage")
+    prior_mean_ = learned(
+        "prior", "Prior means of the classes.", lambda prior: prior.m @ np.linalg.inv(prior.R)
+    )
+    within_covariance_ = learned(
+        "prior", "Covariance of the rows of a class.", lambda prior: prior.covariances()[1]
+    )
+    between_covariance_ = learned(
+        "prior", "Covariance of class means.", lambda prior: prior.covariances()[0]
+    )
+    shrinkage_ = learned("shrinkage", "How far W and B are pulled, and the rows that W counts as.")
 
 
 def _rows_of(code, n_codes):

@@ -5,16 +5,15 @@ r"""Reptile: move the start towards where training on tasks leads.
 ``W_t`` is theta after k steps of minibatch SGD on task t, and epsilon falls linearly to 0 over
 training. With one task at a time (serial) and k = 1 this is SGD; with larger k it maximises, to
 leading order, the inner product of gradients of different minibatches of a task, as MAML does.
-
-References
-----------
-Nichol, Achiam, Schulman (2018), On first-order meta-learning algorithms.
 """
 
+from dataclasses import KW_ONLY
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
+from ..base import with_parameters
 from ..base.gradient_docs import documented
 from ..base.gradient_family import GradientMetaEstimator, Outer
 from ..kernels.gradient import inner_steps
@@ -24,6 +23,7 @@ __all__ = ["Reptile"]
 
 
 @documented
+@with_parameters
 class Reptile(GradientMetaEstimator):
     """Reptile: first-order meta-learning without supports and queries.
 
@@ -48,11 +48,8 @@ class Reptile(GradientMetaEstimator):
         Meta-iterations; 0 leaves the start as it is.
     outer_lr : float, default=1.0
         The step epsilon at the start of training; it falls linearly to 0.
-    init : {"pooled", "random"}, default="pooled"
-        Where meta-training starts: at the wrapped estimator fitted on the pooled rows, or as it
-        draws its own first parameters (0 of linear ones).
-    warm_start : bool, default=False
-        Whether another fit goes on from the last one.
+    {init}
+    {warm_start}
     {border}
 
     Attributes
@@ -78,48 +75,28 @@ class Reptile(GradientMetaEstimator):
     100
     """
 
-    _parameter_constraints: dict = {
-        **GradientMetaEstimator._parameter_constraints,
+    estimator: Any = None
+    _: KW_ONLY
+    inner_lr: float | str = "auto"
+    inner_steps: int | str = "auto"
+    inner_batch_size: int = 10
+    adapt_steps: int | None = None
+    tasks_per_batch: int = 5
+    max_iter: int = 1000
+    outer_lr: float = 1.0
+    init: str = "pooled"
+    warm_start: bool = False
+    classes: str = "shared"
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    standardize: bool = True
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         "inner_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "inner_batch_size": [Interval(Integral, 1, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        inner_lr="auto",
-        inner_steps="auto",
-        inner_batch_size=10,
-        adapt_steps=None,
-        tasks_per_batch=5,
-        max_iter=1000,
-        outer_lr=1.0,
-        init="pooled",
-        warm_start=False,
-        classes="shared",
-        task_column=None,
-        handle_unknown="prior",
-        standardize=True,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.inner_lr = inner_lr
-        self.inner_steps = inner_steps
-        self.inner_batch_size = inner_batch_size
-        self.adapt_steps = adapt_steps
-        self.tasks_per_batch = tasks_per_batch
-        self.max_iter = max_iter
-        self.outer_lr = outer_lr
-        self.init = init
-        self.warm_start = warm_start
-        self.classes = classes
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     def _outer(self):
         return Outer((self.inner_batch_size,) * 2, keep_query=False)

@@ -7,15 +7,16 @@ gradient is in ``kernels/ridge_head.py``, the prior in ``priors/ridge_head.py``.
 are fixed it is hierarchical Bayes over features.
 """
 
-from dataclasses import replace
+from dataclasses import KW_ONLY, replace
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPRegressor
 
+from ..base import learned, with_parameters
 from ..base.embedding import EmbeddingMetaEstimator, Representation
-from ..base.embedding_docs import documented_embedding
 from ..base.episodes import EpisodeSampler
+from ..base.gradient_docs import documented
 from ..base.intervals import DeviationMixin
 from ..base.moments import gather_moments, warn_of_one_task
 from ..base.probe import draw_probe
@@ -39,7 +40,8 @@ MAX_HELD = 400  # that intervals are calibrated on
 LEVELS = (1, 2, 5, 10, 20)  # shots that the scale of classes is learned for
 
 
-@documented_embedding
+@documented
+@with_parameters
 class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
     r"""A learned representation whose last layer is solved in closed form for each task.
 
@@ -61,27 +63,25 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
         a prior that is learned by expectation maximisation. Alone or at the end of a Pipeline.
         Their own penalties are not used. None: tanh and two layers of 40.
     {body}
-    objective : {"query", "evidence"}, default="query"
-        What trains a body: the predictive likelihood of the query rows given the support (for
-        classes their log loss), or the likelihood of all rows of an episode together.
-    covariance : {"full", "diag"}, default="full"
-        The form of :math:`S`.
     classes : {"shared", "per_task"}, default="shared"
         Whether all tasks have the same classes, or every task has labels of its own (N-way tasks).
     n_shots : int, range or (int, int), default=(1, 10)
         Support rows of an episode in training: of each class, with ``classes="per_task"``. Of a
         range, each batch draws one number.
-    {n_query}
     {training}
     init : {"pooled", "random"}, default="random"
         Where training starts: at a fit on the pooled rows, or as the perceptron draws its first
         weights.
     {early}
-    {border}
     standardize : bool, default=True
         Whether to work on features (and targets that are numbers) standardised over the meta-train
         rows; predictions are always in the units of the data.
     {seeds}
+    objective : {"query", "evidence"}, default="query"
+        What trains a body: the predictive likelihood of the query rows given the support (for
+        classes their log loss), or the likelihood of all rows of an episode together.
+    covariance : {"full", "diag"}, default="full"
+        The form of :math:`S`.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
         :math:`S`.
     noise_variance_ : float
         :math:`\sigma^2`, in the units of y.
-    {attributes}
+    {trained}
 
     See Also
     --------
@@ -122,56 +122,15 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
     True
     """
 
-    _parameter_constraints: dict = {
-        **EmbeddingMetaEstimator._parameter_constraints,
+    _: KW_ONLY
+    init: str = "random"
+    objective: str = "query"
+    covariance: str = "full"
+
+    _parameter_constraints = {
         "objective": [StrOptions({"query", "evidence"})],
         "covariance": [StrOptions({"full", "diag"})],
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        body=None,
-        objective="query",
-        covariance="full",
-        classes="shared",
-        n_shots=(1, 10),
-        n_query=None,
-        tasks_per_batch=25,
-        max_iter=1000,
-        outer_lr="auto",
-        outer_schedule="linear",
-        init="random",
-        early_stopping=False,
-        validation_fraction=0.1,
-        tol=1e-4,
-        task_column=None,
-        handle_unknown="prior",
-        standardize=True,
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.body = body
-        self.objective = objective
-        self.covariance = covariance
-        self.classes = classes
-        self.n_shots = n_shots
-        self.n_query = n_query
-        self.tasks_per_batch = tasks_per_batch
-        self.max_iter = max_iter
-        self.outer_lr = outer_lr
-        self.outer_schedule = outer_schedule
-        self.init = init
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.tol = tol
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.standardize = standardize
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     def _default_estimator(self):
         return MLPRegressor(hidden_layer_sizes=(40, 40), activation="tanh")
@@ -334,8 +293,7 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
 
     def _predictive(self, X, groups):
         """Means, what the last layer adds to standardised variances, numbers of known rows."""
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
+        X, params, index = self._query(X, groups)
         mean = self._predicts.predict("predict", params, X, index)
         prior = self._learned("prior").gaussian
         Z = self._features(self.learner_, self.meta_model_, X).astype(np.float64)
@@ -344,16 +302,8 @@ class RidgeHead(DeviationMixin, EmbeddingMetaEstimator):
 
     # -- what was learned --------------------------------------------------------------------------
 
-    @property
-    def prior_mean_(self):
-        """Prior mean of the last layer."""
-        return self._learned("prior").m
-
-    @property
-    def prior_covariance_(self):
-        """Prior covariance of the last layer."""
-        L = self._learned("prior").L
-        return L @ L.T
+    prior_mean_ = learned("prior.m", "Prior mean of the last layer.")
+    prior_covariance_ = learned("prior.L", "Prior covariance of the last layer.", lambda L: L @ L.T)
 
     @property
     def noise_variance_(self):

@@ -36,24 +36,11 @@ def training_steps(network):
 
 
 def choose_steps(learner, theta, alpha, sampler, tasks, n_trained, n_steps, rng):
-    """The best number of steps for several numbers of rows.
+    """The best number of steps for several numbers of rows, judged on some tasks of a sampler.
 
-    Parameters
-    ----------
-    learner : GradientLearner
-    theta, alpha : ndarray of shape (1, n_params)
-    sampler : EpisodeSampler
-    tasks : ndarray of shape (n_tasks,)
-        Tasks of the sampler that the choice may look at.
-    n_trained, n_steps : int
-        Adaptations that training took, and the steps of each: those of a level cost no more.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray of shape (n_levels, 2), or None
-        Numbers of rows, increasing, and of steps; None if the tasks are too few or too small, or
-        training was too short to be worth a choice.
+    Training took ``n_trained`` adaptations of ``n_steps`` each: those of a level cost no more.
+    Returns numbers of rows, increasing, and of steps, as columns; None if the tasks are too few or
+    too small, or training was too short to be worth a choice.
     """
     if n_trained < N_EPISODES:
         return None
@@ -76,16 +63,8 @@ def _losses(learner, theta, alpha, support, query, penalty, most):
     """Mean query losses after each of STEPS."""
     W, before = theta, 0
     for k in [k for k in STEPS if k <= most]:
-        W = inner_steps(
-            learner.network,
-            W,
-            support,
-            alpha,
-            k - before,
-            penalty=penalty,
-            centre=theta,
-            keep=False,
-        ).end
+        settings = {"penalty": penalty, "centre": theta, "keep": False}
+        W = inner_steps(learner.network, W, support, alpha, k - before, **settings).end
         before = k
         yield mean_loss(learner.network, W, query)
 
@@ -104,15 +83,9 @@ def _argmin(losses):
 def steps_for(steps, n_rows):
     """Steps of every task: those of the number of rows that is nearest on a logarithmic scale.
 
-    Parameters
-    ----------
-    steps : ndarray of shape (n_levels, 2)
-        As of :func:`choose_steps`.
-    n_rows : ndarray of shape (n_tasks,)
-
-    Returns
-    -------
-    ndarray of shape (n_tasks,)
+    A single number is that of all tasks.
     """
+    if np.ndim(steps) == 0:
+        return np.full(len(n_rows), steps)
     levels = steps[:, 0].astype(float)
     return steps[np.searchsorted(np.sqrt(levels[:-1] * levels[1:]), n_rows), 1]

@@ -13,13 +13,7 @@ BY_NAME = "Ids and weights go by name: groups=ids, sample_weight=weights."
 
 
 def otherwise(way: str) -> Callable[[F], F]:
-    """Add a way out to the error of a call whose arguments do not fit the method.
-
-    Parameters
-    ----------
-    way : str
-        What to write in its place.
-    """
+    """Add a way out, what to write instead, to errors of calls that do not fit the method."""
 
     def decorate(method):
         signature = inspect.signature(method)

@@ -12,9 +12,9 @@ from itertools import chain
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline, make_union
-from sklearn.utils import check_random_state
 
 from ..descriptors import DescribedTable, FunctionDescriptor, TaskDescriptor, looks_at
+from ..learners.privates import HasMethods
 from ..tasks.supports import draw_episodes, take_rows
 from ..tasks.validation import have_squares, with_hint
 
@@ -28,12 +28,7 @@ __all__ = [
 
 
 def check_descriptor(descriptor):
-    """A transformer over tasks out of what users may pass as ``descriptor``.
-
-    Parameters
-    ----------
-    descriptor : transformer, callable, or list of these
-    """
+    """A transformer over tasks out of what users may pass as ``descriptor``."""
     if isinstance(descriptor, (list, tuple)):
         if not descriptor:
             raise ValueError("descriptor is an empty list; None means the default.")
@@ -59,23 +54,16 @@ def fit_descriptor(descriptor, table):
         return descriptor.fit(table)
     except (TypeError, ValueError) as error:
         first = descriptor.steps[0][1] if isinstance(descriptor, Pipeline) else descriptor
+        hint = (
+            f" Is {first!r} a transformer over tasks? If it is over rows of numbers, put it behind "
+            f"one: make_pipeline(SideInformation(), {first!r})."
+        )
         ours = isinstance(first, (TaskDescriptor, FeatureUnion))
-        raise with_hint(
-            error,
-            ""
-            if ours
-            else f" Is {first!r} a transformer over tasks? If it is over rows of numbers, put it "
-            f"behind one: make_pipeline(SideInformation(), {first!r}).",
-        ) from error
+        raise with_hint(error, "" if ours else hint) from error
 
 
 def describe(descriptor, table):
-    """The vectors of the tasks of a DescribedTable by a fitted descriptor, checked.
-
-    Returns
-    -------
-    S : ndarray of shape (n_tasks, n_descriptors)
-    """
+    """The vectors (n_tasks, n_descriptors) of a DescribedTable by a fitted descriptor, checked."""
     S = descriptor.transform(table)
     S = S.toarray() if hasattr(S, "toarray") else np.asarray(S)
     name = type(descriptor).__name__
@@ -107,20 +95,20 @@ def descriptor_names(descriptor, n_descriptors):
 class DescriptorMixin:
     """For estimators with the parameters ``descriptor`` and ``descriptor_columns``."""
 
+    _parameter_constraints = {
+        "descriptor": [HasMethods(["fit", "transform"]), callable, list, tuple, None],
+        "descriptor_columns": ["array-like", None],
+    }
+
     def _vectors(self, learner, tables, descriptor, n_shots):
-        """Fit the descriptor on the first table, and put numbers in place of side information.
+        """The descriptor, fitted on the first table, and tables with numbers for side information.
 
-        Where the descriptor looks at targets, the tables hold the rows that it has not seen.
-
-        Returns
-        -------
-        descriptor : transformer
-            The fitted one that was passed, if it is not None.
-        tables : iterator of TaskTable
+        A descriptor that is not None is fitted already. Where it looks at targets, the tables hold
+        the rows that it has not seen.
         """
         tables = iter(tables)
         first = next(tables)
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        rng = np.random.default_rng(self._seed())
         if descriptor is None:
             descriptor = self._make_descriptor(learner)
             fit_descriptor(descriptor, self._described(learner, first))
@@ -153,9 +141,5 @@ class DescriptorMixin:
         names = self._descriptor_names
         if names is None and self.descriptor_columns is not None:
             names = list(self.descriptor_columns)
-        return DescribedTable.of(
-            table,
-            classes=learner.classes,
-            feature_names=learner.feature_names,
-            side_names=names,
-        )
+        seen = {"classes": learner.classes, "feature_names": learner.feature_names}
+        return DescribedTable.of(table, side_names=names, **seen)

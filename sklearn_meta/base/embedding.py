@@ -7,16 +7,18 @@ body is the same in all tasks.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
 from ..kernels.body import Body
-from ..learners.privates import N_JOBS, HasMethods
+from ..learners.privates import HasMethods
 from .algorithm import Needs
-from .gradient_family import EPISODIC, GradientMetaEstimator, Initialisation
-from .meta_estimator import BaseMetaEstimator
+from .gradient_family import GradientMetaEstimator, Initialisation
+from .parameters import with_parameters
 
 __all__ = ["EmbeddedPredictor", "EmbeddingMetaEstimator", "Representation"]
 
@@ -25,42 +27,36 @@ CHUNK_ROWS = 2**14
 
 @dataclass(frozen=True, eq=False)
 class Representation(Initialisation):
-    """A trained representation and the prior of its last layer.
+    """A trained representation and the prior of its last layer."""
 
-    Parameters
-    ----------
-    prior : object
-        What was learned of the last layer; None while the representation is trained.
-    """
-
-    prior: object = None
+    prior: object = None  # while the representation is trained
 
 
+@with_parameters
 class EmbeddingMetaEstimator(GradientMetaEstimator):
     """Base of algorithms with a learned body and a head in closed form."""
 
-    _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
-        **{
-            name: GradientMetaEstimator._parameter_constraints[name]
-            for name in ("classes", "tasks_per_batch", "max_iter", "outer_lr", "init")
-        },
-        **{
-            name: EPISODIC[name]
-            for name in (
-                "n_shots",
-                "n_query",
-                "outer_schedule",
-                "early_stopping",
-                "validation_fraction",
-                "tol",
-            )
-        },
-        "body": [HasMethods(["fit", "transform"]), None],
-        "standardize": ["boolean"],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
-    }
+    estimator: Any = None
+    _: KW_ONLY
+    body: Any = None
+    classes: str = "shared"
+    n_shots: int | range | Sequence[int] = (1, 10)
+    n_query: int | None = None
+    tasks_per_batch: int = 25
+    max_iter: int = 1000
+    outer_lr: float | str = "auto"
+    outer_schedule: str = "linear"
+    init: str = "pooled"
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    tol: float = 1e-4
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    standardize: bool = True
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {"body": [HasMethods(["fit", "transform"]), None]}
 
     # -- what an algorithm provides ----------------------------------------------------------------
 
@@ -148,22 +144,15 @@ class EmbeddingMetaEstimator(GradientMetaEstimator):
     @property
     def n_iter_(self):
         """Number of meta-iterations; 1 of closed forms, where no representation is trained."""
-        model = self._fitted_meta_model()
-        return len(model.loss_curve) if self._has_body(self.learner_) else 1
+        curve = self._learned("loss_curve")
+        return len(curve) if self._has_body(self.learner_) else 1
 
     def _predictor(self, learner, meta_model):
         return EmbeddedPredictor(learner, meta_model.theta[: Body(learner.network).n_params])
 
 
 class EmbeddedPredictor:
-    """A learner all of whose parameters but those of the last layer are the same in every task.
-
-    Parameters
-    ----------
-    learner : GradientLearner
-    theta : ndarray of shape (n_body,)
-        Parameters of the other layers.
-    """
+    """A learner whose layers but the last have parameters theta (n_body,) in every task."""
 
     def __init__(self, learner, theta):
         self.learner, self.theta = learner, theta

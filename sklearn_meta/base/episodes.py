@@ -7,6 +7,8 @@ import numpy as np
 
 from ..kernels.episodes import permuted, shots_per_class
 from ..kernels.network import Batch, mean_weight
+from ..learners import GradientLearner
+from ..tasks.table import TaskTable, padded_batches
 
 __all__ = ["EpisodeSampler", "all_rows"]
 
@@ -15,36 +17,19 @@ __all__ = ["EpisodeSampler", "all_rows"]
 class EpisodeSampler:
     """Draws episodes from the tasks of a table.
 
-    Parameters
-    ----------
-    learner : GradientLearner
-    table : TaskTable
-    y : ndarray of shape (n_rows, n_outputs)
-        Encoded targets.
-    n_shots : (int, int)
-        Smallest and largest number of support rows; every batch draws one from between, or every
-        task.
-    n_query : int or None
-        Most query rows; None: all that are left.
-    keep_query : bool, default=True
-        Whether a task keeps at least half of its rows (rounded up) for the query, however many
-        shots are asked for, unless its support is fixed.
-    codes : ndarray of shape (n_rows,), default=None
-        Which of the classes of its task a row is of, where each task has its own classes. Supports
-        then have ``n_shots`` rows of each class (not without ``keep_query``: minibatches are drawn
-        from all rows), and the outputs of each episode are permuted, see ``kernels/episodes.py``.
-    each : bool, default=False
-        Whether every task draws its own number of shots. A batch that shares one needs no padding.
+    Where each task has its own classes (``codes``), supports have ``n_shots`` rows of each class
+    (not without ``keep_query``: minibatches are drawn from all rows), and the outputs of each
+    episode are permuted, see ``kernels/episodes.py``.
     """
 
-    learner: object
-    table: object
-    y: np.ndarray
-    n_shots: tuple
-    n_query: object = None
-    keep_query: bool = True
-    codes: object = None
-    each: bool = False
+    learner: GradientLearner
+    table: TaskTable
+    y: np.ndarray  # encoded targets (n_rows, n_outputs)
+    n_shots: tuple  # fewest and most support rows; every batch draws a number, or every task
+    n_query: int = None  # most query rows; None: all that are left
+    keep_query: bool = True  # half of a task's rows (rounded up), unless its support is fixed
+    codes: np.ndarray = None  # (n_rows,): which of the classes of its task a row is of
+    each: bool = False  # whether tasks draw numbers of shots; a shared one needs no padding
 
     def permutations(self, tasks, rng):
         """Which class is which output in an episode of every task; None if always the same."""
@@ -54,20 +39,9 @@ class EpisodeSampler:
         return np.argsort(rng.random((len(tasks), n_way)), axis=1)
 
     def draw(self, tasks, rng, permutations=None):
-        """Supports and queries of some tasks.
+        """Supports and queries of some tasks, and the total weight of each support (n_batch,).
 
-        Parameters
-        ----------
-        tasks : ndarray of shape (n_batch,)
-        rng : numpy.random.Generator
-        permutations : ndarray of shape (n_batch, n_classes), default=None
-            From :meth:`permutations`; None: new ones.
-
-        Returns
-        -------
-        support, query : Batch
-        n_support : ndarray of shape (n_batch,)
-            Total weight of the support rows of every task.
+        Without ``permutations`` (of :meth:`permutations`) there are new ones.
         """
         sizes = self.table.sizes[tasks]
         place = np.arange(int(sizes.max()))
@@ -131,7 +105,8 @@ class EpisodeSampler:
         return Batch(X, y, mean_weight(weight).astype(X.dtype, copy=False), offset), total
 
 
-def all_rows(learner, padded):
-    """All rows of a padded batch of tasks, as the network takes them, and their total weights."""
-    batch = learner.batch(padded.X, learner.encode(padded.y), padded.weight)
-    return batch, padded.weight.sum(axis=1)
+def all_rows(learner, table):
+    """Batches of all rows as the network takes them: places of tasks, Batch, total weights."""
+    for padded in padded_batches(table):
+        batch = learner.batch(padded.X, learner.encode(padded.y), padded.weight)
+        yield padded.tasks, batch, padded.weight.sum(axis=1)

@@ -33,7 +33,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ..kernels.losses import Logistic, Multinomial
 from ..learners.base import TaskwiseLearner
 from ..priors.intervals import calibration_of, normal_scores
-from ..priors.pull import MIN_ERRORS, MIN_TASKS, SHOTS, Pull
+from ..priors.pull import MIN_ERRORS, MIN_TASKS, SHOTS, Pull, sure_share
 from ..priors.regularization import N_FOLDS, gain
 from ..tasks.table import rows_of_tasks
 
@@ -49,21 +49,11 @@ def pooled_values(learner, row, X):
 
 
 def proved(learner, prior, table, learned_without, predicted, *, pooled):
-    """The prior with f0 and a(n), and what calibrates its intervals.
+    """The prior of the tasks of a table with f0, where it is pooled, a(n) and its calibration.
 
-    Parameters
-    ----------
-    learner : GradientLearner
-    prior : ConditionalPrior
-    table : TaskTable
-        All tasks.
-    learned_without : callable
-        The prior with the B of a table.
-    predicted : callable
-        ``predicted(prior, support, X, codes)``: means or probabilities of rows X of tasks that have
-        the rows of a table, and standard deviations of targets (NaN of classes).
-    pooled : bool
-        Whether there may be an f0.
+    ``learned_without(table)`` is the prior with the B of a table. ``predicted(prior, support, X,
+    codes)`` are means or probabilities of rows X of tasks that have the rows of a table, and
+    standard deviations of targets (NaN of classes).
     """
     loss = learner.network.loss
     margins = learner.classes is not None and not isinstance(loss, PROBABILITIES)
@@ -123,11 +113,10 @@ def _share(n_shots, losses, own, f0):
         return losses(own + a * (f0 - own))
 
     a = minimize_scalar(lambda a: np.nanmean(of_tasks(a)), bounds=(0, 1), method="bounded").x
+    z = gain(of_tasks(0.0 if n_shots else 1.0), of_tasks(a))
     if n_shots:
-        z = gain(of_tasks(0.0), of_tasks(a))
-        return a * (1 - 1 / max(z, 1.0) ** 2)
-    z = gain(of_tasks(1.0), of_tasks(a))
-    return 1 - (1 - a) * (1 - (MIN_ERRORS / max(z, MIN_ERRORS)) ** 2)
+        return a * sure_share(z, 1.0)
+    return 1 - (1 - a) * sure_share(z, 1.0, MIN_ERRORS)
 
 
 def _places(table):
@@ -153,7 +142,6 @@ def _some_rows(table, kept):
 def _losses_of(learner, table, log_link):
     """Mean losses of tasks, NaN without rows, of values; rows count whose places are 0 or more."""
     loss, n_rows = learner.network.loss, len(table.y)
-    weight = np.ones(n_rows) if table.sample_weight is None else table.sample_weight
 
     def of_rows(values):
         if learner.classes is not None:
@@ -166,9 +154,8 @@ def _losses_of(learner, table, log_link):
         return loss.value(raw[:, None], learner.encode(table.y))
 
     def of_tasks(values, place):
-        counted = np.where(place >= 0, weight, 0.0)
-        size = np.bincount(table.codes, counted, minlength=table.n_tasks)
-        total = np.bincount(table.codes, counted * of_rows(values), minlength=table.n_tasks)
+        counted = np.where(place >= 0, table.weights, 0.0)
+        size, total = table.sums(counted), table.sums(counted * of_rows(values))
         return np.where(size > 0, total, np.nan) / np.where(size > 0, size, 1.0)
 
     return of_tasks

@@ -20,9 +20,8 @@ from ..kernels.predictive import (
     predictive_softmax,
     predictor_moments,
 )
-from ..priors.conditional import fit_prior, posterior_rows, with_means_of
+from ..priors.conditional import fit_prior, posterior_modes, with_means_of
 from ..priors.intervals import Calibration, quantiles
-from ..tasks.table import padded_batches
 from .episodes import all_rows
 from .few_shot import PROBABILITIES, pooled_values, proved
 
@@ -32,26 +31,20 @@ __all__ = ["GeneralizedPredictor", "generalized_rows", "learn_generalized"]
 def learn_generalized(learner, table, *, plain=False, pooled=True, **settings):
     """Learn the prior of a network's parameters from a table of tasks, see :func:`fit_prior`.
 
-    Parameters
-    ----------
-    learner : GradientLearner
-    table : TaskTable
-    plain : bool, default=False
-        Whether that is all; else the prior must prove itself on tasks that are left out.
-    pooled : bool, default=True
-        Whether predictions of tasks with few rows may be averaged with a pooled fit.
-    **settings : dict
-        Of :func:`fit_prior`.
+    Unless that is all (``plain``), the prior must prove itself on tasks that are left out, and
+    predictions of tasks with few rows may be averaged with a ``pooled`` fit.
     """
 
     def learned(fit, table, *args, **settings):
-        return fit(*args, learner.network, _batches(learner, table), _side(table, None), **settings)
+        batches = list(all_rows(learner, table))
+        return fit(*args, learner.network, batches, _side(table, None), **settings)
 
     def predicted(prior, support, X, codes):
         rows = generalized_rows(learner, prior, support)
         predictor = GeneralizedPredictor(learner, prior)
-        std = np.nan if learner.classes is not None else predictor.deviation(rows, X, codes)
-        return predictor.values(rows, X, codes), std
+        moments = predictor.moments(rows, X, codes)
+        std = np.nan if learner.classes is not None else predictor.deviation(*moments)
+        return predictor.values(rows, X, codes, moments), std
 
     prior = learned(fit_prior, table, **settings)
     if plain:
@@ -65,17 +58,12 @@ def learn_generalized(learner, table, *, plain=False, pooled=True, **settings):
 
 def generalized_rows(learner, prior, table):
     """One parameter row for every task of a table."""
-    weight = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight
-    n_rows = np.bincount(table.codes, weight, minlength=table.n_tasks)
+    n_rows = table.sums(table.weights)
     S = _side(table, prior.s_mean)
-    theta, covariance = posterior_rows(prior, learner.network, _batches(learner, table), S)
+    theta, covariance = posterior_modes(prior, learner.network, all_rows(learner, table), S)
     i, j = np.triu_indices(covariance.shape[1])
     rows = [learner.rows(theta), theta, covariance[:, i, j], n_rows[:, None]]
     return np.concatenate(rows, axis=1).astype(learner.dtype, copy=False)
-
-
-def _batches(learner, table):
-    return [(batch.tasks, *all_rows(learner, batch)) for batch in padded_batches(table)]
 
 
 def _side(table, mean):
@@ -86,13 +74,7 @@ def _side(table, mean):
 
 
 class GeneralizedPredictor:
-    """A learner's predictions, averaged over the posterior of its parameters.
-
-    Parameters
-    ----------
-    learner : GradientLearner
-    prior : ConditionalPrior
-    """
+    """A GradientLearner's predictions, averaged over the posterior of its parameters."""
 
     def __init__(self, learner, prior):
         self.learner, self.prior = learner, prior
@@ -104,11 +86,11 @@ class GeneralizedPredictor:
             row = (1 - share) * row[: len(pooled)] + share * pooled
         return self.learner.make_estimator(row)
 
-    def predict(self, method, params, X, index):
+    def predict(self, method, params, X, index, moments=None):
         """Predict rows, each with its own parameter row; arguments as of the learner's."""
         if self.learner.classes is not None and not self._has_probabilities:
             return self.learner.predict(method, params, X, index)
-        values, share = self.values(params, X, index), np.zeros(len(X))
+        values, share = self.values(params, X, index, moments), np.zeros(len(X))
         if self.prior.pull is not None:
             share = self.prior.pull(params[index, -1])
         few = share > 0
@@ -123,30 +105,35 @@ class GeneralizedPredictor:
         log_p = np.log(np.maximum(values, np.finfo(values.dtype).tiny))
         return log_p[:, 1] - log_p[:, 0] if values.shape[1] == 2 else log_p
 
-    def values(self, params, X, index):
-        """Means, or probabilities, of the posterior alone."""
-        if self._has_probabilities:
-            mean, variance = self._moments(params, X, index)
-            if mean.shape[1] > 1:
-                values = predictive_softmax(mean, variance)
-            else:
-                p = predictive_probabilities(mean[:, 0], variance[:, 0, 0])
-                values = np.stack([1 - p, p], axis=1)
-        elif self.prior.model.family.log_link:
-            mean, variance = self._moments(params, X, index)
+    def with_deviation(self, params, X, index):
+        """Predictions of targets, and standard deviations of new ones."""
+        moments = self.moments(params, X, index)
+        return self.predict("predict", params, X, index, moments), self.deviation(*moments)
+
+    def values(self, params, X, index, moments=None):
+        """Means, or probabilities, of the posterior alone; its moments, where they are known."""
+        log_link = self.prior.model.family.log_link
+        if not (self._has_probabilities or log_link):
+            return self.learner.predict("predict", params, X, index).astype(
+                params.dtype, copy=False
+            )
+        mean, variance = self.moments(params, X, index) if moments is None else moments
+        if mean.shape[1] > 1:
+            values = predictive_softmax(mean, variance)
+        elif log_link:
             values = predictive_mean(mean[:, 0], variance[:, 0, 0])
         else:
-            values = self.learner.predict("predict", params, X, index)
+            p = predictive_probabilities(mean[:, 0], variance[:, 0, 0])
+            values = np.stack([1 - p, p], axis=1)
         return values.astype(params.dtype, copy=False)
 
     @property
     def _has_probabilities(self):
         return isinstance(self.learner.network.loss, PROBABILITIES)
 
-    def deviation(self, params, X, index):
-        """Standard deviation of a new target."""
+    def deviation(self, mean, variance):
+        """Standard deviations of new targets, of the moments of raw predictions."""
         loss, phi = self.learner.network.loss, self.prior.model.dispersion
-        mean, variance = self._moments(params, X, index)
         m, v = mean[:, 0], variance[:, 0, 0]
         if not self.prior.model.family.log_link:
             scale = getattr(self.learner.units, "y_scale", 1.0)
@@ -157,17 +144,17 @@ class GeneralizedPredictor:
 
     def interval(self, params, X, index, level):
         """Centres of intervals for new targets, and half their widths."""
-        mean = self.predict("predict", params, X, index).astype(np.float64)
+        mean, deviation = self.with_deviation(params, X, index)
         calibration = self.prior.calibration or Calibration(0, {})
-        quantile = quantiles(calibration, level, params[index, -1], np.inf)
-        half = quantile * self.deviation(params, X, index)
+        half = quantiles(calibration, level, params[index, -1], np.inf) * deviation
+        mean = mean.astype(np.float64)
         if self.learner.network.loss.allows(-1.0):
             return mean, half
         lower, upper = np.maximum(mean - half, 0.0), mean + half
         return 0.5 * (lower + upper), 0.5 * (upper - lower)
 
-    def _moments(self, params, X, index):
-        """Mean and covariance of raw predictions."""
+    def moments(self, params, X, index):
+        """Means and covariances of raw predictions."""
         network, model = self.learner.network, self.prior.model
         n, size = network.n_params, len(model.factor)
         first = self.learner.rows(np.zeros((1, n))).shape[1]

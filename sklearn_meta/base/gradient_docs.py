@@ -1,10 +1,56 @@
-"""Parts of docstrings that the gradient family shares."""
+"""Parts of docstrings that the gradient family shares, and algorithms with a learned body."""
 
 from .docstrings import sharing_parts
 
 __all__ = ["documented"]
 
 SHARED = {
+    # -- of all --
+    "held_out": """
+    validation_fraction : float, default=0.1
+        Share of the tasks that is held out.
+    tol : float, default=1e-4
+        What counts as improvement.
+    """,
+    "current": """
+    estimator_ : estimator
+        The adapted model of the current task.
+    validation_loss_curve_ : list of float
+        Loss of the held-out tasks after every epoch, with ``early_stopping``.
+    {task_ids_}
+    classes_ : ndarray of shape (n_classes,)
+        The classes over all tasks, of a classifier; those of the current task, with
+        ``classes="per_task"``.
+    {table}
+    """,
+    "tasks_per_batch": """
+    tasks_per_batch : int, default=25
+        Tasks of a meta-iteration; all, if there are fewer.
+    """,
+    "seeds": """
+    random_state : int, RandomState instance or None, default=None
+        Seeds the wrapped estimator, the start and the episodes.
+    n_jobs : int, default=None
+        Number of threads, as in joblib: for batches of so many tasks and rows that they are worked
+        on in chunks, and to adapt more than 16,384 tasks. Results do not depend on it.
+    """,
+    # -- of the gradient family --
+    "maml": """
+    Parameters
+    ----------
+    {estimator}
+    {inner_lr}
+    {steps}
+    {episodes}
+    {outer}
+    {border}
+
+    Attributes
+    ----------
+    {inner_lr_}
+    {adapt_steps_}
+    {attributes}
+    """,
     "estimator": """
     estimator : estimator, default=None
         Any scikit-learn regressor or classifier, a Pipeline included. Linear estimators and
@@ -31,8 +77,7 @@ SHARED = {
         what to predict for a task that nothing is known of.
     n_query : int, default=None
         Most query rows of an episode; None: all that are left.
-    tasks_per_batch : int, default=25
-        Tasks of a meta-iteration; all, if there are fewer.
+    {tasks_per_batch}
     """,
     "outer": """
     max_iter : int, default=1000
@@ -46,16 +91,19 @@ SHARED = {
     outer_schedule : {"linear", "constant"}, default="linear"
         Whether the outer rate falls linearly to 0 over ``max_iter`` meta-iterations, so that the
         noise of the last batches does not stay in the result.
-    init : {"pooled", "random"}, default="pooled"
-        Where meta-training starts: at the wrapped estimator fitted on the pooled rows, or as it
-        draws its own first parameters (0 of linear ones).
+    {init}
     early_stopping : bool, default=False
         Whether to hold tasks out, stop when their loss has not fallen for 10 epochs, and keep the
         best (not with ``"lbfgs"``).
-    validation_fraction : float, default=0.1
-        Share of the tasks that is held out.
-    tol : float, default=1e-4
-        What counts as improvement.
+    {held_out}
+    {warm_start}
+    """,
+    "init": """
+    init : {"pooled", "random"}, default="pooled"
+        Where meta-training starts: at the wrapped estimator fitted on the pooled rows, or as it
+        draws its own first parameters (0 of linear ones).
+    """,
+    "warm_start": """
     warm_start : bool, default=False
         Whether another fit goes on from the last one.
     """,
@@ -70,11 +118,7 @@ SHARED = {
         Whether linear estimators and perceptrons work on features (and, with squared loss,
         targets) standardised over the meta-train rows. Rates are meant in these units;
         coefficients and predictions are always in those of the data.
-    random_state : int, RandomState instance or None, default=None
-        Seeds the wrapped estimator, the start and the episodes.
-    n_jobs : int, default=None
-        Number of threads, as in joblib: for batches of so many tasks and rows that they are worked
-        on in chunks, and to adapt more than 16,384 tasks. Results do not depend on it.
+    {seeds}
     """,
     "inner_lr_": """
     inner_lr_ : float
@@ -86,20 +130,45 @@ SHARED = {
         of the nearest one holds, on a logarithmic scale.
     """,
     "attributes": """
-    estimator_ : estimator
-        The adapted model of the current task.
     loss_curve_ : list of float
         Mean query loss before every meta-iteration (after it, of ``"lbfgs"``).
-    validation_loss_curve_ : list of float
-        Mean query loss of the held-out tasks after every epoch, with ``early_stopping``.
     n_iter_ : int
         Number of meta-iterations.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
-    classes_ : ndarray of shape (n_classes,)
-        The classes over all tasks, of a classifier; those of the current task, with
-        ``classes="per_task"``.
-    {table}
+    {current}
+    """,
+    # -- of a learned body with a head in closed form --
+    "body": """
+    body : transformer, default=None
+        A transformer or a Pipeline of some, whose output the estimator sees instead of the rows:
+        ``Nystroem()``, ``SplineTransformer()``, embeddings of texts. It is fitted once on the
+        pooled meta-train rows, as the transformers of a Pipeline are, unless it stands in a
+        ``FrozenEstimator``. The same as a Pipeline of both as ``estimator``.
+    """,
+    "training": """
+    n_query : int, default=None
+        Most query rows of an episode of training; None: all that are left.
+    {tasks_per_batch}
+    max_iter : int, default=1000
+        Meta-iterations that train a perceptron, by Adam. 0 leaves it at its start.
+    outer_lr : float or "auto", default="auto"
+        Rate of Adam. "auto": 0.01; of perceptrons that start from a pooled fit, their
+        ``learning_rate_init``.
+    outer_schedule : {"linear", "constant"}, default="linear"
+        Whether this rate falls linearly to 0 over ``max_iter`` meta-iterations.
+    """,
+    "early": """
+    early_stopping : bool, default=False
+        Whether to hold tasks out, stop when their loss has not fallen for 10 epochs, and keep the
+        best.
+    {held_out}
+    {ids}
+    """,
+    "trained": """
+    loss_curve_ : list of float
+        Loss before every meta-iteration.
+    n_iter_ : int
+        Number of meta-iterations; 1 where no representation is trained.
+    {current}
     """,
 }
 

@@ -16,30 +16,30 @@ number of steps of an adaptation to n rows (``adapt_steps.py``).
 
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import scipy.optimize
 from joblib import effective_n_jobs
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
-from sklearn.utils import check_random_state
 
 from ..kernels.chunks import keep_freed_memory, mean_over_chunks, thread_pool
 from ..kernels.gradient import inner_steps
 from ..kernels.optimizers import OPTIMIZERS
-from ..learners.privates import N_JOBS, Interval, StrOptions
+from ..learners.privates import Interval, StrOptions
 from ..tasks.supports import check_shots
-from ..tasks.table import padded_batches
 from .adapt_steps import choose_steps, steps_for, training_steps
 from .algorithm import Needs
 from .episodes import EpisodeSampler, all_rows
-from .meta_estimator import BaseMetaEstimator
+from .meta_estimator import BaseMetaEstimator, learned
+from .parameters import with_parameters
 from .probe import draw_probe, mean_loss
 
-__all__ = ["EPISODIC", "GradientMetaEstimator", "Initialisation", "Outer"]
+__all__ = ["EpisodicMetaEstimator", "GradientMetaEstimator", "Initialisation", "Outer"]
 
 OUTER_LR = 0.01
 RATES = 10.0 ** np.arange(-3, 1, 0.5)  # inner rates that "auto" chooses from
@@ -47,80 +47,36 @@ N_CHECKS = 20  # times that the probe is looked at in training
 DIVERGED = 1.5  # a query loss so many times that of the start
 PATIENCE = 10  # epochs without improvement before early stopping stops
 
-# Constraints of the parameters of algorithms that learn from supports and queries.
-EPISODIC = {
-    "n_shots": [Interval(Integral, 0, None, closed="left"), range, tuple, list],
-    "n_query": [Interval(Integral, 1, None, closed="left"), None],
-    "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
-    "outer_schedule": [StrOptions({"linear", "constant"})],
-    "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-    "tol": [Interval(Real, 0, None, closed="left")],
-}
-
 
 @dataclass(frozen=True)
 class Outer:
-    """How episodes are drawn, and how what is learned is optimised.
+    """How episodes are drawn, and how what is learned is optimised."""
 
-    Parameters
-    ----------
-    n_shots : (int, int)
-        Fewest and most support rows.
-    n_query : int or None
-        Most query rows; None: all that are left.
-    keep_query : bool, default=True
-        Whether at least half of the rows of a task stay in the query.
-    solver : {"adam", "sgd", "lbfgs"}, default="sgd"
-    schedule : {"linear", "constant"}, default="linear"
-    held_out : float or None, default=None
-        Share of the tasks that say when to stop; None: there are none.
-    tol : float, default=0
-        What counts as improvement.
-    chooses_steps : bool, default=True
-        Whether training ends with the choice of the number of steps of ``adapt``.
-    """
-
-    n_shots: tuple
-    n_query: int = None
-    keep_query: bool = True
-    solver: str = "sgd"
-    schedule: str = "linear"
-    held_out: float = None
-    tol: float = 0.0
-    chooses_steps: bool = True
+    n_shots: tuple  # fewest and most support rows
+    n_query: int = None  # most query rows; None: all that are left
+    keep_query: bool = True  # whether at least half of the rows of a task stay in the query
+    solver: str = "sgd"  # or "adam", "lbfgs"
+    schedule: str = "linear"  # or "constant"
+    held_out: float = None  # share of the tasks that say when to stop, if any
+    tol: float = 0.0  # what counts as improvement
+    chooses_steps: bool = True  # whether training ends with the choice of the steps of ``adapt``
 
 
 @dataclass(frozen=True, eq=False)
 class Initialisation:
     """The meta-model: where every task starts, and how fast it moves.
 
-    Parameters
-    ----------
-    theta : ndarray of shape (n_params,)
-        In standardised units.
-    alpha : ndarray of shape (n_params,)
-        Inner rates.
-    optimizer_state : object
-        Where the outer optimiser stopped, for ``partial_meta_fit`` and ``warm_start``.
-    loss_curve : tuple of float
-        Mean query loss of every meta-iteration.
-    validation_curve : tuple of float
-        Mean query loss of the held-out tasks after every epoch.
-    steps : ndarray of shape (n_levels, 2), default=None
-        Steps of an adaptation: numbers of rows and, for about so many, of steps; None: those of
-        training.
-    regularization : float, default=None
-        Strength of the pull towards theta, where it is learned.
+    Steps (n_levels, 2) of an adaptation are numbers of rows and, for about so many, of steps; None:
+    those of training.
     """
 
-    theta: np.ndarray
-    alpha: np.ndarray
-    optimizer_state: object = None
-    loss_curve: tuple = ()
-    validation_curve: tuple = ()
+    theta: np.ndarray  # (n_params,), in standardised units
+    alpha: np.ndarray  # (n_params,): inner rates
+    optimizer_state: object = None  # where it stopped, for partial_meta_fit and warm_start
+    loss_curve: tuple = ()  # mean query loss of every meta-iteration
+    validation_curve: tuple = ()  # mean query loss of the held-out tasks after every epoch
     steps: np.ndarray = None
-    regularization: float = None
+    regularization: float = None  # strength of the pull towards theta, where it is learned
 
 
 def _usable(value, gradient):
@@ -133,19 +89,23 @@ class GradientMetaEstimator(BaseMetaEstimator):
     """Base of the gradient family."""
 
     _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
         "classes": [StrOptions({"shared", "per_task"})],
         "inner_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "inner_steps": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "adapt_steps": [Interval(Integral, 0, None, closed="left"), None],
+        "n_shots": [Interval(Integral, 0, None, closed="left"), range, tuple, list],
+        "n_query": [Interval(Integral, 1, None, closed="left"), None],
         "tasks_per_batch": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "outer_solver": [StrOptions({"adam", "sgd", "lbfgs"})],
         "outer_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "outer_schedule": [StrOptions({"linear", "constant"})],
         "init": [StrOptions({"pooled", "random"})],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "standardize": ["boolean"],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
 
     # -- what an algorithm provides ----------------------------------------------------------------
@@ -212,9 +172,6 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
     # -- the outer loop ----------------------------------------------------------------------------
 
-    def _default_estimator(self):
-        return Ridge()
-
     def _needs(self):
         return Needs(
             gradients=True,
@@ -232,7 +189,7 @@ class GradientMetaEstimator(BaseMetaEstimator):
                 f"{type(self).__name__}.fit takes no further arguments besides sample_weight; got "
                 f"{sorted(fit_params)}."
             )
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        seed = self._seed()
         n_before = 0 if meta_model is None else len(meta_model.loss_curve)
         rng = np.random.default_rng([seed, n_before] if n_before else seed)  # other episodes
         for table in tables:
@@ -470,27 +427,26 @@ class GradientMetaEstimator(BaseMetaEstimator):
 
     def _adapt(self, learner, meta_model, table, fit_params):
         rows = np.empty((table.n_tasks, learner.network.n_params), dtype=learner.dtype)
-        for padded in padded_batches(table):
-            support, n_rows = all_rows(learner, padded)
-            n_steps = self._steps_of_adapt(learner, meta_model, n_rows)
+        for tasks, support, n_rows in all_rows(learner, table):
+            n_steps = steps_for(self._steps(learner, meta_model), n_rows)
             theta = np.empty((len(n_rows), learner.network.n_params), dtype=learner.dtype)
             for k in np.unique(n_steps).tolist():
                 part = np.flatnonzero(n_steps == k)
                 penalty = learner.penalty(n_rows[part])
                 theta[part] = self._adapted(learner, meta_model, support.rows(part), penalty, k)
-            rows[padded.tasks] = learner.rows(theta)
+            rows[tasks] = learner.rows(theta)
         return rows
 
     def _training_steps(self, learner):
         return training_steps(learner.network) if self.inner_steps == "auto" else self.inner_steps
 
-    def _steps_of_adapt(self, learner, meta_model, n_rows):
-        """Number of steps for every task."""
+    def _steps(self, learner, meta_model):
+        """The number of steps of ``adapt``, or those for some numbers of rows."""
         if self.adapt_steps is not None:
-            return np.full(len(n_rows), self.adapt_steps)
+            return self.adapt_steps
         if self.inner_steps == "auto" and meta_model.steps is not None:
-            return steps_for(meta_model.steps, n_rows)
-        return np.full(len(n_rows), self._training_steps(learner))
+            return meta_model.steps
+        return self._training_steps(learner)
 
     # -- what was learned --------------------------------------------------------------------------
 
@@ -502,32 +458,46 @@ class GradientMetaEstimator(BaseMetaEstimator):
             "Steps to adapt": str(self.adapt_steps_),
         }
 
-    @property
-    def inner_lr_(self):
-        """The inner rate."""
-        return float(self._learned("alpha").max(initial=0))
+    inner_lr_ = learned("alpha", "The inner rate.", lambda alpha: float(alpha.max(initial=0)))
 
     @property
     def adapt_steps_(self):
         """The number of steps of ``adapt``, by the number of rows if it depends on it."""
-        steps = self._learned("steps")
-        if self.adapt_steps is not None:
-            return self.adapt_steps
-        if self.inner_steps == "auto" and steps is not None:
-            return dict(steps.tolist())
-        return self._training_steps(self.learner_)
+        self._learned("steps")
+        steps = self._steps(self.learner_, self.meta_model_)
+        return dict(steps.tolist()) if np.ndim(steps) else steps
 
-    @property
-    def loss_curve_(self):
-        """Mean query loss of every meta-iteration."""
-        return list(self._learned("loss_curve"))
+    loss_curve_ = learned("loss_curve", "Mean query loss of every meta-iteration.", list)
+    validation_loss_curve_ = learned(
+        "validation_curve", "Mean query loss of the held-out tasks after every epoch.", list
+    )
+    n_iter_ = learned("loss_curve", "Number of meta-iterations.", len)
 
-    @property
-    def validation_loss_curve_(self):
-        """Mean query loss of the held-out tasks after every epoch."""
-        return list(self._learned("validation_curve"))
 
-    @property
-    def n_iter_(self):
-        """Number of meta-iterations."""
-        return len(self._learned("loss_curve"))
+@with_parameters
+class EpisodicMetaEstimator(GradientMetaEstimator):
+    """Base of what learns from supports and queries by inner steps."""
+
+    estimator: Any = None
+    _: KW_ONLY
+    inner_lr: float | str = "auto"
+    inner_steps: int | str = "auto"
+    adapt_steps: int | None = None
+    n_shots: int | range | Sequence[int] = (0, 10)
+    n_query: int | None = None
+    tasks_per_batch: int = 25
+    max_iter: int = 1000
+    outer_solver: str = "adam"
+    outer_lr: float | str = "auto"
+    outer_schedule: str = "linear"
+    init: str = "pooled"
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    tol: float = 1e-4
+    warm_start: bool = False
+    classes: str = "shared"
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    standardize: bool = True
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None

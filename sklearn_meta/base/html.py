@@ -26,14 +26,7 @@ table.sk-meta th:first-child, table.sk-meta td:first-child {text-align: left;}
 
 
 def table_html(caption, columns):
-    """A table in HTML.
-
-    Parameters
-    ----------
-    caption : str
-    columns : dict of str to sequence
-        By their headings, all equally long; no more than MAX_ROWS rows are shown.
-    """
+    """A table in HTML, of columns by their headings; no more than MAX_ROWS rows are shown."""
     rows = list(zip(*columns.values(), strict=True))
     head = "".join(f"<th>{escape(str(name))}</th>" for name in columns)
     body = [
@@ -49,13 +42,9 @@ def table_html(caption, columns):
 
 
 def facts_html(facts):
-    """Facts in HTML, to stand below a diagram.
+    """What is learned in HTML, by labels, to stand below a diagram.
 
-    Parameters
-    ----------
-    facts : dict of str to object
-        What is learned, by a label; a dict of columns becomes a table of its own, and None is left
-        out.
+    A dict of columns becomes a table of its own, and None is left out.
     """
     facts = {label: fact for label, fact in facts.items() if fact is not None}
     single = {label: fact for label, fact in facts.items() if not isinstance(fact, dict)}
@@ -79,8 +68,21 @@ class Results(dict):
     ``pandas.DataFrame(results)`` has them all.
     """
 
+    @classmethod
+    def of_rows(cls, names, rows):
+        """The columns of rows of values; of Python objects where NumPy would make text of them."""
+        return cls(zip(names, map(_column, zip(*rows, strict=True)), strict=True))
+
     def _repr_html_(self):
         return STYLE + table_html(f"{len(next(iter(self.values()), ()))} rows", self)
+
+
+def _column(values):
+    column = np.array(values) if not isinstance(values[0], tuple) else None
+    if column is None or column.dtype.kind in "US" and not all(isinstance(v, str) for v in values):
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+    return column
 
 
 @cache

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 
 from .calls import BY_NAME, otherwise
+from .docstrings import documented
 from .typed import available_if
 
 __all__ = ["DeviationMixin", "IntervalMixin", "warn_of_few_tasks"]
@@ -75,6 +76,7 @@ class DeviationMixin(IntervalMixin):
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
     @otherwise(BY_NAME)
+    @documented
     def predict(
         self, X: ArrayLike, *, groups: ArrayLike | None = None, return_std: bool = False
     ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
@@ -82,12 +84,7 @@ class DeviationMixin(IntervalMixin):
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
-            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
-            meta-model.
+        {query}
         return_std : bool, default=False
             Whether to return the predictive standard deviation, too, of a regressor.
 

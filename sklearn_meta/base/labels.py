@@ -20,15 +20,9 @@ __all__ = ["Numbers", "OwnClasses", "SharedClasses", "check_own_classes"]
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """Targets of a regressor.
+    """Targets of a regressor."""
 
-    Parameters
-    ----------
-    outputs : ndarray of shape (n_classes,) or None
-        The classes that the learner tells apart.
-    """
-
-    outputs: np.ndarray = None
+    outputs: np.ndarray = None  # the classes that the learner tells apart, if it does
 
     @classmethod
     def of(cls, table):
@@ -62,8 +56,8 @@ class SharedClasses(Numbers):
             _check_one_type(table)
             check_classification_targets(table.y)
         except ValueError as error:
-            odd = np.flatnonzero(table.y != np.round(table.y)) if table.y.dtype.kind == "f" else []
-            where = f"{table.where(odd[0])}: y is {plain(table.y[odd[0]])!r}. " if len(odd) else ""
+            bad = np.flatnonzero(table.y != np.round(table.y)) if table.y.dtype.kind == "f" else []
+            where = f"{table.where(bad[0])}: y is {plain(table.y[bad[0]])!r}. " if len(bad) else ""
             way = "For numbers, take MetaRegressor or wrap a regressor."
             raise ValueError(f"{where}{error} {way}") from error
         return cls(np.unique(table.y)), table

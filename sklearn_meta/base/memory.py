@@ -15,26 +15,13 @@ MAX_BLOCKS = 64
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """Parameter rows of tasks by id.
-
-    Parameters
-    ----------
-    ids : IdIndex
-    params : ndarray of shape (n_tasks, n_params), default=None
-        None where nothing is remembered yet.
-    classes : TaskClasses, default=None
-        The labels of every task, where each has its own.
-    blocks : tuple of TaskTable
-        Transformed rows that were adapted to, as they came.
-    at : ndarray of shape (n_tasks, 2), default=None
-        The block of every task, and its place there.
-    """
+    """Parameter rows of tasks by id."""
 
     ids: IdIndex = IdIndex(np.empty(0))
-    params: np.ndarray = None
-    classes: TaskClasses = None
-    blocks: tuple = ()
-    at: np.ndarray = None
+    params: np.ndarray = None  # (n_tasks, n_params); None where nothing is remembered yet
+    classes: TaskClasses = None  # the labels of every task, where each has its own
+    blocks: tuple = ()  # tables of transformed rows that were adapted to, as they came
+    at: np.ndarray = None  # (n_tasks, 2): the block of every task, and its place there
 
     def __len__(self):
         return len(self.ids)
@@ -42,13 +29,8 @@ class Memory:
     def put(self, table, params, rows=None):
         """The memory that knows these tasks, too; those known already are replaced.
 
-        Parameters
-        ----------
-        table : TaskTable
-            As learners take it.
-        params : ndarray of shape (n_tasks, n_params)
-        rows : TaskTable, default=None
-            With labels as they came, to be remembered.
+        The table is as learners take it; ``rows`` is the same with labels as they came, if it is to
+        be remembered.
         """
         ids, place = self.ids.union(table.ids)
         stack = np.empty((len(ids), params.shape[1]), dtype=params.dtype)

@@ -5,11 +5,12 @@ task ids, state, and the way back to scikit-learn. What an algorithm provides is
 ``algorithm.py``; how input is read and checked in ``reading.py``.
 """
 
-import functools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial, wraps
 from numbers import Integral
+from operator import attrgetter
 from typing import Any, Self, cast
 
 import numpy as np
@@ -18,15 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from ..learners import make_learner, unrolled
-from ..learners.privates import HasMethods, StrOptions, set_random_states
+from ..learners.privates import N_JOBS, HasMethods, StrOptions, set_random_states
 from ..tasks.ids import missing_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.table import TaskTable, distinct_rows, merged
@@ -35,7 +36,6 @@ from ..tasks.validation import (
     addressed,
     as_counts,
     as_weight,
-    check_target,
     plain,
     task_label,
     with_address,
@@ -44,15 +44,16 @@ from ..tasks.validation import (
 from ..versions import Versioned
 from .algorithm import Algorithm
 from .calls import BY_NAME, otherwise
+from .docstrings import documented
 from .html import NotebookMixin
 from .labels import Numbers, OwnClasses, SharedClasses, check_own_classes
 from .memory import Memory
-from .reading import ReadingMixin
+from .reading import ReadingMixin, row_label, targets_of
 from .reporting import Reporter
 from .routing import rows_in_order, split_fit_params
 from .typed import F, available_if, with_callbacks
 
-__all__ = ["BaseMetaEstimator", "transactional"]
+__all__ = ["BaseMetaEstimator", "learned", "transactional"]
 
 STREAM_TASKS = 4096  # tasks that are read at a time from an iterator,
 STREAM_NUMBERS = 2**21  # and the entries of X (16 MB), where how many tasks changes nothing,
@@ -71,7 +72,7 @@ def transactional(method: F) -> F:
     Fitted state is only ever rebound, never changed in place, so its attributes are all there is.
     """
 
-    @functools.wraps(method)
+    @wraps(method)
     def call(self, *args, **kwargs):
         before = dict(vars(self))
         try:
@@ -82,6 +83,11 @@ def transactional(method: F) -> F:
             raise
 
     return cast(F, call)
+
+
+def learned(path, doc, of=lambda part: part):
+    """A fitted attribute: a part of the meta-model, such as "prior.noise", or a function of it."""
+    return property(lambda self: of(self._learned(path)), doc=doc)
 
 
 def _wrapped_has(method):
@@ -115,11 +121,14 @@ class BaseMetaEstimator(
         "estimator": [HasMethods(["fit", "predict"]), None],
         "task_column": [str, Integral, None],
         "handle_unknown": [StrOptions({"prior", "warn", "error"})],
+        "random_state": ["random_state"],
+        "n_jobs": N_JOBS,
     }
 
     # -- learning ----------------------------------------------------------------------------------
 
     @otherwise(BY_NAME)
+    @documented
     def fit(
         self,
         X: ArrayLike | Sequence[Task],
@@ -132,21 +141,12 @@ class BaseMetaEstimator(
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
-            The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
-        y : array-like of shape (n_rows,)
-            The targets.
-        groups : array-like of shape (n_rows,), default=None
-            The task id of every row. Not needed with ``task_column``. Without any ids all rows
-            are one task.
+        {long_table}
         **fit_params : dict
             Passed to the ``fit`` of the wrapped estimator; arrays with one entry per row
             (``sample_weight``) are cut to the rows of each fit.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
         """
         return self._fit(X, y, groups, fit_params)
 
@@ -185,7 +185,7 @@ class BaseMetaEstimator(
             }
             table = self._make_learner(estimator, table, step_params, known=True)
         else:
-            table = self._transformed(self._known_targets(table))
+            table = self._taken(table)
         fit_params = rows_in_order(fit_params, table, n_rows)
         meta_model = self._learned_from(table, iter([table]), before, fit_params, report)
         self._set_meta_model(meta_model, table.n_tasks)
@@ -199,6 +199,7 @@ class BaseMetaEstimator(
     @otherwise(TABLES)
     @transactional
     @with_callbacks
+    @documented
     def meta_fit(self, tasks: Tasks) -> Self:
         """Learn the meta-model from tasks.
 
@@ -207,10 +208,7 @@ class BaseMetaEstimator(
         tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
             The meta-train tasks.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
 
         Raises
         ------
@@ -223,6 +221,7 @@ class BaseMetaEstimator(
     @available_if(lambda self: self._can_go_on())
     @transactional
     @with_callbacks
+    @documented
     def partial_meta_fit(self, tasks: Tasks) -> Self:
         """Go on learning from more tasks; the first call is :meth:`meta_fit`.
 
@@ -234,10 +233,7 @@ class BaseMetaEstimator(
         tasks : sequence or iterator of Task or of pairs (X, y), or mapping id -> (X, y)
             Tasks that were not yet used.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
         """
         return self._meta_fit(tasks, {}, getattr(self, "meta_model_", None))
 
@@ -257,7 +253,7 @@ class BaseMetaEstimator(
         n_tasks = first.n_tasks
         if going_on:
             n_tasks += self.n_tasks_
-            first = self._transformed(self._known_targets(first))
+            first = self._taken(first)
         else:
             first = self._set_labels(first)
             known = getattr(tasks, "origin", None) is not None  # to another object, of a table
@@ -269,7 +265,7 @@ class BaseMetaEstimator(
             yield first
             for block in blocks:
                 n_tasks += block.n_tasks
-                yield self._transformed(self._known_targets(block))
+                yield self._taken(block)
 
         meta_model = self._learned_from(first, tables(), meta_model, fit_params, report)
         self._set_meta_model(meta_model, n_tasks)
@@ -288,6 +284,15 @@ class BaseMetaEstimator(
             ) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise self._addressed(error, first.X, first.where) from error
+
+    def _check_converged(self, model, way):
+        if not model.converged:
+            warnings.warn(
+                f"{type(self).__name__} stopped after {model.n_iter} iterations before it "
+                f"converged. {way}",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def _reporter(self, needs, data):
         """What tells the callbacks how learning goes on."""
@@ -333,6 +338,10 @@ class BaseMetaEstimator(
         if getattr(self, "random_state", None) is not None:
             set_random_states(estimator, self.random_state)
         return estimator
+
+    def _seed(self):
+        """A number drawn by ``random_state``."""
+        return check_random_state(self.random_state).randint(2**31 - 1)
 
     def _warn_of_no_ids(self):
         """All rows are one task, which is rarely meant."""
@@ -395,10 +404,10 @@ class BaseMetaEstimator(
         self._check_allowed(table)
         return replace(self._checked(table, X, table.where), origin=np.arange(len(table.y)))
 
-    def _known_targets(self, table):
-        """The table as learners take it, its labels known and its targets allowed."""
+    def _taken(self, table):
+        """The table as learners take it: targets allowed, labels known, rows transformed."""
         self._check_allowed(table)
-        return self._labels.check(table)
+        return self._transformed(self._labels.check(table))
 
     def _check_allowed(self, table):
         """Refuse targets for which the loss has no minimum, where this package minimises it."""
@@ -468,6 +477,7 @@ class BaseMetaEstimator(
 
     @available_if(lambda self: self._needs().keeps_rows)
     @transactional
+    @documented
     def partial_adapt(
         self,
         X: ArrayLike,
@@ -493,10 +503,7 @@ class BaseMetaEstimator(
         sample_weight : array-like of shape (n_rows,), default=None
             Row weights.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
         """
         check_is_fitted(self)
         rows, ids = self._support_rows(X, y, groups, sample_weight, None, partial=True)
@@ -515,10 +522,11 @@ class BaseMetaEstimator(
 
     def _keep(self, table, params, rows, ids):
         """Make an adapted task the current one, or remember tasks by their ids."""
+        rows = replace(rows, row_numbers=None) if self._needs().keeps_rows else None
         if ids is None:
             self._set_current(table, params, rows)
         else:
-            self._remember(table, params, rows)
+            self._memory = self._memory.put(table, params, rows)
 
     def _support_rows(self, X, y, groups, sample_weight, descriptor, partial=False):
         """Supports as a table of transformed rows, and the id of every row."""
@@ -547,15 +555,22 @@ class BaseMetaEstimator(
         estimators = []
         size = STREAM_TASKS, STREAM_NUMBERS
         for table in self._read_tasks(tasks, size, reset=False, min_rows=0):
-            table = self._transformed(self._known_targets(table))
+            table = self._taken(table)
             params = self._adapt_table(table, {})
-            estimators += self._make_estimators(table, params)
+            estimators += self._labels.make_estimators(self._predicts, table, params)
         return estimators
 
     def _adapt_table(self, table, fit_params):
         """Adapt in blocks of tasks, whose bounds depend on the data only."""
+        adapt, n_tasks = partial(self._adapt, self.learner_, self.meta_model_), table.n_tasks
         try:
-            return self._adapt_blocks(table, fit_params)
+            if n_tasks <= BLOCK_TASKS or fit_params:
+                return adapt(table, fit_params)
+            rows = Parallel(n_jobs=getattr(self, "n_jobs", None), prefer="threads")(
+                delayed(adapt)(table.block(lo, min(lo + BLOCK_TASKS, n_tasks)), {})
+                for lo in range(0, n_tasks, BLOCK_TASKS)
+            )
+            return np.concatenate(rows)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._addressed(error, table.X, table.where) from error
 
@@ -563,49 +578,22 @@ class BaseMetaEstimator(
         """An error about transformed rows, with the cell of X that it is about, if it is of X."""
         return addressed(error, X if self.learner_.keeps_columns else None, where)
 
-    def _adapt_blocks(self, table, fit_params):
-        if table.n_tasks <= BLOCK_TASKS or fit_params:
-            return self._adapt(self.learner_, self.meta_model_, table, fit_params)
-        starts = range(0, table.n_tasks, BLOCK_TASKS)
-        rows = Parallel(n_jobs=getattr(self, "n_jobs", None), prefer="threads")(
-            delayed(self._adapt)(
-                self.learner_,
-                self.meta_model_,
-                table.block(lo, min(lo + BLOCK_TASKS, table.n_tasks)),
-                fit_params,
-            )
-            for lo in starts
-        )
-        return np.concatenate(rows)
-
-    def _make_estimators(self, table, params):
-        return self._labels.make_estimators(self._predicts, table, params)
-
     def _set_current(self, table, params, rows):
-        self._current = params
-        self._current_rows = rows if self._needs().keeps_rows else None
-        self.estimator_ = self._make_estimators(table, params)[0]
+        self._current, self._current_rows = params, rows
+        (self.estimator_,) = self._labels.make_estimators(self._predicts, table, params)
         if table.own_classes is not None:
             self.classes_ = table.own_classes.of(0)
-
-    def _remember(self, table, params, rows):
-        rows = replace(rows, row_numbers=None) if self._needs().keeps_rows else None
-        self._memory = self._memory.put(table, params, rows)
 
     # -- predicting --------------------------------------------------------------------------------
 
     @otherwise(BY_NAME)
+    @documented
     def predict(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Predict each row by the model of its task.
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids. A remembered id: that task's adapted model; an unknown or missing id: the
-            meta-model. Without ids: the task last given to :meth:`adapt` without ids, else the
-            meta-model.
+        {query}
 
         Returns
         -------
@@ -615,15 +603,13 @@ class BaseMetaEstimator(
         return self._predict("predict", X, groups)
 
     @available_if(_wrapped_has("predict_proba"))
+    @documented
     def predict_proba(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Predict class probabilities, each row by the model of its task.
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids, as in :meth:`predict`.
+        {query}
 
         Returns
         -------
@@ -633,15 +619,13 @@ class BaseMetaEstimator(
         return self._predict("predict_proba", X, groups)
 
     @available_if(_wrapped_has("decision_function"))
+    @documented
     def decision_function(self, X: ArrayLike, *, groups: ArrayLike | None = None) -> NDArray[Any]:
         """Decision values, each row by the model of its task.
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns)
-            The rows.
-        groups : array-like of shape (n_rows,), default=None
-            Task ids, as in :meth:`predict`.
+        {query}
 
         Returns
         -------
@@ -750,12 +734,13 @@ class BaseMetaEstimator(
         """Transformed rows to predict, their ids and side information, what messages call them."""
         check_is_fitted(self)
         X, _, ids, side, _ = self._read_rows(X, None, groups, {}, reset=False, labelled=False)
-
-        def where(i):
-            named = ids is not None and not missing_ids(ids[i : i + 1])[0]
-            return f"{task_label(ids[i], 0)}, row {i}" if named else f"row {i}"
-
+        where = partial(row_label, ids)
         return self._transformed(TaskTable.from_rows(X, None), where).X, ids, side, where
+
+    def _query(self, X, groups):
+        """Transformed rows to predict, parameter rows, and which row needs which of these."""
+        X, ids, side, _ = self._read_query(X, groups)
+        return X, *self._params_of(X, ids, side)
 
     def _zero_shot(self, side):
         """Parameter rows of tasks without rows, and which of these rows needs which."""
@@ -829,13 +814,7 @@ class BaseMetaEstimator(
         """The targets that predictions are compared with."""
         if y is None:
             raise ValueError("y is None; a score needs the targets.")
-        y = check_target(y, classifier=is_classifier(self), where=lambda i: f"row {i}")
-        if len(y) != n_rows:
-            raise ValueError(
-                f"Found input variables with inconsistent numbers of samples: X has {n_rows} rows "
-                f"and y {len(y)}."
-            )
-        return y
+        return targets_of(n_rows, y, is_classifier(self))
 
     @property
     def task_ids_(self) -> NDArray[Any]:
@@ -854,12 +833,7 @@ class BaseMetaEstimator(
     # -- scikit-learn ------------------------------------------------------------------------------
 
     def get_metadata_routing(self):
-        """Metadata routing of this object: ``groups`` for itself, the rest for ``estimator``.
-
-        Returns
-        -------
-        MetadataRouter, or MetadataRequest where the wrapped estimator is never fitted
-        """
+        """Metadata routing: ``groups`` for itself, the rest for ``estimator`` if that is fitted."""
         if not self._needs().fits:
             return self._get_metadata_request()
         router = MetadataRouter(owner=self).add_self_request(self)
@@ -875,10 +849,8 @@ class BaseMetaEstimator(
                 "classifier, such as Ridge()."
             )
         wrapped = get_tags(wrapped)
-        tags.estimator_type = wrapped.estimator_type
-        tags.classifier_tags = wrapped.classifier_tags
-        tags.regressor_tags = wrapped.regressor_tags
-        tags.target_tags = wrapped.target_tags
+        for name in ("estimator_type", "classifier_tags", "regressor_tags", "target_tags"):
+            setattr(tags, name, getattr(wrapped, name))
         tags.target_tags.required = True
         tags.target_tags.multi_output = False
         tags.target_tags.single_output = True
@@ -888,15 +860,11 @@ class BaseMetaEstimator(
         tags.input_tags.positive_only = wrapped.input_tags.positive_only
         return tags
 
-    def _fitted_meta_model(self):
-        """The meta-model, for attributes that are there only once it is."""
+    def _learned(self, path):
+        """A part of the meta-model, for attributes that are there only once it is."""
         if "meta_model_" not in vars(self):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first.")
-        return self.meta_model_
-
-    def _learned(self, name):
-        """A part of the meta-model."""
-        return getattr(self._fitted_meta_model(), name)
+        return attrgetter(path)(self.meta_model_)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "meta_model_")

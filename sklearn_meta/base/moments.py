@@ -27,19 +27,8 @@ MAX_HELD_ROWS = 40  # by so many of their rows
 def gather_moments(tables, prior=None):
     """Moments of all tasks of some tables, and of those that a prior was learned from.
 
-    Parameters
-    ----------
-    tables : iterable of TaskTable
-        Their descriptors are numbers.
-    prior : GaussianPrior, default=None
-
-    Returns
-    -------
-    moments : Moments
-    shift : ndarray of shape (n_features + 1,)
-        What was subtracted from ``[x, y]``: the means of the first table.
-    held : Held
-        Some tasks and some of their rows.
+    Also the shift (n_features + 1,) that was subtracted from ``[x, y]``, the means of the first
+    table, and some tasks with some of their rows (:class:`Held`).
     """
     parts, shift, held = [], None, None
     if prior is not None:
@@ -98,13 +87,9 @@ def _held_of(table, moments, shift, n_before, held):
 def moments_of(table, shift):
     """Moments of the tasks of a table; an error with an address for squares that overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
-        moments = Moments.from_batches(
-            padded_batches(table, CELLS),
-            table.n_tasks,
-            table.X.shape[1],
-            shift,
-            table.descriptors,
-        )
+        size = table.n_tasks, table.X.shape[1]
+        batches = padded_batches(table, CELLS)
+        moments = Moments.from_batches(batches, *size, shift, table.descriptors)
         if np.isfinite(moments.M.sum()):
             return moments
     rows = np.column_stack([table.X, table.y])

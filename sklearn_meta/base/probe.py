@@ -12,22 +12,9 @@ MAX_QUERY = 100  # rows that judge an episode: one large task does not make all 
 
 
 def draw_probe(sampler, tasks, n_shots, rng, most=N_EPISODES):
-    """About 200 episodes with the same number of shots, or one of each of more tasks.
+    """About 200 episodes with the same number of shots, or one of each of more tasks, up to most.
 
-    Parameters
-    ----------
-    sampler : EpisodeSampler
-    tasks : ndarray of shape (n_tasks,)
-    n_shots : int
-    rng : numpy.random.Generator
-    most : int, default=200
-        Most episodes.
-
-    Returns
-    -------
-    support, query : Batch
-    n_support : ndarray of shape (n_episodes,)
-        Total weight of the support rows.
+    They are given as by :meth:`EpisodeSampler.draw`.
     """
     n_repeats = min(-(-N_EPISODES // len(tasks)), MAX_REPEATS)
     drawn = np.concatenate([rng.permutation(tasks) for _ in range(n_repeats)])

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
 from ..learners import has_network, takes_numbers_only
-from ..tasks.ids import as_ids, factorize_ids
+from ..tasks.ids import as_ids, factorize_ids, missing_ids
 from ..tasks.rows import n_rows_of
 from ..tasks.side import stack_descriptors, stack_side, without_missing
 from ..tasks.table import TaskTable, check_ids, constant_within_tasks
@@ -30,7 +31,6 @@ from ..tasks.validation import (
     check_times,
     column_names,
     concat_rows,
-    plain,
     split_columns,
     taken_columns,
     task_label,
@@ -38,7 +38,7 @@ from ..tasks.validation import (
     with_hint,
 )
 
-__all__ = ["ReadingMixin"]
+__all__ = ["ReadingMixin", "row_label", "targets_of"]
 
 
 class ReadingMixin:
@@ -88,11 +88,11 @@ class ReadingMixin:
         """Numbers with fractions that hardly repeat are a feature, which another wrapper chose."""
         if self.task_column is None or ids.dtype.kind != "f":
             return
-        odd = np.flatnonzero((ids != np.floor(ids)) & np.isfinite(ids))
-        if len(odd) and 2 * len(np.unique(ids)) > len(ids) > 2:
+        bad = np.flatnonzero((ids != np.floor(ids)) & np.isfinite(ids))
+        if len(bad) and 2 * len(np.unique(ids)) > len(ids) > 2:
             warnings.warn(
                 f"task_column={self.task_column!r} holds numbers with fractions, such as "
-                f"{ids[odd[0]]:g}, that hardly repeat: it looks like a feature. A BaggingRegressor "
+                f"{ids[bad[0]]:g}, that hardly repeat: it looks like a feature. A BaggingRegressor "
                 "with max_features below 1 chooses columns, so that the index of the id moves: "
                 "keep max_features=1.0.",
                 UserWarning,
@@ -101,10 +101,7 @@ class ReadingMixin:
 
     def _warn_of_two_ids(self, ids, groups):
         """Groups of tasks may be what a splitter keeps together; groups that cut tasks are not."""
-        groups = as_ids(groups)
-        codes, parts = factorize_ids(ids)[1], factorize_ids(groups)[1]
-        if len(parts) != len(codes):
-            raise ValueError(f"groups has {len(parts)} entries for {len(codes)} rows of X.")
+        codes, parts = factorize_ids(ids)[1], factorize_ids(_ids_of(groups, len(ids)))[1]
         apart = parts != parts[np.unique(codes, return_index=True)[1]][codes]
         if apart.any():
             i = int(np.argmax(apart))
@@ -145,13 +142,8 @@ class ReadingMixin:
     def _read_rows(self, X, y, groups, fit_params, *, reset, min_rows=1, labelled=True):
         """Read a long table, the rows of one task, or rows to predict.
 
-        Returns
-        -------
-        X : array or dataframe, without the id and descriptor columns
-        y : ndarray or None
-        ids : ndarray of shape (n_rows,) or None
-        side : ndarray of shape (n_rows, n_descriptors) or None
-        weight : ndarray of shape (n_rows,) or None
+        Returns X without the id and descriptor columns, y, ids, side information and weights of
+        rows; all but X may be None.
         """
         if labelled and y is None:
             if isinstance(X, (list, tuple)) and len(X) == 0:
@@ -178,9 +170,7 @@ class ReadingMixin:
         X, ids, side = split_columns(X, **self._columns())
         n_rows = n_rows_of(X)
         if ids is None and groups is not None:
-            ids = as_ids(groups)
-            if len(ids) != n_rows:
-                raise ValueError(f"groups has {len(ids)} entries for {n_rows} rows of X.")
+            ids = _ids_of(groups, n_rows)
         if ids is not None and labelled:
             check_ids(ids, n_rows)
             if groups is not None and self.task_column is not None:
@@ -188,23 +178,15 @@ class ReadingMixin:
             if reset:
                 self._warn_of_features_as_ids(ids)
 
-        def where(i):
-            return f"row {i}" if ids is None else f"task {plain(ids[i])!r}, row {i}"
-
+        where = partial(row_label, ids)
         X = self._check_X(X, where, min_rows)
         if side is not None:
             side = self._check_side(side, where)
         weight = None
         if labelled:
-            y = check_target(y, classifier=is_classifier(self), where=where)
-            if len(y) != n_rows:
-                raise ValueError(
-                    f"Found input variables with inconsistent numbers of samples: X has {n_rows} "
-                    f"rows and y {len(y)}."
-                )
+            y = targets_of(n_rows, y, is_classifier(self), where)
             weight = fit_params.pop("sample_weight", None)
-            weight = as_weight(weight, n_rows, where=where, all_zero=min_rows == 0)
-            weight = as_counts(weight)
+            weight = as_counts(as_weight(weight, n_rows, where=where, all_zero=min_rows == 0))
         return X, y, ids, side, weight
 
     def _check_X(self, X, where, min_rows):
@@ -262,23 +244,15 @@ class ReadingMixin:
 
     def _read_tasks(self, tasks, size, *, reset, min_rows=1):
         """Read tasks as tables of a ``size``, see :func:`chunks` (one table if None)."""
-        empty = True
-        position = 0
-        iterator = as_tasks(tasks)
+        iterator, position = as_tasks(tasks), 0
         for chunk in [list(iterator)] if size is None else chunks(iterator, *size):
             if chunk:
-                empty = False
                 yield self._read_chunk(chunk, position, reset and position == 0, min_rows)
                 position += len(chunk)
-        if empty:
-            raise ValueError(
-                f"no tasks: got an empty {type(tasks).__name__}."
-                + (
-                    " An iterator can be read only once; pass a list to use the tasks again."
-                    if isinstance(tasks, Iterator)
-                    else ""
-                )
-            )
+        if position == 0:
+            once = " An iterator can be read only once; pass a list to use the tasks again."
+            hint = once if isinstance(tasks, Iterator) else ""
+            raise ValueError(f"no tasks: got an empty {type(tasks).__name__}.{hint}")
 
     def _read_chunk(self, tasks, position, reset, min_rows):
         labels = [task_label(task.id, position + i) for i, task in enumerate(tasks)]
@@ -295,12 +269,9 @@ class ReadingMixin:
                     self._check_as_fitted(taken_columns(X, **columns), reset)
                 X, _, side = split_columns(X, **columns)
                 n_rows = n_rows_of(X)
-                y = task.y
-                if y is None:
+                if task.y is None:
                     raise ValueError("y is None; every task needs its targets.")
-                y = check_target(y, classifier=classifier, where=lambda r: f"row {r}")
-                if len(y) != n_rows:
-                    raise ValueError(f"X has {n_rows} rows and y {len(y)}.")
+                y = targets_of(n_rows, task.y, classifier)
                 if n_rows < min_rows:
                     raise ValueError("it has no rows. Leave it out of the tasks.")
                 supports.append(fixed_support(task))
@@ -310,22 +281,17 @@ class ReadingMixin:
             blocks.append(X)
             targets.append(y)
             sides.append(side)
-        sizes = np.array([len(y) for y in targets])
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        ids = np.empty(len(tasks), dtype=object)
-        ids[:] = [task.id for task in tasks]
-        weight = None
-        if any(w is not None for w in weights):
-            pairs = zip(weights, sizes, strict=True)
-            weight = as_counts(np.concatenate([np.ones(n) if w is None else w for w, n in pairs]))
         kinds = {y.dtype.kind for y in targets}
         own_classes = self._needs().own_classes if reset else self._own_classes
         mixed = len(kinds) > 1 if own_classes else len({kind in "US" for kind in kinds}) == 2
         if mixed:  # NumPy would make all of them text, or all numbers of one type
             targets = [y.astype(object) for y in targets]
-        table = TaskTable(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight)
+        table = TaskTable.from_tasks(tasks, blocks, targets, weights)
         table = replace(
-            table, X=self._check_X(table.X, table.where, min_rows), role=_roles(supports, sizes)
+            table,
+            X=self._check_X(table.X, table.where, min_rows),
+            sample_weight=as_counts(table.sample_weight),
+            role=_roles(supports, table.sizes),
         )
         if self._needs().side:
             descriptors = self._chunk_descriptors(tasks, labels, sides, table, reset)
@@ -368,12 +334,13 @@ class ReadingMixin:
         stacked, names = stack_descriptors(descriptors, labels, self._descriptor_names)
         n_found = 0 if stacked is None else stacked.shape[1]
         if n_found != self.n_descriptors_in_ or (n_found and names != self._descriptor_names):
+            now, then = (
+                f" ({n})" if n is not None else "" for n in (names, self._descriptor_names)
+            )
             raise ValueError(
-                f"{labels[0]}: its descriptor has {n_found} entries"
-                f"{'' if names is None else f' ({names})'}, and those of the meta-train tasks had "
-                f"{self.n_descriptors_in_}"
-                f"{'' if self._descriptor_names is None else f' ({self._descriptor_names})'}. Pass "
-                "descriptor= as in meta-training."
+                f"{labels[0]}: its descriptor has {n_found} entries{now}, and those of the "
+                f"meta-train tasks had {self.n_descriptors_in_}{then}. Pass descriptor= as in "
+                "meta-training."
             )
         return stacked
 
@@ -411,6 +378,30 @@ class ReadingMixin:
             except ValueError as error:  # in the columns before the transformers, if it is there
                 raise addressed(error, table.X, where, transformed=True) from error
         return replace(table, X=X)
+
+
+def row_label(ids, i):
+    """How messages call row ``i``: by the id of its task, too, where it has one."""
+    named = ids is not None and not missing_ids(ids[i : i + 1])[0]
+    return f"{task_label(ids[i], 0)}, row {i}" if named else f"row {i}"
+
+
+def targets_of(n_rows, y, classifier, where=lambda i: f"row {i}"):
+    """The targets of so many rows, checked."""
+    y = check_target(y, classifier=classifier, where=where)
+    if len(y) != n_rows:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {n_rows} rows and "
+            f"y {len(y)}."
+        )
+    return y
+
+
+def _ids_of(groups, n_rows):
+    ids = as_ids(groups)
+    if len(ids) != n_rows:
+        raise ValueError(f"groups has {len(ids)} entries for {n_rows} rows of X.")
+    return ids
 
 
 def _roles(supports, sizes):

@@ -4,17 +4,10 @@ __all__ = ["Reporter"]
 
 
 class Reporter:
-    """Tells the callbacks how learning goes on.
+    """Tells the callbacks of a fit, which has a CallbackContext, how learning goes on.
 
-    Parameters
-    ----------
-    estimator : BaseMetaEstimator
-    state : callable
-        ``state(meta_model)`` gives the fitted attributes of an object that knows the meta-model.
-    context : CallbackContext
-        Of the fit.
-    data : dict
-        The X and y that callbacks may score on.
+    ``state(meta_model)`` gives the fitted attributes of an object that knows the meta-model; the
+    data are the X and y that callbacks may score on.
     """
 
     def __init__(self, estimator, state, context, data):

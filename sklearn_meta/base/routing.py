@@ -9,21 +9,7 @@ __all__ = ["rows_in_order", "split_fit_params"]
 
 
 def split_fit_params(meta, estimator, fit_params, groups):
-    """Arguments for the transformers by step, and those for the last step.
-
-    Parameters
-    ----------
-    meta : BaseMetaEstimator
-    estimator : estimator
-        The wrapped one.
-    fit_params : dict
-    groups : array-like or None
-
-    Returns
-    -------
-    by_step : dict of dict
-    last : dict
-    """
+    """Arguments for the transformers of the wrapped estimator by step, and for its last step."""
     steps = isinstance(estimator, Pipeline)
     if get_config()["enable_metadata_routing"]:
         groups = {} if groups is None else {"groups": groups}

@@ -26,15 +26,10 @@ ONE_ROW = 1e-9  # share of the squares that may lie within tasks of one row: rou
 
 
 def warn_of_singular_fit(prior, names, plain):
-    """Say which variances are not identified, why, and what to do.
+    """Say which variances of a GaussianPrior are not identified, why, and what to do.
 
-    Parameters
-    ----------
-    prior : GaussianPrior
-    names : list of str
-        Of the coefficients.
-    plain : bool
-        Whether there is no regularisation, which identifies most of them.
+    The names are those of the coefficients. It is plain without regularisation, which identifies
+    most of them.
     """
     M, model, T = prior.moments.M, prior.model, prior.moments.n_tasks
     n_rows, q = M[0, 0].sum(), len(prior.moments.S)
@@ -58,17 +53,7 @@ def warn_of_singular_fit(prior, names, plain):
 
 
 def warn_of_singular_generalized(prior, n_rows, names, plain):
-    """The same of a model with another loss.
-
-    Parameters
-    ----------
-    prior : ConditionalPrior
-    n_rows : ndarray of shape (n_tasks,)
-        Of every task.
-    names : list of str
-        Of the coefficients of one output.
-    plain : bool
-    """
+    """The same of a ConditionalPrior; the names are those of the coefficients of one output."""
     model, T = prior.model, len(n_rows)
     noise = "dispersion" if model.family.dispersed else None
     n_effects = model.B.size // model.n_outputs

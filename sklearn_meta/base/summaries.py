@@ -7,6 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from ..learners import is_squared_linear, make_learner
 from ..tasks.summaries import read_summaries
+from .docstrings import documented
 from .labels import Numbers
 from .meta_estimator import transactional
 from .moments import held_without_rows
@@ -18,6 +19,7 @@ class SummariesMixin:
     """``meta_fit_summaries``, of an algorithm whose ``_learn_sums`` needs moments only."""
 
     @transactional
+    @documented
     def meta_fit_summaries(self, table: Any, *, target: str = "y") -> Self:
         """Learn the meta-model from sums per task, without the rows.
 
@@ -34,10 +36,7 @@ class SummariesMixin:
         target : str, default="y"
             What the target is called there.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
 
         Raises
         ------

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from ..tasks.task import Task
 from .calls import BY_NAME, otherwise
+from .docstrings import documented
 
 __all__ = ["WeightedFitMixin"]
 
@@ -15,6 +16,7 @@ class WeightedFitMixin:
     """``fit`` of algorithms whose ``sample_weight`` means that a row is there several times."""
 
     @otherwise(BY_NAME)
+    @documented
     def fit(
         self,
         X: ArrayLike | Sequence[Task],
@@ -27,20 +29,11 @@ class WeightedFitMixin:
 
         Parameters
         ----------
-        X : array-like or dataframe of shape (n_rows, n_columns), or list of Task
-            The rows of all tasks. A list of :class:`Task` is handed to :meth:`meta_fit`.
-        y : array-like of shape (n_rows,)
-            The targets.
-        groups : array-like of shape (n_rows,), default=None
-            The task id of every row. Not needed with ``task_column``. Without any ids all rows
-            are one task.
+        {long_table}
         sample_weight : array-like of shape (n_rows,), default=None
             Row weights; a weight of 2 means that the row is there twice.
 
-        Returns
-        -------
-        self : object
-            The estimator.
+        {self}
         """
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return self._fit(X, y, groups, weights)

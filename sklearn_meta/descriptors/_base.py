@@ -31,7 +31,6 @@ from ..tasks.validation import (
     check_known,
     check_target,
     column_names,
-    concat_rows,
     task_label,
     with_address,
 )
@@ -121,9 +120,10 @@ def as_described(tasks, classes=None, labels=False, side_names=None, n_side=None
     if isinstance(tasks, DescribedTable):
         table = tasks
     else:
-        table = _read(list(as_tasks(tasks)), labels or classes is not None, side_names, n_side)
-        if len(table.offsets) == 1:
+        given = list(as_tasks(tasks))
+        if not given:
             raise ValueError(f"no tasks: got an empty {type(tasks).__name__}.")
+        table = _read(given, labels or classes is not None, side_names, n_side)
     if classes is None and (labels or table.y.dtype.kind in "OUSb"):
         classes = np.unique(table.y)
     if table.classes is None and classes is not None:
@@ -147,23 +147,9 @@ def _read(tasks, labels, side_names, n_side):
             raise with_address(error, name) from error
         blocks.append(X)
         targets.append(y)
-    descriptors = [task.descriptor for task in tasks]
-    side, side_names = stack_side(descriptors, names, side_names, n_side)
-    sizes = [len(y) for y in targets]
-    weight = None
-    if any(w is not None for w in weights):
-        pairs = zip(weights, sizes, strict=True)
-        weight = np.concatenate([np.ones(n) if w is None else w for w, n in pairs])
-    ids = np.empty(len(tasks), dtype=object)
-    ids[:] = [task.id for task in tasks]
-    return DescribedTable(
-        concat_rows(blocks) if blocks else np.empty((0, 0)),
-        np.concatenate(targets) if targets else np.empty(0),
-        np.concatenate([[0], np.cumsum(sizes, dtype=np.intp)]),
-        ids,
-        weight,
-        side,
-        side_names=side_names,
+    side, side_names = stack_side([task.descriptor for task in tasks], names, side_names, n_side)
+    return DescribedTable.from_tasks(
+        tasks, blocks, targets, weights, descriptors=side, side_names=side_names
     )
 
 

@@ -84,8 +84,7 @@ def comparison(model):
             error = standard_error(own), standard_error(pairs)
             rows.append((name, k, own.mean(), error[0], pairs.mean(), error[1], len(own)))
     keys = ("estimator", "n_shots", "loss", "standard_error", "difference", "difference_error")
-    columns = zip((*keys, "n_tasks"), zip(*rows, strict=True), strict=True)
-    return Results((key, np.array(column)) for key, column in columns)
+    return Results.of_rows((*keys, "n_tasks"), rows)
 
 
 def standard_error(values):

@@ -5,7 +5,17 @@ from ..base.docstrings import sharing_parts
 __all__ = ["documented"]
 
 SHARED = {
-    "parameters": r"""
+    "pool": r"""
+    Algorithms of this package, several of them around other estimators, are meta-trained, and their
+    weighted mean (of probabilities, where targets are labels) is what is predicted,
+
+    .. math:: f(x) = \sum_c a_c(k) f_c(x), \quad a(k) \ge 0, \quad \sum_c a_c(k) = 1,
+
+    with weights that depend on the number :math:`k` of rows that are known of a task. They are
+    learned on tasks that the candidates have not seen, by squared loss or log-loss. Text, dates,
+    categories and missing values in a dataframe are encoded by :class:`TableEncoder`.
+    """,
+    "stack": r"""
     n_shots : array-like of int, default=(0, 1, 2, 5, 10, 20)
         Numbers of rows for which weights are learned, where tasks have as many. Between them the
         weights are linear in :math:`\log(1 + k)`, beyond them those of the nearest.
@@ -15,17 +25,14 @@ SHARED = {
         Seconds of processor time that meta-training may take, roughly: on a part of the tasks it is
         measured what each candidate costs, and the slowest are left out until the others fit in.
         What is left out then depends on the machine.
-    task_column : str or int, default=None
-        The column of X that holds the task id; it is taken out before the candidates see X.
-    handle_unknown : {"prior", "warn", "error"}, default="prior"
-        What an id that was never seen means in ``predict``: the meta-model predicts, with a warning
-        or without one, or it is an error.
+    {ids}
     random_state : int, RandomState instance or None, default=None
         Seeds folds, supports, and candidates without a seed, with what they wrap.
     n_jobs : int, default=None
         Number of workers, as in joblib, over folds.
-    """,
-    "attributes": """
+
+    Attributes
+    ----------
     candidates_ : dict of str to meta-estimator
         The candidates, fitted on all tasks; None for those without a weight.
     weights_ : ndarray of shape (n_shots, n_candidates)
@@ -40,13 +47,8 @@ SHARED = {
         Why a candidate has no weight.
     estimator_ : estimator
         The model of the current task: a weighted mean of those of the candidates.
-    task_ids_ : ndarray of shape (n_tasks,)
-        Ids of the remembered tasks.
-    classes_ : ndarray of shape (n_classes,)
-        The classes, of a classifier.
-    {table}
-    """,
-    "notes": """
+    {tasks}
+
     See Also
     --------
     compare : A table of the candidates, for those who want to choose.

@@ -196,10 +196,6 @@ def _row(i):
     return f"row {i}"
 
 
-def _column(X, name):
-    return np.asarray(X[name] if column_names(X) else X[:, name])
-
-
 def _keyed(X):
     """By the key that ``ColumnTransformer`` knows it by: name, values and dtype of each column."""
     names = column_names(X) or range(X.shape[1])
@@ -257,7 +253,7 @@ def _warn_of_dates(name, values):
 
 def _columns(X):
     names = column_names(X)
-    return [_column(X, name) for name in (range(X.shape[1]) if names is None else names)]
+    return [np.asarray(X[name]) for name in names] if names is not None else list(np.asarray(X).T)
 
 
 def _as_numbers(X):

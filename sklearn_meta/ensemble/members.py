@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..base import BaseMetaEstimator
 from ..learners import classes_of
 from ..learners.blend import blend
 from ..learners.sharing import sharing
@@ -14,16 +15,10 @@ __all__ = ["Member", "Stack"]
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A candidate that has learned its meta-model.
-
-    Parameters
-    ----------
-    name : str
-    model : BaseMetaEstimator
-    """
+    """A candidate that has learned its meta-model."""
 
     name: str
-    model: object
+    model: BaseMetaEstimator
 
     @property
     def width(self):
@@ -48,16 +43,9 @@ class Member:
 
 
 class Stack:
-    """The predictor of a stack.
+    """The predictor of a stack, behind the transformers of a learner.
 
     A parameter row holds those of the members side by side, and the number of rows of the task.
-
-    Parameters
-    ----------
-    learner : Learner
-        Holds the transformers before the members.
-    model : MetaModel
-        The members, and their weights after numbers of rows.
     """
 
     def __init__(self, learner, model) -> None:
@@ -66,8 +54,7 @@ class Stack:
 
     def rows(self, table):
         """Parameter rows of the tasks of a table."""
-        seen = np.ones(len(table.y)) if table.sample_weight is None else table.sample_weight > 0
-        n_rows = np.bincount(table.codes, seen, minlength=table.n_tasks)[:, None]
+        n_rows = table.sums(table.weights > 0)[:, None]
         return np.concatenate([*(member.adapt(table) for member in self.members), n_rows], axis=1)
 
     def parts(self, params):

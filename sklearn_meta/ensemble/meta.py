@@ -10,21 +10,22 @@ are linear in ``log(1 + k)`` between the numbers of rows at which they were.
 
 import copy
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state
 
-from ..base import BaseMetaEstimator, Needs
+from ..base import BaseMetaEstimator, Needs, learned, with_parameters
 from ..base.intervals import IntervalMixin
 from ..kernels.pooling import bagged_weights
 from ..kernels.stacking import between
-from ..learners.privates import N_JOBS, Composition, Interval
+from ..learners.privates import Composition, Interval
 from ..learners.sharing import sharing
 from ..priors.intervals import Calibration, calibration_of, quantiles
 from ..tasks.folds import task_folds
@@ -44,47 +45,24 @@ STACK = "stack"  # its name among the candidates in results_
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What is told of how the weights were found.
+    """How the weights were found, for attributes and messages."""
 
-    Parameters
-    ----------
-    names : list of str
-        Of all candidates.
-    weights : ndarray of shape (n_shots, n_candidates)
-    results : dict of str to ndarray
-    left_out : dict of str to str
-        Candidates without a weight, and why.
-    """
-
-    names: list
-    weights: np.ndarray
-    results: dict
-    left_out: dict
+    names: list  # of all candidates
+    weights: np.ndarray  # (n_shots, n_candidates)
+    results: dict  # columns by name
+    left_out: dict  # why candidates have no weight, by name
 
 
 @dataclass(frozen=True, eq=False)
 class MetaModel:
-    """What was learned.
+    """What was learned."""
 
-    Parameters
-    ----------
-    members : tuple of Member
-        Candidates with a weight, fitted on all tasks.
-    shots : ndarray of shape (n_shots,)
-    weights : ndarray of shape (n_shots, n_members)
-    record : Record
-    scale : ndarray of shape (n_shots,), default=None
-        Root of the mean squared error of a regressor, on tasks left out.
-    calibration : Calibration, default=None
-        Of its absolute errors, divided by it.
-    """
-
-    members: tuple
-    shots: np.ndarray
-    weights: np.ndarray
+    members: tuple  # candidates with a weight, fitted on all tasks
+    shots: np.ndarray  # (n_shots,)
+    weights: np.ndarray  # (n_shots, n_members)
     record: Record
-    scale: np.ndarray = None
-    calibration: Calibration = None
+    scale: np.ndarray = None  # (n_shots,): root mean squared errors of a regressor
+    calibration: Calibration = None  # of its absolute errors, divided by these
 
     def weights_at(self, n_rows):
         """Weights after numbers of rows: shape (n, n_members)."""
@@ -96,76 +74,37 @@ class MetaModel:
         return scale * quantiles(self.calibration, level, n_rows, freedom)
 
 
+@with_parameters
 class _MetaStack(Composition, BaseMetaEstimator):
     """What both kinds share."""
 
-    _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
+    estimators: Sequence[tuple[str, Any]] | None = None
+    _: KW_ONLY
+    n_shots: ArrayLike = (0, 1, 2, 5, 10, 20)
+    cv: Any = 5
+    time_budget: float | None = None
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         "estimators": [list, tuple, None],
         "n_shots": ["array-like"],
         "cv": ["cv_object"],
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
-    del _parameter_constraints["estimator"]
-
-    def __init__(
-        self,
-        estimators=None,
-        *,
-        n_shots=(0, 1, 2, 5, 10, 20),
-        cv=5,
-        time_budget=None,
-        task_column=None,
-        handle_unknown="prior",
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimators = estimators
-        self.n_shots = n_shots
-        self.cv = cv
-        self.time_budget = time_budget
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.random_state = random_state
-        self.n_jobs = n_jobs
 
     def get_params(self, deep=True) -> dict[str, Any]:
-        """Get the parameters, with ``deep`` those of the candidates, too.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether to return those of candidates, as ``name__parameter``.
-
-        Returns
-        -------
-        dict
-            Names and values.
-        """
+        """Get the parameters, with ``deep`` those of candidates, too, as ``name__parameter``."""
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params) -> Self:
-        """Set parameters, of candidates as ``name__parameter``.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-        """
+        """Set parameters, of candidates as ``name__parameter``."""
         self._set_params("estimators", **params)
         return self
 
     # -- what is wrapped: candidates see the table encoded, or as it is ----------------------------
-
-    def _default_estimator(self):
-        return self._wrapped()
 
     def _wrapped(self):
         encoder = "passthrough" if self.estimators is not None else TableEncoder()
@@ -211,7 +150,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         (table,) = tables
         if meta_model is not None:
             return _gone_on(meta_model, table)
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        seed = self._seed()
         classes = self._labels.outputs
         pairs = self._candidates(2 if classes is None else len(classes), len(table.y))
         candidates = [(name, clone(model)) for name, model in pairs]
@@ -244,13 +183,14 @@ class _MetaStack(Composition, BaseMetaEstimator):
                     if judged.record.results:  # they were judged with what they warn of
                         warnings.simplefilter("ignore")
                     members.append(Member(name, model.meta_fit(table)))
-                weights = _normalized(judged.weights, used[: len(members)])
+                so_far = used[: len(members)]
+                weights = _normalized(judged.weights, so_far)[:, so_far]
                 meta_model = replace(judged, members=tuple(members), weights=weights)
                 report(lambda made=meta_model: made)
         return meta_model
 
     def _learn_weights(self, candidates, table, seed, report):
-        """A meta-model without members: the weights of all candidates, and what is told of them."""
+        """A meta-model without members: the weights of all candidates, and how these were found."""
         classes, names = self._labels.outputs, [name for name, _ in candidates]
         cv = min(self.cv, table.n_tasks) if isinstance(self.cv, Integral) else self.cv
         folds = task_folds(cv, np.arange(table.n_tasks), seed)
@@ -294,10 +234,10 @@ class _MetaStack(Composition, BaseMetaEstimator):
                 scale.append(np.sqrt(one.mean_by_task(errors**2).mean()))
                 scores[k] = one.split(np.abs(errors) / max(scale[-1], np.finfo(float).tiny))
                 losses = np.column_stack([losses, one.mean_by_task(errors**2)])
-            told = [names[c] for c in columns] + [STACK] * (classes is None)
-            results.append(_rows(k, one, losses, told, table.ids))
+            judged = [names[c] for c in columns] + [STACK] * (classes is None)
+            results.append(_rows(k, one, losses, judged, table.ids))
         used = np.flatnonzero(weights.max(axis=0) >= MIN_WEIGHT)
-        weights = _spread(weights, used)
+        weights = _normalized(weights, used)
         for name in (names[c] for c in columns if c not in used):
             left_out[name] = f"its weight is less than {MIN_WEIGHT} after any number of rows"
         results = {key: np.concatenate([part[key] for part in results]) for key in results[0]}
@@ -339,32 +279,16 @@ class _MetaStack(Composition, BaseMetaEstimator):
     @property
     def candidates_(self):
         """The candidates by name, fitted on all tasks; None for those without a weight."""
-        meta_model = self._fitted_meta_model()
-        fitted = {member.name: member.model for member in meta_model.members}
-        return {name: fitted.get(name) for name in meta_model.record.names}
+        fitted = {member.name: member.model for member in self._learned("members")}
+        return {name: fitted.get(name) for name in self._learned("record.names")}
 
-    @property
-    def weights_(self):
-        """Weights of shape (n_shots, n_candidates), rows as ``shots_``."""
-        return self._learned("record").weights
-
-    @property
-    def shots_(self):
-        """The numbers of rows at which weights were learned."""
-        return self._learned("shots")
-
-    @property
-    def results_(self):
-        """Scores of the candidates on tasks left out, as of ``cross_validate_tasks``."""
-        return self._learned("record").results
-
-    @property
-    def left_out_(self):
-        """Why candidates have no weight, by name."""
-        return dict(self._learned("record").left_out)
+    weights_ = learned("record.weights", "Weights, rows as ``shots_``, columns as ``candidates_``.")
+    shots_ = learned("shots", "The numbers of rows at which weights were learned.")
+    results_ = learned("record.results", "Scores on tasks left out, see ``cross_validate_tasks``.")
+    left_out_ = learned("record.left_out", "Why candidates have no weight, by name.", dict)
 
     def _facts(self):
-        names, weights = self._learned("record").names, self.weights_
+        names, weights = self._learned("record.names"), self.weights_
         used = np.flatnonzero(weights.any(axis=0))
         columns = {names[c]: [f"{100 * w:.0f} %" for w in weights[:, c]] for c in used}
         return super()._facts() | {
@@ -380,7 +304,7 @@ class _MetaStack(Composition, BaseMetaEstimator):
         str
             One line for each of ``shots_``.
         """
-        lines, names = [], self._learned("record").names
+        lines, names = [], self._learned("record.names")
         for k, weights in zip(self.shots_, self.weights_, strict=True):
             order = [c for c in np.argsort(-weights, kind="stable") if weights[c] >= 0.005]
             parts = ", ".join(f"{100 * weights[c]:.0f} % {names[c]}" for c in order)
@@ -407,17 +331,10 @@ def _alone(candidates):
 
 
 def _normalized(weights, used):
-    """The weights of the candidates that are used, of sum 1; equal where all of them are 0."""
-    kept = weights[:, used]
-    kept = np.where(kept.sum(axis=1, keepdims=True) > 0, kept, 1.0)
-    return kept / kept.sum(axis=1, keepdims=True)
-
-
-def _spread(weights, used):
-    """The same with a column for every candidate."""
+    """Weights of sum 1 that are 0 but of the candidates used; equal where all of them are 0."""
     kept = np.zeros_like(weights)
-    kept[:, used] = _normalized(weights, used)
-    return kept
+    kept[:, used] = np.where(weights[:, used].sum(axis=1, keepdims=True) > 0, weights[:, used], 1.0)
+    return kept / kept.sum(axis=1, keepdims=True)
 
 
 def _rows(k, judged, losses, names, ids):
@@ -435,16 +352,9 @@ def _rows(k, judged, losses, names, ids):
 
 @documented
 class MetaRegressor(IntervalMixin, _MetaStack):
-    r"""Predict numbers for many related tasks: the default, when in doubt.
+    """Predict numbers for many related tasks: the default, when in doubt.
 
-    Algorithms of this package, several of them around other estimators, are
-    meta-trained, and their weighted mean is what is predicted,
-
-    .. math:: f(x) = \sum_c a_c(k) f_c(x), \quad a(k) \ge 0, \quad \sum_c a_c(k) = 1,
-
-    with weights that depend on the number :math:`k` of rows that are known of a task. They are
-    learned on tasks that the candidates have not seen, by squared loss. Text, dates, categories and
-    missing values in a dataframe are encoded by :class:`TableEncoder`.
+    {pool}
 
     Parameters
     ----------
@@ -452,13 +362,7 @@ class MetaRegressor(IntervalMixin, _MetaStack):
         The candidates, of this package, which see the table as it is. None: pooled, independent
         and hierarchical linear models, pooled and hierarchical boosting, Gaussian processes around
         both, and up to 5,000 rows a hierarchical forest.
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
-
-    {notes}
+    {stack}
 
     Examples
     --------
@@ -475,10 +379,9 @@ class MetaRegressor(IntervalMixin, _MetaStack):
 
     def _centres(self, X, groups, level):
         """Intervals as wide as errors on tasks left out, with weights from the other folds."""
-        X, ids, side, _ = self._read_query(X, groups)
-        params, index = self._params_of(X, ids, side)
+        X, params, index = self._query(X, groups)
         mean = self._predicts.predict("predict", params, X, index)
-        meta_model = self._fitted_meta_model()
+        meta_model = self.meta_model_
         if meta_model.calibration is None:
             raise ValueError(
                 f"{self.n_tasks_} tasks are too few to know errors on new tasks; predict_interval "
@@ -490,16 +393,9 @@ class MetaRegressor(IntervalMixin, _MetaStack):
 
 @documented
 class MetaClassifier(_MetaStack):
-    r"""Predict classes for many related tasks: the default, when in doubt.
+    """Predict classes for many related tasks: the default, when in doubt.
 
-    Algorithms of this package, several of them around other estimators, are
-    meta-trained, and their weighted mean of probabilities is what is predicted,
-
-    .. math:: f(x) = \sum_c a_c(k) f_c(x), \quad a(k) \ge 0, \quad \sum_c a_c(k) = 1,
-
-    with weights that depend on the number :math:`k` of rows that are known of a task. They are
-    learned on tasks that the candidates have not seen, by log-loss. Text, dates, categories and
-    missing values in a dataframe are encoded by :class:`TableEncoder`.
+    {pool}
 
     Parameters
     ----------
@@ -507,13 +403,7 @@ class MetaClassifier(_MetaStack):
         The candidates, of this package, which see the table as it is. None: pooled, independent
         and hierarchical linear models (with slopes that vary for two classes only), pooled and
         hierarchical boosting, and boosting in batch mode.
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
-
-    {notes}
+    {stack}
 
     Examples
     --------

@@ -30,22 +30,11 @@ PROBE_TASKS = 10  # at least, that seconds are measured on
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Predictions of left-out rows after k rows of their task.
+    """Predictions of left-out rows after k rows of their task; arrays with an entry a row."""
 
-    Parameters
-    ----------
-    F : ndarray of shape (n_rows, n_candidates)
-        Predictions, or probabilities of the true class.
-    y : ndarray of shape (n_rows,)
-    tasks : ndarray of shape (n_rows,)
-        Positions in the table of all tasks.
-    folds : ndarray of shape (n_rows,)
-    weight : ndarray of shape (n_rows,)
-    """
-
-    F: np.ndarray
+    F: np.ndarray  # (n_rows, n_candidates): predictions, or probabilities of the true class
     y: np.ndarray
-    tasks: np.ndarray
+    tasks: np.ndarray  # positions in the table of all tasks
     folds: np.ndarray
     weight: np.ndarray
 
@@ -96,31 +85,12 @@ def take_tasks(table, tasks):
     return replace(take_rows(table, rows, offsets, tasks), origin=None)
 
 
-def leave_tasks_out(
-    candidates, table, shots, folds, *, classes=None, seed=0, n_jobs=None, on_fold=None
-):
+def leave_tasks_out(candidates, table, shots, folds, *, classes, seed, n_jobs, on_fold):
     """Fit every candidate on the tasks of each training fold, and predict the others.
 
-    Parameters
-    ----------
-    candidates : list of (str, BaseMetaEstimator)
-    table : TaskTable
-    shots : sequence of int
-    folds : list of (train, test)
-    classes : ndarray, default=None
-        Of classifiers.
-    seed : int
-    n_jobs : int, default=None
-        Workers, over folds.
-    on_fold : callable, default=None
-        Called whenever a fold is done.
-
-    Returns
-    -------
-    judged : dict of int to Judged
-        By number of rows, for those that enough tasks have more rows than.
-    failures : dict of str to Exception
-        Why candidates could not be fitted, or could not predict; their predictions are NaN.
+    ``on_fold`` is called whenever a fold is done. Returns what is :class:`Judged` by number of
+    rows, for those that enough tasks have more rows than, and errors of candidates that could not
+    be fitted or predict by name; their predictions are NaN.
     """
     largest = sum(len(test) for _, test in folds)
     rng = np.random.default_rng(seed)
@@ -134,8 +104,7 @@ def leave_tasks_out(
         for f, (train, test) in enumerate(folds)
     ):
         parts.append(part)
-        if on_fold is not None:
-            on_fold()
+        on_fold()
     judged = {}
     for k in shots:
         of_folds = [part[k] for part, _ in parts if k in part]
@@ -158,7 +127,7 @@ def seconds_of(candidates, table, seed):
             try:
                 clone(candidate).meta_fit(part)
             except (ArithmeticError, TypeError, ValueError):
-                pass  # it fails again where that is told
+                pass  # it fails again where errors are raised
         seconds.append(time.process_time() - start)
     return np.array(seconds) * len(table.y) / len(part.y)
 
@@ -187,9 +156,8 @@ def _one_fold(candidates, table, shots, train, test, classes, seed, fold):
                 failures[name] = error
     judged = {}
     for k, (_, query) in episodes.items():
-        weight = np.ones(len(query.y)) if query.sample_weight is None else query.sample_weight
         of_fold = np.full(len(query.y), fold)
-        judged[k] = Judged(F[k], query.y, query.ids[query.codes], of_fold, weight)
+        judged[k] = Judged(F[k], query.y, query.ids[query.codes], of_fold, query.weights)
     return judged, failures
 
 

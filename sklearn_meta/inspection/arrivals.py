@@ -5,14 +5,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from ..tasks.rows import n_rows_of, safe_indexing
-from .display import Display
+from .display import Display, check_has, documented
 
 __all__ = ["IntervalDisplay"]
 
 
+@documented
 class IntervalDisplay(Display):
     """Predictions of a task's rows as they arrive, each from the rows before it, with intervals.
 
@@ -27,12 +27,7 @@ class IntervalDisplay(Display):
     confidence_level : float
         How often a target should lie between them.
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Where it was drawn.
-    figure_ : matplotlib Figure
-        Its figure.
+    {attributes}
 
     See Also
     --------
@@ -56,6 +51,7 @@ class IntervalDisplay(Display):
         self.confidence_level = confidence_level
 
     @classmethod
+    @documented
     def from_estimator(
         cls,
         estimator: Any,
@@ -80,19 +76,10 @@ class IntervalDisplay(Display):
             Of the intervals.
         max_rows : int, default=50
             How many rows arrive at most.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        IntervalDisplay
+        {drawn}
         """
-        check_is_fitted(estimator)
-        if not hasattr(estimator, "predict_interval"):
-            raise TypeError(
-                f"{type(estimator).__name__} has no predict_interval; HierarchicalBayes and "
-                "MetaRegressor have."
-            )
+        what = "predict_interval; HierarchicalBayes and MetaRegressor have"
+        check_has(estimator, "predict_interval", what)
         model, y = copy.copy(estimator), np.asarray(y)
         n = min(max_rows, n_rows_of(X))
         prediction, interval = np.empty(n), np.empty((n, 2))
@@ -111,7 +98,6 @@ class IntervalDisplay(Display):
         ).plot(ax=ax)
 
     def _draw(self, ax):
-        """Draw targets, predictions and intervals."""
         at, (low, high) = np.arange(len(self.y)), self.interval.T
         inside = (low <= self.y) & (self.y <= high)
         name = f"{100 * self.confidence_level:g} % interval"

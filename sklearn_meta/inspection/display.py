@@ -3,7 +3,42 @@
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
-__all__ = ["Display"]
+from sklearn.utils.validation import check_is_fitted
+
+from ..base.docstrings import sharing_parts
+
+__all__ = ["Display", "check_has", "documented"]
+
+SHARED = {
+    "attributes": """
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        Its figure.
+    """,
+    "ax": """
+    ax : matplotlib Axes, default=None
+        Where to draw; a new figure if None.
+    """,
+    "drawn": """
+    {ax}
+
+    Returns
+    -------
+    self : object
+        The display.
+    """,
+}
+documented = sharing_parts(SHARED)
+
+
+def check_has(estimator, attribute, what):
+    """Whether a fitted estimator has what a display shows; an error that says what it lacks."""
+    check_is_fitted(estimator)
+    if not hasattr(estimator, attribute):
+        raise TypeError(f"{type(estimator).__name__} has no {what}.")
 
 
 class Display(ABC):
@@ -13,18 +48,13 @@ class Display(ABC):
     def _draw(self, ax):
         """Draw on axes."""
 
+    @documented
     def plot(self, ax: Any = None) -> Self:
         """Draw the picture.
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        self : object
-            The display.
+        {drawn}
 
         Raises
         ------

@@ -4,15 +4,15 @@ from typing import Self
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils.validation import check_is_fitted
 
 from ..ensemble.compare import standard_error
 from ..model_selection import cross_validate_tasks
-from .display import Display
+from .display import Display, check_has, documented
 
 __all__ = ["AdaptationCurveDisplay", "MetaLossDisplay", "TransferDisplay"]
 
 
+@documented
 class AdaptationCurveDisplay(Display):
     """Error (or score) on new tasks against the number of support rows, with standard errors.
 
@@ -29,12 +29,7 @@ class AdaptationCurveDisplay(Display):
     score_name : str
         What the vertical axis shows.
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Where it was drawn.
-    figure_ : matplotlib Figure
-        Its figure.
+    {attributes}
     errorbar_ : dict of str to matplotlib ErrorbarContainer
         The curves.
 
@@ -63,6 +58,7 @@ class AdaptationCurveDisplay(Display):
         self.score_name = score_name
 
     @classmethod
+    @documented
     def from_estimator(cls, estimators, tasks, *, scoring=None, ax=None, **cv_params) -> Self:
         """Evaluate estimators by :func:`cross_validate_tasks` and draw the result.
 
@@ -74,8 +70,7 @@ class AdaptationCurveDisplay(Display):
             All tasks.
         scoring : str, callable or None, default=None
             A scorer; the sign of scorers called ``neg_...`` is turned.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
+        {ax}
         **cv_params : dict
             Further parameters of :func:`cross_validate_tasks`.
 
@@ -91,6 +86,7 @@ class AdaptationCurveDisplay(Display):
         return cls.from_results(results, score_name=name, negate_score=negate, ax=ax)
 
     @classmethod
+    @documented
     def from_results(cls, results, *, score_name="Score", negate_score=False, ax=None) -> Self:
         """Draw what :func:`cross_validate_tasks` returned.
 
@@ -102,12 +98,7 @@ class AdaptationCurveDisplay(Display):
             What the vertical axis shows.
         negate_score : bool, default=False
             Whether to turn the sign: scores of ``neg_mean_squared_error`` become errors.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        AdaptationCurveDisplay
+        {drawn}
         """
         names = np.asarray(results["estimator"])
         ids = list(results["task_id"])
@@ -127,7 +118,6 @@ class AdaptationCurveDisplay(Display):
         return display.plot(ax=ax)
 
     def _draw(self, ax):
-        """Draw the curves of all estimators in one picture."""
         ticks = np.unique(np.concatenate(list(self.n_shots.values())))
         self.errorbar_ = {}
         for i, name in enumerate(self.mean):
@@ -136,11 +126,11 @@ class AdaptationCurveDisplay(Display):
                 at, self.mean[name], self.standard_error[name], marker="o", capsize=3, label=name
             )
         ax.set_xticks(np.arange(len(ticks)), [str(k) for k in ticks])
-        ax.set_xlabel("Known rows of the new task (shots)")
-        ax.set_ylabel(self.score_name)
+        ax.set(xlabel="Known rows of the new task (shots)", ylabel=self.score_name)
         ax.legend(title="mean ± standard error")
 
 
+@documented
 class MetaLossDisplay(Display):
     """Mean query loss over meta-training, its running mean, and the loss of held-out tasks.
 
@@ -156,12 +146,7 @@ class MetaLossDisplay(Display):
     name : str, default=None
         What the legend calls the model, for several in one picture.
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Where it was drawn.
-    figure_ : matplotlib Figure
-        Its figure.
+    {attributes}
     lines_ : dict of str to matplotlib Line2D
         The curves: ``"loss"``, ``"running_mean"`` and, if there is one, ``"validation_loss"``.
 
@@ -186,6 +171,7 @@ class MetaLossDisplay(Display):
         self.name = name
 
     @classmethod
+    @documented
     def from_estimator(cls, estimator, *, name=None, ax=None) -> Self:
         """Draw the loss of a fitted estimator.
 
@@ -195,26 +181,14 @@ class MetaLossDisplay(Display):
             Fitted, with ``loss_curve_``: an algorithm that learns by iterations.
         name : str, default=None
             What the legend calls it, for several in one picture.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        MetaLossDisplay
+        {drawn}
         """
-        check_is_fitted(estimator)
-        loss = getattr(estimator, "loss_curve_", None)
-        if loss is None:
-            raise TypeError(
-                f"{type(estimator).__name__} has no loss_curve_: there is no course of training to "
-                "draw."
-            )
-        validation = getattr(estimator, "validation_loss_curve_", None)
-        validation = validation if validation is not None and len(validation) else None
-        return cls(loss_curve=loss, validation_loss_curve=validation, name=name).plot(ax=ax)
+        what = "loss_curve_: there is no course of training to draw"
+        check_has(estimator, "loss_curve_", what)
+        loss, held_out = estimator.loss_curve_, getattr(estimator, "validation_loss_curve_", None)
+        return cls(loss_curve=loss, validation_loss_curve=held_out or None, name=name).plot(ax=ax)
 
     def _draw(self, ax):
-        """Draw the curves."""
         loss = np.asarray(self.loss_curve, dtype=float)
         at = np.arange(1, len(loss) + 1)
         label = "query loss" if self.name is None else self.name
@@ -228,11 +202,11 @@ class MetaLossDisplay(Display):
             label = "held-out tasks" if self.name is None else f"{self.name}, held-out tasks"
             (line,) = ax.plot(epochs, held_out, "--", color="black", label=label)
             self.lines_["validation_loss"] = line
-        ax.set_xlabel("Meta-iteration")
-        ax.set_ylabel("Query loss after adaptation")
+        ax.set(xlabel="Meta-iteration", ylabel="Query loss after adaptation")
         ax.legend()
 
 
+@documented
 class TransferDisplay(Display):
     """Which sources help a target: their expected risk, its standard error, and their weights.
 
@@ -255,12 +229,7 @@ class TransferDisplay(Display):
     max_sources : int, default=20
         Most sources to show: the first and, below a gap, the worst.
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Where it was drawn.
-    figure_ : matplotlib Figure
-        Its figure.
+    {attributes}
     bars_ : matplotlib BarContainer
         The bars, the best source first.
     shown_ : ndarray of shape (n_shown,)
@@ -290,6 +259,7 @@ class TransferDisplay(Display):
         self.max_sources = max_sources
 
     @classmethod
+    @documented
     def from_estimator(cls, estimator, *, max_sources=20, ax=None) -> Self:
         """Draw the sources of the task that an estimator was last adapted to.
 
@@ -299,18 +269,9 @@ class TransferDisplay(Display):
             Fitted, and adapted to the target.
         max_sources : int, default=20
             Most sources to show: the first and, below a gap, the worst.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        TransferDisplay
+        {drawn}
         """
-        check_is_fitted(estimator)
-        if not hasattr(estimator, "source_scores_"):
-            raise TypeError(
-                f"{type(estimator).__name__} has no sources to show; TransferMetaLearner has."
-            )
+        check_has(estimator, "source_scores_", "sources to show; TransferMetaLearner has")
         display = cls(
             names=[str(id_) for id_ in estimator.source_ids_],
             risk=estimator.source_scores_,
@@ -322,7 +283,6 @@ class TransferDisplay(Display):
         return display.plot(ax=ax)
 
     def _draw(self, ax):
-        """Draw the bars."""
         risk, weight = np.asarray(self.risk, dtype=float), np.asarray(self.weight, dtype=float)
         order = np.argsort(risk, kind="stable")[: int(np.isfinite(risk).sum())]
         place = np.arange(len(order), dtype=float)
@@ -336,14 +296,12 @@ class TransferDisplay(Display):
         self.bars_ = ax.barh(
             place, risk[order], xerr=error, color=[("#0072B2", s) for s in shade], capsize=2
         )
-        labels = [
-            f"{self.names[a]} ({weight[a]:.0%})" if weight[a] >= 0.005 else self.names[a]
-            for a in order
-        ]
-        ax.set_yticks(place, labels)
+        shares = (f" ({w:.0%})" if w >= 0.005 else "" for w in weight[order])
+        names = [self.names[a] + share for a, share in zip(order, shares, strict=True)]
+        ax.set_yticks(place, names)
         ax.invert_yaxis()
-        ax.set_xlabel(f"{self.risk_name} on the target, ± standard error")
-        ax.set_ylabel("Source (its share in the model)")
+        of_risk = f"{self.risk_name} on the target, ± standard error"
+        ax.set(xlabel=of_risk, ylabel="Source (its share in the model)")
         self.shown_ = order
 
 

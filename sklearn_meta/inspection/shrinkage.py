@@ -9,11 +9,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..tasks.task import Tasks, as_tasks
-from .display import Display
+from .display import Display, documented
 
 __all__ = ["ShrinkageDisplay"]
 
 
+@documented
 class ShrinkageDisplay(Display):
     r"""Two coefficients of every task: by least squares on its rows alone, and after adaptation.
 
@@ -33,12 +34,7 @@ class ShrinkageDisplay(Display):
     names : list of str
         Of the two coefficients.
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Where it was drawn.
-    figure_ : matplotlib Figure
-        Its figure.
+    {attributes}
 
     See Also
     --------
@@ -63,6 +59,7 @@ class ShrinkageDisplay(Display):
         self.names = names
 
     @classmethod
+    @documented
     def from_estimator(
         cls, estimator: Any, tasks: Tasks, *, coefs: Sequence[int | str] = (0, 1), ax: Any = None
     ) -> Self:
@@ -76,12 +73,7 @@ class ShrinkageDisplay(Display):
             Their rows are what it adapts to.
         coefs : pair of int or str, default=(0, 1)
             Positions in ``coef_names_`` (0 is the intercept), or names.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        ShrinkageDisplay
+        {drawn}
         """
         check_is_fitted(estimator)
         tasks = list(as_tasks(tasks))
@@ -112,7 +104,6 @@ class ShrinkageDisplay(Display):
         ).plot(ax=ax)
 
     def _draw(self, ax):
-        """Draw points, arrows and the prior."""
         own, adapted = self.own, self.adapted
         arrow = {"arrowstyle": "->", "color": "0.6", "lw": 0.8}
         for start, end in zip(own, adapted, strict=True):

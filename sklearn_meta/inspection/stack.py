@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..ensemble.compare import compare, comparison
 from ..ensemble.meta import MetaClassifier, MetaRegressor
-from .display import Display
+from .display import Display, documented
 
 __all__ = ["ComparisonDisplay", "WeightsDisplay"]
 
@@ -22,6 +22,7 @@ def _check_stack(display, estimator):
     check_is_fitted(estimator)
 
 
+@documented
 class WeightsDisplay(Display):
     """Weights of the candidates of a stack against the number of rows that are known of a task.
 
@@ -32,12 +33,7 @@ class WeightsDisplay(Display):
     weights : dict of str to ndarray of shape (n_shots,)
         Of every candidate that has any.
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Where it was drawn.
-    figure_ : matplotlib Figure
-        Its figure.
+    {attributes}
 
     See Also
     --------
@@ -59,6 +55,7 @@ class WeightsDisplay(Display):
         self.weights = weights
 
     @classmethod
+    @documented
     def from_estimator(cls, estimator, *, ax=None) -> Self:
         """Draw the weights of a fitted stack.
 
@@ -66,12 +63,7 @@ class WeightsDisplay(Display):
         ----------
         estimator : MetaRegressor or MetaClassifier
             Fitted.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        WeightsDisplay
+        {drawn}
         """
         _check_stack(cls, estimator)
         pairs = zip(estimator.candidates_, estimator.weights_.T, strict=True)
@@ -79,7 +71,6 @@ class WeightsDisplay(Display):
         return cls(n_shots=estimator.shots_, weights=weights).plot(ax=ax)
 
     def _draw(self, ax):
-        """Draw the weights as areas on top of each other."""
         at = np.log1p(self.n_shots)
         if len(at) == 1:
             at, columns = np.array([0.0, 1.0]), [np.repeat(w, 2) for w in self.weights.values()]
@@ -88,13 +79,13 @@ class WeightsDisplay(Display):
         areas = ax.stackplot(at, columns, labels=list(self.weights), edgecolor="white")
         for i, area in enumerate(areas):
             area.set_hatch(HATCHES[i // 10 % len(HATCHES)])
-        ax.set(xlim=(at[0], at[-1]), ylim=(0, 1), ylabel="Weight")
+        ax.set(xlim=(at[0], at[-1]), ylim=(0, 1), xlabel="Known rows of the task", ylabel="Weight")
         ax.set_xticks(at[: len(self.n_shots)], self.n_shots)
-        ax.set_xlabel("Known rows of the task")
         handles, labels = ax.get_legend_handles_labels()
         ax.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.02, 1.0))
 
 
+@documented
 class ComparisonDisplay(Display):
     """Loss of every candidate relative to the best one, with standard errors in pairs.
 
@@ -103,12 +94,7 @@ class ComparisonDisplay(Display):
     results : dict of str to ndarray
         What :func:`compare` returned.
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Where it was drawn.
-    figure_ : matplotlib Figure
-        Its figure.
+    {attributes}
 
     See Also
     --------
@@ -129,6 +115,7 @@ class ComparisonDisplay(Display):
         self.results = results
 
     @classmethod
+    @documented
     def from_tasks(cls, tasks, estimators=None, *, ax=None, **params) -> Self:
         """Compare meta-estimators by :func:`compare`, and draw the result.
 
@@ -138,8 +125,7 @@ class ComparisonDisplay(Display):
             Three tasks or more.
         estimators : list of (str, meta-estimator), default=None
             What to compare.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
+        {ax}
         **params : dict
             Further parameters of :func:`compare`.
 
@@ -150,6 +136,7 @@ class ComparisonDisplay(Display):
         return cls.from_results(compare(tasks, estimators, **params), ax=ax)
 
     @classmethod
+    @documented
     def from_estimator(cls, estimator, *, ax=None) -> Self:
         """Draw what meta-training of a stack has learned about its candidates.
 
@@ -157,17 +144,13 @@ class ComparisonDisplay(Display):
         ----------
         estimator : MetaRegressor or MetaClassifier
             Fitted.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        ComparisonDisplay
+        {drawn}
         """
         _check_stack(cls, estimator)
         return cls.from_results(comparison(estimator), ax=ax)
 
     @classmethod
+    @documented
     def from_results(cls, results, *, ax=None) -> Self:
         """Draw what :func:`compare` returned.
 
@@ -175,17 +158,11 @@ class ComparisonDisplay(Display):
         ----------
         results : dict or dataframe
             The table.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        ComparisonDisplay
+        {drawn}
         """
         return cls(results={key: np.asarray(results[key]) for key in results}).plot(ax=ax)
 
     def _draw(self, ax):
-        """Draw one line for each candidate."""
         table = self.results
         shots = np.unique(table["n_shots"])
         best = {k: table["loss"][table["n_shots"] == k].min() for k in shots}

@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..kernels.scaling import mean_and_std, nonzero_scale
 from ..learners.conditional import are_counts
-from .display import Display
+from .display import Display, documented
 
 __all__ = ["TaskMapDisplay", "map_positions"]
 
@@ -15,17 +15,8 @@ __all__ = ["TaskMapDisplay", "map_positions"]
 def map_positions(vectors):
     """Two coordinates for each vector: principal components, in standardised entries.
 
-    Two entries are their own coordinates.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (n_tasks, n_entries)
-
-    Returns
-    -------
-    positions : ndarray of shape (n_tasks, 2)
-    share : ndarray of shape (2,) or None
-        Shares of the variance; None where the coordinates are the entries themselves.
+    Also their shares of the variance; None where vectors have two entries, which are the
+    coordinates themselves.
     """
     if vectors.shape[1] == 2:
         return vectors.copy(), None
@@ -41,6 +32,7 @@ def map_positions(vectors):
     return positions, share
 
 
+@documented
 class TaskMapDisplay(Display):
     """Tasks as points, near each other where they are alike, coloured by what you want to see.
 
@@ -59,12 +51,7 @@ class TaskMapDisplay(Display):
     color_name : str, default=None
         What the colour shows.
 
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Where it was drawn.
-    figure_ : matplotlib Figure
-        Its figure.
+    {attributes}
     scatter_ : dict of str to matplotlib PathCollection
         The points of every label; one entry, ``""``, without labels.
 
@@ -92,6 +79,7 @@ class TaskMapDisplay(Display):
         self.color_name = color_name
 
     @classmethod
+    @documented
     def from_estimator(cls, estimator, *, color=None, color_name=None, ax=None) -> Self:
         """Draw the tasks that a fitted estimator knows.
 
@@ -106,12 +94,7 @@ class TaskMapDisplay(Display):
             order of ``task_vectors_`` or ``task_ids_``.
         color_name : str, default=None
             What the colour shows; the entry, if ``color`` names one.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None.
-
-        Returns
-        -------
-        TaskMapDisplay
+        {drawn}
         """
         check_is_fitted(estimator)
         vectors, names, ids = _vectors_of(estimator)
@@ -121,36 +104,33 @@ class TaskMapDisplay(Display):
         if color is not None and len(color) != len(vectors):
             raise ValueError(f"color has {len(color)} entries for {len(vectors)} tasks.")
         of_kind = np.flatnonzero(~are_counts(names))
-        positions, share = map_positions(vectors[:, of_kind])
-        if share is None:
-            axis_names = tuple(names[j] for j in of_kind)
-        else:
-            axis_names = tuple(
-                f"component {i + 1} ({100 * part:.0f} % of the variance)"
-                for i, part in enumerate(share)
-            )
-        display = cls(
-            positions=positions, axis_names=axis_names, ids=ids, color=color, color_name=color_name
-        )
-        return display.plot(ax=ax)
+        positions, shares = map_positions(vectors[:, of_kind])
+        axis_names = [names[j] for j in of_kind]
+        if shares is not None:
+            parts = [f"{100 * share:.0f} % of the variance" for share in shares]
+            axis_names = [f"component {i} ({part})" for i, part in enumerate(parts, 1)]
+        return cls(
+            positions=positions,
+            axis_names=tuple(axis_names),
+            ids=ids,
+            color=color,
+            color_name=color_name,
+        ).plot(ax=ax)
 
     def _draw(self, ax):
-        """Draw the tasks."""
         x, y = np.asarray(self.positions, dtype=float).T
         color = None if self.color is None else np.asarray(self.color)
         if color is None or color.dtype.kind in "biuf":
-            points = ax.scatter(x, y, c=color, s=22)
-            self.scatter_ = {"": points}
+            self.scatter_ = {"": ax.scatter(x, y, c=color, s=22)}
             if color is not None:
-                ax.figure.colorbar(points, ax=ax, label=self.color_name)
+                ax.figure.colorbar(self.scatter_[""], ax=ax, label=self.color_name)
         else:
             self.scatter_ = {}
             for label in dict.fromkeys(color.tolist()):
                 own = np.array([value == label for value in color.tolist()])
                 self.scatter_[str(label)] = ax.scatter(x[own], y[own], s=22, label=str(label))
             ax.legend(title=self.color_name)
-        ax.set_xlabel(self.axis_names[0])
-        ax.set_ylabel(self.axis_names[1])
+        ax.set(xlabel=self.axis_names[0], ylabel=self.axis_names[1])
 
 
 def _vectors_of(estimator):

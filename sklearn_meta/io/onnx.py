@@ -284,11 +284,11 @@ def _table_encoder(graph, model, X):
     imputer = model.transformer_.named_transformers_["numbers"][-1]
     missing = graph.IsNaN(X)
     known = graph.Where(missing, imputer.statistics_, X)
-    told = imputer.indicator_.features_
-    if len(told) == 0:
+    indicator = imputer.indicator_.features_
+    if len(indicator) == 0:
         return (known,)
-    told = graph.cast(graph.Gather(missing, told.astype(np.int64), axis=1))
-    return (graph.Concat(known, told, axis=1),)
+    indicator = graph.cast(graph.Gather(missing, indicator.astype(np.int64), axis=1))
+    return (graph.Concat(known, indicator, axis=1),)
 
 
 CONVERTERS = {

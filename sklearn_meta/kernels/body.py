@@ -18,12 +18,7 @@ __all__ = ["Body"]
 
 @dataclass(frozen=True)
 class Body:
-    """Features as a function of the parameters of all layers but the last.
-
-    Parameters
-    ----------
-    whole : Network
-    """
+    """Features as a function of the parameters of all layers but the last."""
 
     whole: Network
 
@@ -47,17 +42,7 @@ class Body:
         return Network(self.whole.sizes[:-1], None, self.whole.activation)
 
     def features(self, theta, X):
-        """phi of rows.
-
-        Parameters
-        ----------
-        theta : ndarray of shape (n_params,)
-        X : ndarray of shape (n_tasks, n_rows, n_columns)
-
-        Returns
-        -------
-        ndarray of shape (n_tasks, n_rows, H)
-        """
+        """phi, shape (n_tasks, n_rows, H), of rows X (n_tasks, n_rows, n_columns)."""
         return self.forward(theta, X)[0]
 
     def forward(self, theta, X):

@@ -24,14 +24,7 @@ def thread_pool(n_threads):
 def mean_over_chunks(function, network, episode, pool=None):
     """``(value, gradient)`` of a function of an episode that is a mean over its tasks.
 
-    Parameters
-    ----------
-    function : callable
-        From an episode to value and gradient.
-    network : Network
-    episode : nested tuples and lists of Batch and ndarray
-        All with tasks as first axis.
-    pool : ThreadPoolExecutor, default=None
+    An episode is nested tuples and lists of Batch and ndarray, all with tasks as first axis.
     """
     batches = [leaf for leaf in _leaves(episode) if isinstance(leaf, Batch)]
     n_tasks = len(batches[0].X)

@@ -31,12 +31,7 @@ TILT_SD = 0.3  # of c'x: what comes with an offset is smaller than it is
 
 @dataclass(frozen=True)
 class TaskKernel:
-    """The kernel above, of features of mean 0 and variance 1 and of targets of variance 1.
-
-    Parameters
-    ----------
-    n_features : int
-    """
+    """The kernel above, of features of mean 0 and variance 1 and of targets of variance 1."""
 
     n_features: int
 
@@ -97,18 +92,9 @@ class TaskKernel:
         return a2 * (1 + X @ c) ** 2 + X**2 @ b2 + s2
 
     def with_pullback(self, theta, X):
-        """Covariances K of rows of each task among themselves, and what pulls gradients back.
+        """Covariances K of rows X, (n_tasks, n_rows, n_features), of tasks, and the pullback of K.
 
-        Parameters
-        ----------
-        theta : ndarray of shape (n_params,)
-        X : ndarray of shape (n_tasks, n_rows, n_features)
-
-        Returns
-        -------
-        K : ndarray of shape (n_tasks, n_rows, n_rows)
-        pullback : callable
-            From G, symmetric and of the shape of K, to ``sum(G * dK / d theta)``. G is overwritten.
+        It takes G, symmetric and of the shape of K, to ``sum(G * dK / d theta)``, and overwrites G.
         """
         a2, b2, s2, length, c = self.split(theta)
         h = 1 + X @ c

@@ -22,18 +22,12 @@ def shots_per_class(keys, codes, n_way, n_shots, half):
 
     Parameters
     ----------
-    keys : ndarray of shape (n_tasks, n_rows)
-        Random numbers.
-    codes : ndarray of shape (n_tasks, n_rows)
-        The class of every row; ``n_way`` for rows that cannot be drawn.
+    keys, codes : ndarray of shape (n_tasks, n_rows)
+        Random numbers, and the class of every row; ``n_way`` for rows that cannot be drawn.
     n_way : int
     n_shots : ndarray of int of shape (n_tasks or 1, 1)
     half : ndarray of bool of shape (n_tasks,)
         Whether at least half of the rows of each class (of one row: none) stay out.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_tasks, n_rows)
     """
     counts = (codes[:, :, None] == np.arange(n_way)).sum(axis=1)
     most = np.where(half[:, None], np.maximum(counts // 2, np.minimum(counts, 1)), counts)

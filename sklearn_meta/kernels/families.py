@@ -84,8 +84,8 @@ class Family:
         raise NotImplementedError
 
     def third(self, y, first, second):
-        """The third derivative from the first and the second."""
-        raise NotImplementedError
+        """The third derivative from the first and the second; 0 of pieces of parabolas."""
+        return np.zeros_like(first)
 
     def constant(self, y, phi):
         """c(y, phi) of every row and its derivative in log phi."""
@@ -119,6 +119,11 @@ class Family:
         return 1.0
 
 
+def _of_all_rows(y, value, slope):
+    """A constant, and its derivative, that depend on phi alone."""
+    return np.full(y.shape[1:], value), np.full(y.shape[1:], slope)
+
+
 @dataclass(frozen=True)
 class Gaussian(Family):
     dispersed = True
@@ -127,15 +132,9 @@ class Gaussian(Family):
         z = r - y
         return 0.5 * (z * z).sum(axis=0), z, np.ones_like(z)
 
-    def third(self, y, first, second):
-        return np.zeros_like(first)
-
     def constant(self, y, phi):
         half = 0.5 * len(y)
-        return (
-            np.full(y.shape[1:], -half * np.log(2 * np.pi * phi)),
-            np.full(y.shape[1:], -half),
-        )
+        return _of_all_rows(y, -half * np.log(2 * np.pi * phi), -half)
 
     def unit(self, deviation):
         return deviation
@@ -164,10 +163,7 @@ class HuberDensity(Gaussian):
     def constant(self, y, phi):
         core, tail, _ = self._integrals(phi)
         Z = core + tail
-        return (
-            np.full(y.shape[1:], -len(y) * np.log(Z)),
-            np.full(y.shape[1:], -len(y) * (0.5 * core + tail) / Z),
-        )
+        return _of_all_rows(y, -len(y) * np.log(Z), -len(y) * (0.5 * core + tail) / Z)
 
     def information(self, r, y, phi):
         core, tail, edge = self._integrals(phi)
@@ -188,10 +184,7 @@ class EpsilonDensity(Gaussian):
     def constant(self, y, phi):
         root = np.sqrt(np.pi * phi)
         Z = 2 * self.epsilon + root
-        return (
-            np.full(y.shape[1:], -len(y) * np.log(Z)),
-            np.full(y.shape[1:], -len(y) * 0.5 * root / Z),
-        )
+        return _of_all_rows(y, -len(y) * np.log(Z), -len(y) * 0.5 * root / Z)
 
     def information(self, r, y, phi):
         root = np.sqrt(np.pi * phi)
@@ -199,10 +192,27 @@ class EpsilonDensity(Gaussian):
         return np.full_like(r, 2 * share), np.zeros_like(r), np.full_like(r, share * (1 - share))
 
 
-@dataclass(frozen=True)
-class PoissonFamily(Family):
-    overdisperses = True
+class LogLink(Family):
+    """Families with mean exp(r) and ``Var y = phi mean^power``."""
+
     log_link = True
+    power = 1
+    least = 1e-6  # mean of rows, where r starts
+    dispersions = 1e-6, 1e3  # twice what phi starts within
+
+    def start(self, mean):
+        return np.log(np.maximum(mean, self.least))
+
+    def start_dispersion(self, mean, deviation):
+        if not self.dispersed:
+            return 1.0
+        ratio = deviation**2 / max(np.mean(mean), self.least) ** self.power
+        return 0.5 * float(np.clip(ratio, *self.dispersions))
+
+
+@dataclass(frozen=True)
+class PoissonFamily(LogLink):
+    overdisperses = True
 
     def derivatives(self, r, y):
         mean = np.exp(r)
@@ -214,29 +224,25 @@ class PoissonFamily(Family):
     def constant(self, y, phi):
         return -gammaln(y + 1).sum(axis=0), np.zeros(y.shape[1:])
 
-    def start(self, mean):
-        return np.log(np.maximum(mean, 1e-6))
-
 
 @dataclass(frozen=True)
 class QuasiPoissonFamily(PoissonFamily):
     """``Var y = phi mean``: the extended quasi-likelihood, its variance at ``y + 1/6``."""
 
     dispersed = True
+    dispersions = 2.0, 1e6
 
     def constant(self, y, phi):
         saturated = (y - xlogy(y, y)) / phi
         value = saturated - 0.5 * np.log(2 * np.pi * phi * (y + 1 / 6))
         return value.sum(axis=0), (-saturated - 0.5).sum(axis=0)
 
-    def start_dispersion(self, mean, deviation):
-        return 0.5 * float(np.clip(deviation**2 / max(np.mean(mean), 1e-6), 2.0, 1e6))
-
 
 @dataclass(frozen=True)
-class GammaFamily(Family):
+class GammaFamily(LogLink):
     dispersed = True
-    log_link = True
+    power = 2
+    least = 1e-150  # whose square is a number
 
     def derivatives(self, r, y):
         ratio = y * np.exp(-r)
@@ -250,17 +256,10 @@ class GammaFamily(Family):
         value = k * np.log(k) + (k - 1) * log_y - gammaln(k)
         return value.sum(axis=0), (-k * (np.log(k) + 1 + log_y - digamma(k))).sum(axis=0)
 
-    def start(self, mean):
-        return np.log(np.maximum(mean, 1e-300))
-
-    def start_dispersion(self, mean, deviation):
-        return 0.5 * float(np.clip((deviation / np.mean(mean)) ** 2, 1e-6, 1e3))
-
 
 @dataclass(frozen=True)
-class TweedieFamily(Family):
+class TweedieFamily(LogLink):
     dispersed = True
-    log_link = True
     power: float = 1.5
 
     @property
@@ -289,14 +288,6 @@ class TweedieFamily(Family):
         saturated = np.exp(a * log_y) * (1 / a - 1 / b) / phi
         value = saturated - 0.5 * (np.log(2 * np.pi * phi) + self.power * log_y)
         return value.sum(axis=0), (-saturated - 0.5).sum(axis=0)
-
-    def start(self, mean):
-        return np.log(np.maximum(mean, 1e-6))
-
-    def start_dispersion(self, mean, deviation):
-        return 0.5 * float(
-            np.clip(deviation**2 / max(np.mean(mean), 1e-6) ** self.power, 1e-6, 1e3)
-        )
 
 
 def _tweedie_series(y, phi, power):
@@ -384,9 +375,6 @@ class HingeFamily(Family):
     def derivatives(self, r, y):
         z = np.maximum(self.threshold - y * r, 0)
         return (z * z).sum(axis=0), -2 * y * z, 2.0 * (z > 0)
-
-    def third(self, y, first, second):
-        return np.zeros_like(first)
 
     def information(self, r, y, phi):
         p = expit((self.threshold - y * r) / RAMP)

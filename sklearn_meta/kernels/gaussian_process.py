@@ -10,9 +10,10 @@ The slopes beta are shared by all tasks, and act within them: m_t is the mean of
 They are what rows of one task have in common with those of others, but tasks as wholes have not.
 beta ~ N(0, v I) is at its best for every k, by generalised least squares, so its gradient is 0.
 
-W holds the weights of rows. A weight of 2 means that the row is there twice: a factor of the
-likelihood that depends on sigma alone accounts for the second. The parameters are
-``psi = [theta of the kernel, log sigma²]``.
+A batch of tasks is ``(X, r, weight)``, X of shape (n_tasks, n_rows, n_features), the others
+(n_tasks, n_rows); a weight of 0 marks padding. W holds the weights of rows. A weight of 2 means
+that the row is there twice: a factor of the likelihood that depends on sigma alone accounts for the
+second. The parameters are ``psi = [theta of the kernel, log sigma²]``.
 
 For a new row z the mean m of its task is that of the n known rows and of itself. With
 ``u = k(z, X) C^-1 1``, which is how well the known rows tell a constant,
@@ -40,20 +41,11 @@ LOG_2PI = np.log(2 * np.pi)
 
 @dataclass(frozen=True, eq=False)
 class Process:
-    """A kernel with its parameters, noise, and slopes within tasks.
+    """A kernel with its parameters, noise, and slopes within tasks."""
 
-    Parameters
-    ----------
-    kernel : TaskKernel
-        Or what has its methods.
-    psi : ndarray of shape (n_params + 1,)
-    slopes : ndarray of shape (n_features,)
-        beta.
-    """
-
-    kernel: object
-    psi: np.ndarray
-    slopes: np.ndarray
+    kernel: object  # TaskKernel, or what has its methods
+    psi: np.ndarray  # (n_params + 1,)
+    slopes: np.ndarray  # (n_features,): beta
 
     @property
     def noise(self):
@@ -65,25 +57,10 @@ class Process:
 
 
 def log_likelihood(kernel, psi, batches, slope_variance=0.0):
-    """Sum over tasks of log marginal likelihoods, and its gradient.
+    """Sum over tasks of log marginal likelihoods, its gradient in psi, and beta.
 
-    Parameters
-    ----------
-    kernel : TaskKernel
-    psi : ndarray of shape (n_params + 1,)
-    batches : list of (X, r, weight)
-        Padded batches: X of shape (n_tasks, n_rows, n_features), the others (n_tasks, n_rows). A
-        weight of 0 marks padding.
-    slope_variance : float, default=0.0
-        v; 0: there are no slopes within tasks.
-
-    Returns
-    -------
-    value : float
-        Of the log likelihood plus ``-beta'beta / 2 v``.
-    gradient : ndarray of shape (n_params + 1,)
-    slopes : ndarray of shape (n_features,)
-        beta.
+    The value is that of the likelihood plus ``-beta'beta / 2 v``, v the variance of slopes; 0:
+    there are no slopes within tasks.
     """
     sigma2 = np.exp(psi[-1])
     parts = [_factored(kernel, psi, batch) for batch in batches]
@@ -141,23 +118,12 @@ def _with_noise(K, weight, sigma2):
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """What is known of the function of a task.
+    """What is known of the function of a task."""
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_rows, n_features)
-    weight : ndarray of shape (n_rows,)
-        Above 0.
-    alpha : ndarray of shape (n_rows, 2)
-        ``C^-1 (r - Phi beta)`` and ``C^-1 1``.
-    centre : ndarray of shape (n_features,)
-        m.
-    """
-
-    X: np.ndarray
-    weight: np.ndarray
-    alpha: np.ndarray
-    centre: np.ndarray
+    X: np.ndarray  # (n_rows, n_features)
+    weight: np.ndarray  # (n_rows,): above 0
+    alpha: np.ndarray  # (n_rows, 2): ``C^-1 (r - Phi beta)`` and ``C^-1 1``
+    centre: np.ndarray  # (n_features,): m
 
     def mean(self, process, Z):
         """Expected values at rows Z, shape (n,)."""
@@ -174,19 +140,7 @@ class Posterior:
 
 
 def predictive(process, batch, Z):
-    """Means and variances of the functions of tasks at new rows, without noise.
-
-    Parameters
-    ----------
-    process : Process
-    batch : (X, r, weight)
-        What is known, padded.
-    Z : ndarray of shape (n_tasks, n, n_features)
-
-    Returns
-    -------
-    mean, variance : ndarray of shape (n_tasks, n)
-    """
+    """Means and variances, (n_tasks, n), of functions at rows Z (n_tasks, n, n_features)."""
     X, r, weight = batch
     variance = process.kernel.diag(process.psi[:-1], Z)
     if r.size == 0:
@@ -202,17 +156,7 @@ def predictive(process, batch, Z):
 
 
 def posteriors(process, batch):
-    """The posterior of every task of a padded batch.
-
-    Parameters
-    ----------
-    process : Process
-    batch : (X, r, weight)
-
-    Returns
-    -------
-    list of Posterior
-    """
+    """The posterior of every task of a batch, a list of Posterior."""
     X, r, weight = batch
     real = weight > 0
     Phi, m = _within(X, weight)

@@ -47,17 +47,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Penalty:
-    """``strength_t / 2 * sum_j mask_j (theta_j - centre_j)²``.
+    """``strength_t / 2 * sum_j mask_j (theta_j - centre_j)²``."""
 
-    Parameters
-    ----------
-    strength : ndarray of shape (n_tasks, 1)
-    mask : ndarray of shape (n_params,)
-        1 for parameters that are penalised (not intercepts), else 0.
-    """
-
-    strength: np.ndarray
-    mask: np.ndarray
+    strength: np.ndarray  # (n_tasks, 1)
+    mask: np.ndarray  # (n_params,): 1 for parameters that are penalised (not intercepts), else 0
 
     def rows(self, tasks):
         """The penalty of some tasks."""
@@ -81,22 +74,12 @@ class Penalty:
 
 @dataclass(frozen=True)
 class SupportLoss:
-    """The support loss ``f_t``: the mean loss of the rows and the penalty.
+    """The support loss ``f_t``: the mean loss of the rows and the penalty."""
 
-    Parameters
-    ----------
-    objective : Objective
-    penalty : Penalty or None
-    centre : ndarray of shape (n_tasks or 1, n_params)
-        Where the penalty is zero.
-    guard : bool
-        Whether a gradient that overflows counts as 0, so that its task stays where it is.
-    """
-
-    objective: object
+    objective: object  # Objective
     penalty: Penalty
-    centre: np.ndarray
-    guard: bool = True
+    centre: np.ndarray  # (n_tasks or 1, n_params): where the penalty is zero
+    guard: bool = True  # whether a gradient that overflows counts as 0, and its task stays
 
     def distance(self, theta):
         """How far theta is from the centre; None where nothing is penalised."""
@@ -123,25 +106,13 @@ class SupportLoss:
 
 @dataclass
 class Path:
-    """What inner steps went through.
-
-    Parameters
-    ----------
-    loss : SupportLoss
-    alpha : ndarray of shape (1, n_params), or (1, 1) where all rates are the same
-    end : ndarray of shape (n_tasks or 1, n_params)
-        theta_K.
-    points : list of Point
-        The network at theta_0 to theta_{K-1}.
-    share : list of ndarray of shape (n_tasks or 1, 1)
-        What halvings have left of alpha.
-    """
+    """What inner steps went through."""
 
     loss: SupportLoss
-    alpha: np.ndarray
-    end: np.ndarray
-    points: list = field(default_factory=list)
-    share: list = field(default_factory=list)
+    alpha: np.ndarray  # (1, n_params)
+    end: np.ndarray  # (n_tasks or 1, n_params): theta_K
+    points: list = field(default_factory=list)  # the network at theta_0 to theta_{K-1}
+    share: list = field(default_factory=list)  # (n_tasks or 1, 1): what halvings left of alpha
 
     @property
     def theta(self):
@@ -161,7 +132,7 @@ class Path:
 def inner_steps(
     network, theta, support, alpha, n_steps, *, penalty=None, centre=None, guard=True, keep=True
 ):
-    """Adapt to supports by gradient steps.
+    """Adapt to supports by gradient steps, along a Path.
 
     Parameters
     ----------
@@ -180,10 +151,6 @@ def inner_steps(
         Whether to halve steps that raise the support loss.
     keep : bool, default=True
         Whether the path has more than its end.
-
-    Returns
-    -------
-    Path
     """
     centre = theta if centre is None else centre
     fast = _compiled(network, penalty)
@@ -249,28 +216,16 @@ def meta_gradient(
     learn_rates=False,
     guard=True,
 ):
-    """Mean query loss after adaptation and its gradient.
+    """Mean query loss after adaptation, its gradient (n_params,), and that in alpha.
+
+    Arguments as of :func:`inner_steps`, with one row of theta.
 
     Parameters
     ----------
-    network : Network
-    theta : ndarray of shape (1, n_params)
-    support, query : Batch
-    alpha : ndarray of shape (1, n_params)
-    n_steps : int
-    penalty : Penalty, default=None
     second_order : bool, default=True
         The exact gradient (MAML) or the first-order one (FOMAML).
     learn_rates : bool, default=False
-        Whether to return the gradient in alpha, too (Meta-SGD).
-    guard : bool, default=True
-        Whether to halve steps that raise the support loss.
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray of shape (n_params,)
-    rate_gradient : ndarray of shape (n_params,) or None
+        Whether to compute the gradient in alpha (Meta-SGD); else it is 0.
     """
     if fast := _compiled(network, penalty):
         settings = n_steps, penalty, second_order, learn_rates, guard, MAX_HALVINGS
@@ -312,12 +267,7 @@ def _mean(rows):
 
 
 def proximal(network, theta, support, strength, alpha, n_steps, *, penalty=None):
-    """Minimise ``f_t + strength/2 |phi - theta|²`` by guarded gradient steps (iMAML's inner level).
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, n_params)
-    """
+    """iMAML's inner level: minimise ``f_t + strength/2 |phi - theta|²`` by guarded steps."""
     pull = Penalty(np.full((len(support.X), 1), strength), np.ones(network.n_params))
     if penalty is not None:
         both = pull.strength + penalty.strength * penalty.mask
@@ -347,14 +297,9 @@ def mean_curvature(network, theta, support, penalty=None, n_products=10):
 def implicit_meta_gradient(
     network, theta, support, query, strength, alpha, n_steps, *, penalty=None, cg_steps=10
 ):
-    """Mean query loss at the proximal solutions and its implicit gradient.
+    """Mean query loss at the proximal solutions and its implicit gradient, shape (n_params,).
 
     ``(I + H/strength) x = grad q`` is solved for all tasks at once by conjugate gradients.
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray of shape (n_params,)
     """
     phi = proximal(network, theta, support, strength, alpha, n_steps, penalty=penalty)
     value, v = network.gradient(phi, query)

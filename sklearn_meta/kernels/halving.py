@@ -26,23 +26,10 @@ def risen(new, old):
 
 
 def halve(loss, point, next_point, tasks, old):
-    """Halve the steps of some tasks until none raises the loss.
+    """Halve steps of some tasks, from ``point`` to ``next_point``, until none raises the loss.
 
-    Parameters
-    ----------
-    loss : SupportLoss
-    point, next_point : Point
-        Where the steps begin and end; the latter is moved.
-    tasks : ndarray of shape (n_tasks,)
-    old : ndarray of shape (n_tasks,)
-        Their losses where the steps begin.
-
-    Returns
-    -------
-    share : ndarray of shape (n_tasks, 1)
-        What is left of the steps.
-    value : ndarray of shape (n_tasks,)
-        The losses where they end now.
+    ``old`` are the losses of these tasks where the steps begin; ``next_point`` is moved. Returns
+    what is left of the steps, shape (n_tasks, 1), and the losses where they end now.
     """
     trials = _OnLine(loss, point, next_point, tasks) if point.network.linear else None
     if trials is None or not trials.finite:

@@ -54,7 +54,17 @@ import numpy as np
 from scipy.special import logsumexp
 
 from .predictive import normal_nodes, symmetric_roots
-from .stacked import SMALL, cholesky, matmul, solve_lower, solve_positive, solve_upper, transpose
+from .stacked import (
+    SMALL,
+    cholesky,
+    log_det,
+    matmul,
+    plus_identity,
+    solve_lower,
+    solve_positive,
+    solve_upper,
+    transpose,
+)
 
 __all__ = [
     "Mode",
@@ -76,26 +86,13 @@ SETTLED, NEARLY = 1e-20, 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of a batch of tasks, columns first.
+    """Rows of a batch of tasks, columns first."""
 
-    Parameters
-    ----------
-    tasks : ndarray of shape (n_tasks,)
-        Places of the tasks.
-    X : ndarray of shape (n_coefs, n_tasks, n_rows)
-        Columns of the design, a column of ones first if there is an intercept.
-    y : ndarray of shape (n_outputs, n_tasks, n_rows)
-    weight : ndarray of shape (n_tasks, n_rows)
-        How often each row counts; 0 where it is padding.
-    offset : ndarray of shape (n_outputs, n_tasks, n_rows), default=None
-        Added to the raw predictions.
-    """
-
-    tasks: np.ndarray
-    X: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    offset: np.ndarray = None
+    tasks: np.ndarray  # (n_tasks,): places of the tasks
+    X: np.ndarray  # (n_coefs, n_tasks, n_rows): the design, ones first if there is an intercept
+    y: np.ndarray  # (n_outputs, n_tasks, n_rows)
+    weight: np.ndarray  # (n_tasks, n_rows): how often each row counts; 0 where it is padding
+    offset: np.ndarray = None  # (n_outputs, n_tasks, n_rows): added to the raw predictions
 
     def predictor(self, B, s):
         """x'(B s_t), shape (n_outputs, n_tasks, n_rows)."""
@@ -116,14 +113,9 @@ class Rows:
 def read_rows(batches, *, intercept, max_cells):
     """Rows of padded batches, cut so that ``max_cells`` rows are in each (or one task).
 
-    Parameters
-    ----------
-    batches : iterable
-        Objects with ``tasks`` (places), X of shape (n_tasks, n_rows, n_features), y of shape
-        (n_tasks, n_rows) or (n_tasks, n_rows, n_outputs) and ``weight`` (n_tasks, n_rows); and
-        maybe ``offset``, of the shape of y.
-    intercept : bool
-    max_cells : int
+    Batches have ``tasks`` (places), X of shape (n_tasks, n_rows, n_features), y of shape (n_tasks,
+    n_rows) or (n_tasks, n_rows, n_outputs), ``weight`` (n_tasks, n_rows), and maybe ``offset``, of
+    the shape of y.
     """
     for batch in batches:
         n_tasks, n_rows, n_features = batch.X.shape
@@ -210,11 +202,6 @@ def _combination(coefficients, G):
     return total
 
 
-def _with_identity(A):
-    A[np.diag_indices(len(A))] += 1.0
-    return A
-
-
 # -- the mode --------------------------------------------------------------------------------------
 
 
@@ -264,22 +251,17 @@ def _at(family, v, eta0, y, scale, G):
 
 
 def mode_of(family, eta0, y, scale, G, v):
-    """The posterior mode of every task, by Newton's method from v.
+    """The posterior mode of every task, by Newton's method from v, as a Mode.
 
     Parameters
     ----------
     family : Family
-    eta0 : ndarray of shape (n_outputs, n_tasks, n_rows)
-        The raw predictions of the prior mean.
-    y : ndarray of shape (n_outputs, n_tasks, n_rows)
+    eta0, y : ndarray of shape (n_outputs, n_tasks, n_rows)
+        The raw predictions of the prior mean, and the targets.
     scale : ndarray of shape (n_tasks, n_rows)
         Weights over the dispersion.
     G : ndarray of shape (q, n_outputs, n_tasks, n_rows)
     v : ndarray of shape (q, n_tasks)
-
-    Returns
-    -------
-    Mode
     """
     now = _at(family, v, eta0, y, scale, G)
     bad = ~np.isfinite(now.h)
@@ -288,7 +270,7 @@ def mode_of(family, eta0, y, scale, G, v):
     before = np.full(v.shape[1], np.inf)
     for _ in range(MAX_STEPS):
         now.WG = scale * family.product(now.second, G)
-        A = _with_identity(gram(G, now.WG))
+        A = plus_identity(gram(G, now.WG))
         gradient = -_transposed_times(G, scale * now.first) - now.v
         step, now.L = _newton_step(family, A, gradient)
         size = np.abs((gradient * step).sum(axis=0))
@@ -309,7 +291,7 @@ def mode_of(family, eta0, y, scale, G, v):
             new = _at(family, np.where(worse, now.v, new.v), eta0, y, scale, G)
         now = new
     now.WG = scale * family.product(now.second, G)
-    now.L = _factor(family, _with_identity(gram(G, now.WG)))
+    now.L = _factor(family, plus_identity(gram(G, now.WG)))
     now.settled = False
     return now
 
@@ -360,10 +342,10 @@ def marginal(rows, s, B, factor, random, family, phi, v, *, n_quadrature=1):
         MG, L = mode.WG, mode.L
     else:
         MG = scale * smooth[0] * G
-        L = _factor(family, _with_identity(gram(G, MG)))
+        L = _factor(family, plus_identity(gram(G, MG)))
     inverse = mode.inverse if smooth is None else _inverse(L)
     SG = _solve_rows(inverse, G) if len(G) else G
-    log_A = 2 * np.log(L[np.diag_indices(len(L))]).sum(axis=0)
+    log_A = log_det(L)
     value = mode.h - 0.5 * log_A + (rows.weight * constant).sum(axis=1)
     first = -scale * mode.first  # l'
     explained = scale * mode.loss  # sum_j pi_j d l/d log phi, but for the constant
@@ -428,7 +410,7 @@ def _quadrature(family, mode, y, log_A, n_nodes):
 
 
 def left_out_densities(rows, s, B, factor, random, family, phi):
-    r"""Log predictive densities of rows without any, and given all others, of their task.
+    """Log predictive densities of rows without any, and given all others, of their task.
 
     Without any, ``eta_i ~ N(x_i'B s_t, G_i G_i')``. Given all, it is ``N(eta, V)`` at the mode,
     with ``V = G_i A^{-1} G_i'``; without what the row itself has added (once, if it counts for
@@ -436,18 +418,9 @@ def left_out_densities(rows, s, B, factor, random, family, phi):
 
         eta_i ~ N(eta - C l', C),    C = V (I - W V)^{-1},
 
-    and the density of the row is ``E p(y_i | eta_i)``. That stays honest where the approximation of
-    the likelihood is too great, since variances tell all labels of a task apart.
-
-    Parameters
-    ----------
-    rows, s, B, factor, random, family, phi
-        As of :func:`marginal`.
-
-    Returns
-    -------
-    ndarray of shape (2, n_tasks, n_rows)
-        Without any, and given all others.
+    and the density of the row is ``E p(y_i | eta_i)``. That holds where the approximation of
+    the likelihood is too great, since variances tell all labels of a task apart. Arguments as of
+    :func:`marginal`; the shape is (2, n_tasks, n_rows).
     """
     scale = rows.weight / phi
     G = design(rows.X[random], factor, len(rows.y))

@@ -20,9 +20,8 @@ by chance, ``(2 sum_t N_aa²)^{1/2}``, stands for it. Blocks of different output
 
 References
 ----------
-Breslow, Clayton (1993), Approximate inference in generalized linear mixed models, JASA 88. Chung,
-Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative prior for point estimation of covariance
-matrices in hierarchical models.
+Chung, Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative prior for point estimation of
+covariance matrices in hierarchical models.
 """
 
 import numpy as np

@@ -39,6 +39,7 @@ __all__ = [
     "Poisson",
     "Squared",
     "Tweedie",
+    "log_loss",
 ]
 
 
@@ -95,24 +96,28 @@ class Huber(Loss):
         return (np.abs(r - y) <= self.epsilon).astype(r.dtype)
 
 
+class _OfExcess(Loss):
+    """An excess over 0, or its square."""
+
+    def _value(self, r, y):
+        z = self._excess(r, y)
+        return z**2 if self.squared else z
+
+    def _curvature(self, r, y):
+        return 2.0 * self.squared * (self._excess(r, y) > 0).astype(r.dtype)
+
+
 @dataclass(frozen=True)
-class EpsilonInsensitive(Loss):
+class EpsilonInsensitive(_OfExcess):
     epsilon: float = 0.1
     squared: bool = False
 
     def _excess(self, r, y):
         return np.maximum(np.abs(r - y) - self.epsilon, 0)
 
-    def _value(self, r, y):
-        z = self._excess(r, y)
-        return z**2 if self.squared else z
-
     def gradient(self, r, y):
         z = self._excess(r, y)
         return np.sign(r - y) * (2 * z if self.squared else z > 0)
-
-    def _curvature(self, r, y):
-        return 2.0 * self.squared * (self._excess(r, y) > 0).astype(r.dtype)
 
 
 @dataclass(frozen=True)
@@ -204,24 +209,22 @@ class Multinomial(Loss):
         return p * (u - (p * u).sum(axis=-1, keepdims=True))
 
 
+def log_loss(n_outputs):
+    """The loss of classes with so many outputs: a single one tells two of them apart."""
+    return Logistic() if n_outputs == 1 else Multinomial()
+
+
 @dataclass(frozen=True)
-class Hinge(Loss):
+class Hinge(_OfExcess):
     threshold: float = 1.0
     squared: bool = False
 
     def _excess(self, r, y):
         return np.maximum(self.threshold - y * r, 0)
 
-    def _value(self, r, y):
-        z = self._excess(r, y)
-        return z**2 if self.squared else z
-
     def gradient(self, r, y):
         z = self._excess(r, y)
         return -y * (2 * z if self.squared else self.threshold - y * r >= 0)
-
-    def _curvature(self, r, y):
-        return 2.0 * self.squared * (self._excess(r, y) > 0).astype(r.dtype)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@ r"""Coordinates of the mixed model's variances in which its information is about
 
 References
 ----------
-Lindstrom, Bates (1988), Newton-Raphson and EM algorithms for linear mixed-effects models. Nocedal,
-Wright (2006), Numerical optimization, chapter 7.
+Nocedal, Wright (2006), Numerical optimization, chapter 7.
 """
 
 from dataclasses import replace
@@ -14,7 +13,7 @@ from .mixed_profile import LEAST
 
 __all__ = ["Coordinates", "lbfgs_step"]
 
-LEAST_SHARE = 1e-3  # of the information on a direction, where sigma² is not known
+MIN_SHARE = 1e-3  # of the information on a direction, where sigma² is not known
 
 
 class Coordinates:
@@ -80,7 +79,7 @@ def _whitening(H, scale=None):
     """R with ``R'HR = I``, but for directions of no information."""
     scale = np.sqrt(np.maximum(np.diag(H) if scale is None else scale, LEAST))
     values, vectors = np.linalg.eigh(H / np.outer(scale, scale))
-    return vectors / scale[:, None] / np.sqrt(np.maximum(values, LEAST_SHARE))
+    return vectors / scale[:, None] / np.sqrt(np.maximum(values, MIN_SHARE))
 
 
 def lbfgs_step(gradient, pairs):

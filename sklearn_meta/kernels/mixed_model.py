@@ -43,8 +43,10 @@ from .mixed_profile import LEAST, RANK_TOLERANCE, Profile, normal_matrix
 from .stacked import (
     cholesky,
     in_cache,
+    log_det,
     matmul,
     matvec,
+    plus_identity,
     solve_lower,
     solve_positive,
     stack,
@@ -57,10 +59,10 @@ __all__ = [
     "Moments",
     "Shrinkage",
     "condition",
-    "fixed_effects",
-    "fixed_effects_left_out",
     "fit_mixed_model",
+    "fixed_effects_left_out",
     "log_densities",
+    "pooled_effects",
     "posterior",
 ]
 
@@ -74,31 +76,20 @@ ROUND = 4  # iterations in the first coordinates, and twice as many in every nex
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Sufficient statistics ``M_t = sum_i w_i z_i z_i'`` of ``z = [1, x, y]`` of every task.
+    """Sufficient statistics ``M_t = sum_i w_i z_i z_i'`` of ``z = [1, x, y]`` of every task."""
 
-    Parameters
-    ----------
-    M : ndarray of shape (n_features + 2, n_features + 2, n_tasks)
-    S : ndarray of shape (n_descriptors, n_tasks)
-    rows : ndarray of shape (n_most, n_features + 2, n_tasks), default=None
-        The rows ``sqrt(w_i) z_i`` themselves, where every task has few for its columns.
-    """
-
-    M: np.ndarray
-    S: np.ndarray
+    M: np.ndarray  # (n_features + 2, n_features + 2, n_tasks)
+    S: np.ndarray  # (n_descriptors, n_tasks)
+    # (n_most, n_features + 2, n_tasks): the rows ``sqrt(w_i) z_i``, where all tasks have few
     rows: np.ndarray = None
+    intercept: bool = True  # whether the 1 of z is a column of X
 
     @classmethod
     def from_batches(cls, batches, n_tasks, n_features, shift, S=None):
         """Sum the rows of padded batches.
 
-        Parameters
-        ----------
-        batches : iterable of PaddedBatch
-        n_tasks, n_features : int
-        shift : ndarray of shape (n_features + 1,)
-            Subtracted from ``[x, y]``, so that sums of squares of data far from 0 stay exact.
-        S : ndarray of shape (n_tasks, n_descriptors), default=None
+        ``shift``, shape (n_features + 1,), is subtracted from ``[x, y]``, so that sums of squares
+        of data far from 0 stay exact. S has the shape (n_tasks, n_descriptors).
         """
         M = zeros(n_features + 2, n_tasks)
         parts, n_most = [], 0
@@ -125,6 +116,36 @@ class Moments:
     def n_tasks(self):
         return self.M.shape[-1]
 
+    @property
+    def n(self):
+        """Total weight of the rows of every task."""
+        return self.M[0, 0]
+
+    @property
+    def first(self):
+        """Where the columns of X begin in z."""
+        return 0 if self.intercept else 1
+
+    @property
+    def G(self):
+        """X'X."""
+        return self.M[self.first : -1, self.first : -1]
+
+    @property
+    def g(self):
+        """X'y."""
+        return self.M[self.first : -1, -1]
+
+    @property
+    def yy(self):
+        """y'y."""
+        return self.M[-1, -1]
+
+    @property
+    def s(self):
+        """[1, side information], shape (1 + n_descriptors, n_tasks)."""
+        return np.concatenate([np.ones((1, self.n_tasks)), self.S])
+
     def concatenate(self, *others):
         """These tasks and then the others, all at once: the time is linear in their number."""
         if not others:
@@ -137,13 +158,17 @@ class Moments:
             pads = [((0, n_most - len(m.rows)), (0, 0), (0, 0)) for m in parts]
             padded = [np.pad(m.rows, pad) for m, pad in zip(parts, pads, strict=True)]
             rows = stack(np.moveaxis(np.concatenate(padded, axis=2), -1, 0))
-        return Moments(stack(M), S, rows)
+        return replace(self, M=stack(M), S=S, rows=rows)
 
     def of(self, tasks):
         """The moments of some tasks."""
         M = stack(np.moveaxis(self.M, -1, 0)[tasks])
         rows = None if self.rows is None else stack(np.moveaxis(self.rows, -1, 0)[tasks])
-        return Moments(M, self.S[:, tasks], rows)
+        return replace(self, M=M, S=self.S[:, tasks], rows=rows)
+
+    def weighted(self, weight):
+        """The moments of rows whose weights are multiplied by a number for each task."""
+        return replace(self, M=weight * self.M, rows=None)
 
     def pooled(self):
         """Number of rows, means and standard deviations of ``[x, y]`` over all tasks."""
@@ -161,76 +186,36 @@ class Moments:
         M = zeros(len(C), self.n_tasks)
         for part in in_cache(M):
             M[..., part] = matmul(C, matmul(self.M[..., part], C.T))
-        return Moments(M, self.S, rows)
+        return replace(self, M=M, rows=rows)
 
 
 @dataclass(frozen=True, eq=False)
 class MixedModel:
-    """A fitted model, in the units of its moments.
+    """A fitted model, in the units of its moments."""
 
-    Parameters
-    ----------
-    B : ndarray of shape (n_coefs, 1 + n_descriptors)
-        Means of the coefficients as a function of ``[1, descriptors]``.
-    factor : ndarray of shape (n_random, n_random)
-        Lambda.
-    sigma2 : float
-        Variance of the noise.
-    random : ndarray of shape (n_random,)
-        R: positions of the random coefficients.
-    deviance : float
-        -2 log (restricted) likelihood.
-    dof : float
-        nu.
-    kept : ndarray of shape (n_kept,)
-        Positions in ``B.ravel()`` of the fixed effects that the data determine; the others are 0.
-    reml : bool
-    n_iter : int
-    converged : bool
-    omega : float
-        sigma² / tau² of the prior of fixed effects; 0 if they have none.
-    slopes : ndarray of shape (n_slopes,)
-        Positions in ``B.ravel()`` of those that have one; None if there are none.
-    B_covariance : ndarray of shape (n_fixed, n_fixed)
-        Of ``B.ravel()``, given the variances.
-    pooled : ndarray of shape (n_coefs, 1 + n_descriptors), default=None
-        Another B, by least squares of all rows, where that counts for something.
-    """
-
-    B: np.ndarray
-    factor: np.ndarray
-    sigma2: float
-    random: np.ndarray
-    deviance: float
-    dof: float
-    kept: np.ndarray
+    B: np.ndarray  # (n_coefs, 1 + n_descriptors): means of the coefficients, of [1, descriptors]
+    factor: np.ndarray  # (n_random, n_random): Lambda
+    sigma2: float  # variance of the noise
+    random: np.ndarray  # (n_random,): R, positions of the random coefficients
+    deviance: float  # -2 log (restricted) likelihood
+    dof: float  # nu
+    kept: np.ndarray  # (n_kept,): places in B.ravel() of what the data determine; the rest is 0
     reml: bool
     n_iter: int
     converged: bool
-    omega: float = 0.0
-    slopes: np.ndarray = None
-    B_covariance: np.ndarray = None
-    pooled: np.ndarray = None
+    omega: float = 0.0  # sigma² / tau² of the prior of fixed effects; 0 if they have none
+    slopes: np.ndarray = None  # (n_slopes,): places in B.ravel() of those that have one
+    B_covariance: np.ndarray = None  # (n_fixed, n_fixed): of B.ravel(), given the variances
+    pooled: np.ndarray = None  # another B, by least squares of all rows, where it counts
 
 
 @dataclass(frozen=True, eq=False)
 class Shrinkage:
-    """A prior of covariance and noise: what they are pulled to, and by how much.
+    """A prior of covariance and noise: what they are pulled to, and by how much."""
 
-    Parameters
-    ----------
-    nu : float
-        Weight of Sigma0, in tasks.
-    Sigma0 : ndarray of shape (n_random, n_random)
-        Positive definite.
-    nu1 : float
-        Weight of s2, in rows.
-    s2 : float
-    """
-
-    nu: float
-    Sigma0: np.ndarray
-    nu1: float
+    nu: float  # weight of Sigma0, in tasks
+    Sigma0: np.ndarray  # (n_random, n_random): positive definite
+    nu1: float  # weight of s2, in rows
     s2: float
 
 
@@ -238,7 +223,6 @@ def fit_mixed_model(
     moments,
     random,
     *,
-    intercept=True,
     covariance="full",
     reml=True,
     shrinkage=None,
@@ -249,7 +233,7 @@ def fit_mixed_model(
     tol=1e-6,
     callback=None,
 ):
-    """Maximise the (restricted) likelihood, or what a prior of the variances makes of it.
+    """Maximise the (restricted) likelihood, or what a prior makes of it, for a MixedModel.
 
     Parameters
     ----------
@@ -257,8 +241,6 @@ def fit_mixed_model(
         In units in which variances are comparable (standardised).
     random : ndarray of shape (n_random,)
         Positions of the coefficients that vary between tasks.
-    intercept : bool, default=True
-        Whether the first coefficient is an intercept; without, ``random`` counts features.
     covariance : {"full", "diag", "spherical", "two"}, default="full"
         ``"two"``: diagonal, with one variance for the first random coefficient and one for all
         others.
@@ -277,15 +259,10 @@ def fit_mixed_model(
     callback : callable, default=None
         ``callback(get_model)`` after each iteration, where ``get_model()`` is the MixedModel so
         far; True stops.
-
-    Returns
-    -------
-    MixedModel
     """
     profile = Profile(
         moments,
         random,
-        intercept=intercept,
         reml=reml,
         shrinkage=shrinkage,
         slopes=slopes,
@@ -360,41 +337,28 @@ def _clean(profile, at):
     return clean if clean.value <= at.value + ROUNDING * abs(at.value) else at
 
 
-def fixed_effects(model, moments, *, intercept=True, pooled=False):
-    """B of some tasks at the variances of a fitted model.
+def pooled_effects(model, moments):
+    """B by least squares of all rows, as if no coefficient varied."""
+    return _effects(model, *_normal_equations(model, moments, pooled=True))
 
-    Parameters
-    ----------
-    model : MixedModel
-    moments : Moments
-        Features may be fewer, those that the model has first.
-    intercept : bool, default=True
-    pooled : bool, default=False
-        By least squares of all rows: as if no coefficient varied.
 
-    Returns
-    -------
-    ndarray of shape (n_coefs, 1 + n_descriptors)
-        0 where the data do not determine it.
+def fixed_effects_left_out(model, moments, folds, *, pooled=False):
+    """B of all tasks but those of a fold, for every fold, at the variances of a fitted model.
+
+    Features may be fewer, those that the model has first; what the data do not determine is 0.
+    ``pooled``: as :func:`pooled_effects`.
     """
-    return _effects(model, *_normal_equations(model, moments, intercept, pooled))
-
-
-def fixed_effects_left_out(model, moments, folds, *, intercept=True, pooled=False):
-    """B of all tasks but those of a fold, for every fold; as :func:`fixed_effects`."""
-    parts = [_normal_equations(model, moments.of(fold), intercept, pooled) for fold in folds]
+    parts = [_normal_equations(model, moments.of(fold), pooled) for fold in folds]
     for f in range(len(folds)):  # sums of the others: a difference could cancel
         others = [part for g, part in enumerate(parts) if g != f]
         yield _effects(model, *(sum(a) for a in zip(*others, strict=True)))
 
 
-def _normal_equations(model, moments, intercept, pooled):
+def _normal_equations(model, moments, pooled):
     """P and ``sum_t k_t s_t'``."""
     if not pooled:
-        profile = Profile(moments, model.random, intercept=intercept, reml=False)
-        return profile.sums(model.factor)[:2]
-    first, s = 0 if intercept else 1, np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
-    return normal_matrix(s, moments.M[first:-1, first:-1]), moments.M[first:-1, -1] @ s.T
+        return Profile(moments, model.random).sums(model.factor)[:2]
+    return normal_matrix(moments.s, moments.G), moments.g @ moments.s.T
 
 
 def _effects(model, P, k):
@@ -412,64 +376,35 @@ def _effects(model, P, k):
     return B.reshape(k.shape)
 
 
-def log_densities(model, moments, *, intercept=True):
-    """Log-density of the targets of every task given its features, at the fitted parameters.
-
-    Parameters
-    ----------
-    model : MixedModel
-    moments : Moments
-        In the units of the model.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks,)
-    """
-    first, R = 0 if intercept else 1, model.random
-    G, g, yy = moments.M[first:-1, first:-1], moments.M[first:-1, -1], moments.M[-1, -1]
-    w = model.B @ np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+def log_densities(model, moments):
+    """Log-densities of the targets of tasks given their features, at the fitted parameters."""
+    R, G, g, w = model.random, moments.G, moments.g, model.B @ moments.s
     error = g - matvec(G, w)
-    rss = yy - np.einsum("it,it->t", w, g + error)
+    rss = moments.yy - np.einsum("it,it->t", w, g + error)
     log_H = 0.0
     if len(R):
         A = matmul(matmul(model.factor.T, G[R][:, R]), model.factor)
-        A[np.diag_indices(len(R))] += 1.0
-        L = cholesky(A, least=1.0)
+        L = cholesky(plus_identity(A), least=1.0)
         v = solve_lower(L, matmul(model.factor.T, error[R][:, None]))[:, 0]
         rss = rss - np.einsum("it,it->t", v, v)
-        log_H = 2 * np.log(L[np.diag_indices(len(R))]).sum(axis=0)
-    noise = np.log(2 * np.pi * model.sigma2)
-    return -0.5 * (moments.M[0, 0] * noise + log_H + rss / model.sigma2)
+        log_H = log_det(L)
+    return -0.5 * (moments.n * np.log(2 * np.pi * model.sigma2) + log_H + rss / model.sigma2)
 
 
-def posterior(model, moments, *, intercept=True, means=None, with_covariance=True):
-    """The posterior of the coefficients of every task given its rows.
+def posterior(model, moments, *, means=None, with_covariance=True):
+    """Posterior means (n_coefs, n_tasks) and covariances of the coefficients of every task.
 
-    Parameters
-    ----------
-    model : MixedModel
-    moments : Moments
-        In the units of the model; a task without rows has moments of 0 and keeps the prior.
-    intercept : bool, default=True
-    means : ndarray of shape (n_coefs, n_tasks), default=None
-        Prior means, ``B s_t`` if None.
-    with_covariance : bool, default=True
-
-    Returns
-    -------
-    mean : ndarray of shape (n_coefs, n_tasks)
-    covariance : ndarray of shape (n_coefs, n_coefs, n_tasks) or None
-        Of the coefficients, the uncertainty of their prior means included: with the share
-        ``A_t = I - Lambda A_t^{-1} Lambda' Z'X`` that a change of these has in the posterior mean,
-        ``A_t Var(B s_t) A_t'`` is added.
+    ``means`` are those of the prior, ``B s_t`` if None; a task without rows keeps the prior. The
+    uncertainty of the prior means counts: with the share ``A_t = I - Lambda A_t^{-1} Lambda' Z'X``
+    that a change of these has in the posterior mean, ``A_t Var(B s_t) A_t'`` is in the covariance,
+    which is None unless ``with_covariance``.
     """
-    first = 0 if intercept else 1
-    s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
-    p, q = len(moments.M) - 1 - first, len(s)
+    s = moments.s
+    p, q = len(moments.G), len(s)
     means = model.B @ s if means is None else means
     if not with_covariance:
-        return _posterior_mean(model, means, moments, first), None
-    mean, own, share = condition(model, model.factor, means, moments, intercept=intercept)
+        return _posterior_mean(model, means, moments), None
+    mean, own, share = condition(model, model.factor, means, moments)
     V = model.B_covariance.reshape(p, q, p, q)
     V = V[:, 0, :, 0] if q == 1 else np.einsum("aibj,it,jt->abt", V, s, s, optimize=True)
     covariance = matmul(matmul(share, V), transpose(share))
@@ -477,13 +412,12 @@ def posterior(model, moments, *, intercept=True, means=None, with_covariance=Tru
     return mean, covariance
 
 
-def _posterior_mean(model, mean, moments, first):
+def _posterior_mean(model, mean, moments):
     """The mean of :func:`condition` alone."""
-    R, G, g = model.random, moments.M[first:-1, first:-1], moments.M[first:-1, -1]
-    if len(R) == 0 or not moments.M[0, 0].any():
+    R, G, g = model.random, moments.G, moments.g
+    if len(R) == 0 or not moments.n.any():
         return mean
-    A = matmul(matmul(model.factor.T, _among(G, R)), model.factor)
-    A[np.diag_indices(len(A))] += 1.0
+    A = plus_identity(matmul(matmul(model.factor.T, _among(G, R)), model.factor))
     error = matmul(model.factor.T, (g - matvec(G, mean))[R][:, None])[:, 0]
     mean = mean.copy()
     mean[R] += model.factor @ solve_positive(A, error)
@@ -495,28 +429,14 @@ def _among(G, R):
     return G if len(R) == len(G) else G[R][:, R]
 
 
-def condition(model, factor, mean, moments, *, intercept=True):
-    """The posterior of the coefficients of every task, given their prior means.
+def condition(model, factor, mean, moments):
+    """The posterior of the coefficients of every task, given their prior means (n_coefs, n_tasks).
 
-    Parameters
-    ----------
-    model : MixedModel
-    factor : ndarray of shape (n_random, n_factors) or (n_random, n_factors, n_tasks)
-        Lambda, of all tasks or of each.
-    mean : ndarray of shape (n_coefs, n_tasks)
-        Prior means.
-    moments : Moments
-
-    Returns
-    -------
-    mean : ndarray of shape (n_coefs, n_tasks)
-    own : ndarray of shape (n_random, n_random, n_tasks)
-        Covariance of the random coefficients.
-    share : ndarray of shape (n_coefs, n_coefs, n_tasks)
-        What the posterior means gain where the prior means gain 1.
+    Lambda has the shape (n_random, n_factors), or (n_random, n_factors, n_tasks) where each task
+    has its own. Returns the means, the covariances of the random coefficients, and the share that
+    posterior means gain where prior means gain 1, shape (n_coefs, n_coefs, n_tasks).
     """
-    first, R, T = 0 if intercept else 1, model.random, moments.n_tasks
-    G, g = moments.M[first:-1, first:-1], moments.M[first:-1, -1]
+    R, T, G, g = model.random, moments.n_tasks, moments.G, moments.g
     mean = mean.copy()
     share = stack(np.repeat(np.eye(len(G))[None], T, axis=0))
     if len(R) == 0:
@@ -524,8 +444,7 @@ def condition(model, factor, mean, moments, *, intercept=True):
     if factor.ndim == 2:
         factor = stack(np.repeat(factor[None], T, axis=0))
     A = matmul(matmul(transpose(factor), _among(G, R)), factor)
-    A[np.diag_indices(len(A))] += 1.0
-    Q = solve_lower(cholesky(A, least=1.0), transpose(factor))
+    Q = solve_lower(cholesky(plus_identity(A), least=1.0), transpose(factor))
     error = (g - matvec(G, mean))[R]
     mean[R] += matvec(transpose(Q), matvec(Q, error))
     own = matmul(transpose(Q), Q)

@@ -28,8 +28,10 @@ import scipy.linalg
 from .stacked import (
     cholesky,
     in_cache,
+    log_det,
     matmul,
     matvec,
+    plus_identity,
     solve_lower,
     sum_of_products,
     transpose,
@@ -53,15 +55,9 @@ class Profile:
     ``K_t`` and ``k_t`` of the last Lambda are kept, in the same memory for every one.
     """
 
-    def __init__(
-        self, moments, random, *, intercept, reml, shrinkage=None, slopes=None, centred=False
-    ):
-        first = 0 if intercept else 1
-        self.G = moments.M[first:-1, first:-1]
-        self.g = moments.M[first:-1, -1]
-        self.yy = moments.M[-1, -1]
-        self.rows = None if moments.rows is None else moments.rows[:, first:]
-        self.s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
+    def __init__(self, moments, random, *, reml=False, shrinkage=None, slopes=None, centred=False):
+        self.G, self.g, self.yy, self.s = moments.G, moments.g, moments.yy, moments.s
+        self.rows = None if moments.rows is None else moments.rows[:, moments.first :]
         self.random = random if len(random) < len(self.G) else slice(0, len(self.G))  # no copies
         self.reml = reml
         self.shrinkage = shrinkage
@@ -72,7 +68,7 @@ class Profile:
         if centred:
             self.kept = self.kept[self.kept % q > 0]
         n_flat = len(self.kept) - (0 if slopes is None else len(slopes))
-        n_rows = moments.M[0, 0].sum()
+        n_rows = moments.n.sum()
         self.dof = max(n_rows - (n_flat if reml or slopes is not None else 0), 1.0)
         self.floor = max(NOISE_FLOOR * self.yy.sum() / n_rows, np.finfo(np.float64).tiny)
         self.squares = np.diag(sums) / n_rows
@@ -259,24 +255,16 @@ def normal_matrix(s, K):
 def _whitened(G, g, yy, random, factor):
     """``K_t, k_t``, the sum of ``y'H_t^{-1}y``, and that of ``log|H_t|``."""
     W = matmul(factor.T, G[random])
-    A = matmul(W[:, random], factor)
-    A[np.diag_indices(len(A))] += 1.0
-    L = cholesky(A, least=1.0)
+    L = cholesky(plus_identity(matmul(W[:, random], factor)), least=1.0)
     Uv = solve_lower(L, np.concatenate([W, matmul(factor.T, g[random][:, None])], axis=1))
     U, v = Uv[:, :-1], Uv[:, -1]
     K = G - matmul(transpose(U), U)
     k = g - matvec(transpose(U), v)
-    return K, k, yy.sum() - np.einsum("it,it->", v, v), _log_det(L)
+    return K, k, yy.sum() - np.einsum("it,it->", v, v), log_det(L).sum()
 
 
 def _whitened_rows(rows, random, factor):
     """``L_t^{-1} [X, y]`` with ``H_t = L_t L_t'``, and the sum of ``log|H_t|``."""
     V = matmul(rows[:, random], factor)
-    H = matmul(V, transpose(V))
-    H[np.diag_indices(len(H))] += 1.0
-    L = cholesky(H, least=1.0)
-    return solve_lower(L, rows), _log_det(L)
-
-
-def _log_det(L):
-    return 2 * np.log(L[np.diag_indices(len(L))]).sum()
+    L = cholesky(plus_identity(matmul(V, transpose(V))), least=1.0)
+    return solve_lower(L, rows), log_det(L).sum()

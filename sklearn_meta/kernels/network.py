@@ -39,23 +39,14 @@ __all__ = ["ACTIVATIONS", "Batch", "Network", "Objective", "Point", "mean_weight
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of a batch of tasks.
+    """Rows of a batch of tasks."""
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_tasks, n_rows, n_features)
-    y : ndarray of shape (n_tasks, n_rows, n_outputs)
-    weight : ndarray of shape (n_tasks, n_rows)
-        Row weights that sum to 1 in every task (0 in a task without rows), so that the loss is a
-        mean; 0 where a row is padding.
-    offset : ndarray of shape (n_tasks, n_rows, n_outputs), default=None
-        Added to the raw predictions.
-    """
-
-    X: np.ndarray
-    y: np.ndarray
+    X: np.ndarray  # (n_tasks, n_rows, n_features)
+    y: np.ndarray  # (n_tasks, n_rows, n_outputs)
+    # (n_tasks, n_rows): 0 for padding; of sum 1 in every task, so that the loss is a mean, or 0 in
+    # one without rows
     weight: np.ndarray
-    offset: np.ndarray = None
+    offset: np.ndarray = None  # (n_tasks, n_rows, n_outputs): added to the raw predictions
 
     def rows(self, tasks):
         """The rows of some tasks."""
@@ -93,23 +84,12 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Network:
-    """A network as a function of its parameters.
+    """A network as a function of its parameters."""
 
-    Parameters
-    ----------
-    sizes : tuple of int
-        Width of the input, the hidden layers and the output.
-    loss : Loss
-    activation : str, default="identity"
-        A key of :data:`ACTIVATIONS`.
-    intercept : bool, default=True
-        Whether there are intercepts; without, their entries stay where they are.
-    """
-
-    sizes: tuple
-    loss: object
-    activation: str = "identity"
-    intercept: bool = True
+    sizes: tuple  # widths of the input, the hidden layers and the output
+    loss: object  # Loss
+    activation: str = "identity"  # a key of ACTIVATIONS
+    intercept: bool = True  # without, the entries of intercepts stay where they are
 
     @property
     def linear(self):
@@ -167,19 +147,9 @@ class Network:
         point = self.on(batch).at(theta)
         return point.value, point.gradient()
 
-    def hessian_product(self, theta, batch, v):
-        """The Hessian of the mean loss of every task times v, shape (n_tasks, n_params)."""
-        return self.on(batch).at(theta).hessian_product(v)
-
 
 class Objective:
-    """The mean loss of every task of a batch as a function of the parameters.
-
-    Parameters
-    ----------
-    network : Network
-    batch : Batch
-    """
+    """The mean loss of every task of a batch as a function of the parameters."""
 
     def __init__(self, network, batch):
         self.network, self.batch = network, batch
@@ -206,23 +176,11 @@ class Objective:
 
 
 class Point:
-    """A network at given parameters on the rows of a batch of tasks.
+    """A network at parameters theta, (n_tasks, n_params) or (1, n_params), on the rows of tasks.
 
+    It has the raw predictions r, (n_tasks, n_rows, n_outputs), and the mean losses ``value``.
     Arrays of hidden layers have the column of the ones in front, whatever it holds: work on whole
     arrays is faster than on parts of their rows, which only matrix products take as they are.
-
-    Parameters
-    ----------
-    objective : Objective
-    theta : ndarray of shape (n_tasks, n_params) or (1, n_params)
-
-    Attributes
-    ----------
-    theta : ndarray
-    r : ndarray of shape (n_tasks, n_rows, n_outputs)
-        Raw predictions.
-    value : ndarray of shape (n_tasks,)
-        Mean losses.
     """
 
     def __init__(self, objective, theta):

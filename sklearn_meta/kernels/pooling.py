@@ -28,15 +28,9 @@ MIN_PROBABILITY = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class SquaredPool:
-    """Squared loss of a pool of numbers.
+    """Squared loss of a pool of numbers."""
 
-    Parameters
-    ----------
-    G : ndarray of shape (n_tasks, n_candidates, n_candidates)
-        Mean products of residuals over the rows of every task.
-    """
-
-    G: np.ndarray
+    G: np.ndarray  # (n_tasks, n_candidates, n_candidates): mean products of residuals of tasks
 
     @classmethod
     def of(cls, F, y, tasks, weight):
@@ -77,20 +71,11 @@ class SquaredPool:
 
 @dataclass(frozen=True, eq=False)
 class LogPool:
-    """Log-loss of a pool of probabilities.
+    """Log-loss of a pool of probabilities."""
 
-    Parameters
-    ----------
-    P : ndarray of shape (n_rows, n_candidates)
-        The probability that each candidate gave to the true class, at least 1e-6.
-    tasks : ndarray of shape (n_rows,)
-    share : ndarray of shape (n_rows,)
-        Of the row in its task; of sum 1 in each.
-    """
-
-    P: np.ndarray
-    tasks: np.ndarray
-    share: np.ndarray
+    P: np.ndarray  # (n_rows, n_candidates): probabilities of the true class, at least 1e-6
+    tasks: np.ndarray  # (n_rows,)
+    share: np.ndarray  # (n_rows,): of the row in its task; of sum 1 in each
 
     @classmethod
     def of(cls, P, tasks, weight):
@@ -124,15 +109,7 @@ class LogPool:
 
 
 def bagged_weights(pool, rng, importance=1.0):
-    """Weights averaged over the Bayesian bootstrap of tasks: shape (n_candidates,).
-
-    Parameters
-    ----------
-    pool : SquaredPool or LogPool
-    rng : numpy.random.Generator
-    importance : ndarray of shape (n_tasks,), default=1.0
-        Of the tasks.
-    """
+    """Weights averaged over the Bayesian bootstrap of tasks, which count by their importance."""
     draws = rng.dirichlet(np.ones(pool.n_tasks), N_DRAWS) * importance
     losses = draws @ pool.of_candidates()
     alone = np.bincount(losses.argmin(axis=1), minlength=losses.shape[1]) / N_DRAWS

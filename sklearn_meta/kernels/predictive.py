@@ -38,7 +38,7 @@ MAX_EXPONENT = 700.0
 
 
 def predictor_moments(X, task, mode, covariance, random, *, intercept=True, n_outputs=1):
-    """Mean and covariance of the raw predictions of rows.
+    """Means (n_rows, n_outputs) and covariances of the raw predictions of rows.
 
     Parameters
     ----------
@@ -49,13 +49,6 @@ def predictor_moments(X, task, mode, covariance, random, *, intercept=True, n_ou
     covariance : ndarray of shape (n_tasks, n_random * n_outputs, n_random * n_outputs)
     random : ndarray of shape (n_random,)
         Positions of the random coefficients, the intercept counting as the first.
-    intercept : bool, default=True
-    n_outputs : int, default=1
-
-    Returns
-    -------
-    mean : ndarray of shape (n_rows, n_outputs)
-    variance : ndarray of shape (n_rows, n_outputs, n_outputs)
     """
     if intercept:
         X = np.concatenate([np.ones((len(X), 1)), X], axis=1)
@@ -104,17 +97,7 @@ def predictive_probabilities(mean, variance):
 
 
 def predictive_softmax(mean, variance):
-    """``E softmax(eta)`` for ``eta ~ N(mean, variance)``.
-
-    Parameters
-    ----------
-    mean : ndarray of shape (n_rows, n_classes)
-    variance : ndarray of shape (n_rows, n_classes, n_classes)
-
-    Returns
-    -------
-    p : ndarray of shape (n_rows, n_classes)
-    """
+    """``E softmax(eta)``, (n_rows, n_classes), for ``eta ~ N(mean, variance)`` of rows."""
     n, K = mean.shape
     z, p = normal_nodes(K)[0], np.empty((n, K))
     step = max(1, CELLS // (POINTS * K))

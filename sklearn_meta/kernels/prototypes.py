@@ -19,19 +19,9 @@ __all__ = ["prototype_loss"]
 
 
 def prototype_loss(body, theta, support, query):
-    """Mean query loss and its gradient.
+    """Mean query loss and its gradient, shape (body.n_params,).
 
-    Parameters
-    ----------
-    body : Body
-    theta : ndarray of shape (body.n_params,)
-    support, query : Batch
-        With one-hot targets; of two classes, whether it is the second.
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray of shape (body.n_params,)
+    Targets are one-hot; of two classes, whether it is the second.
     """
     n_tasks, n_support = support.X.shape[:2]
     phi, pullback = body.forward(theta, np.concatenate([support.X, query.X], axis=1))

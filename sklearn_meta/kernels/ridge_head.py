@@ -44,21 +44,11 @@ LOG_2PI = np.log(2 * np.pi)
 
 @dataclass(frozen=True)
 class Head:
-    """How the prior of the last layer is laid out in a vector, behind the body: m, L, log sigma, s.
+    """The prior of the last layer in a vector, behind the body: m, L, log sigma, s."""
 
-    Parameters
-    ----------
-    n_features : int
-        H, without the constant.
-    n_means : int
-        Columns of m: K, or 1 where outputs are exchangeable.
-    diagonal : bool
-        Whether L is.
-    """
-
-    n_features: int
-    n_means: int
-    diagonal: bool = False
+    n_features: int  # H, without the constant
+    n_means: int  # columns of m: K, or 1 where outputs are exchangeable
+    diagonal: bool = False  # whether L is
 
     @property
     def sizes(self):
@@ -90,7 +80,7 @@ def _transposed(A):
 
 def _features(body, theta, X):
     """``[1, phi]``, and the pullback."""
-    phi, pullback = body.forward(theta, X)
+    phi, pullback = body.forward(theta[: body.n_params], X)
     Phi = np.empty((*phi.shape[:2], phi.shape[2] + 1), dtype=phi.dtype)
     Phi[..., 0], Phi[..., 1:] = 1, phi
     return Phi, pullback
@@ -100,13 +90,23 @@ def _flat(A):
     return A.reshape(-1, A.shape[-1])
 
 
-def _scaled(batch, weight):
-    """Targets, and square roots of row weights."""
-    return batch.y, np.sqrt(weight)[..., None].astype(batch.X.dtype, copy=False)
+def _roots(batch, n_rows):
+    """Square roots of row weights."""
+    return np.sqrt(batch.weight * n_rows[:, None])[..., None].astype(batch.X.dtype, copy=False)
+
+
+def _solved(Phi, y, m, L, sigma2):
+    """P, G, its inverse, r and a, of rows that are multiplied by the roots of their weights."""
+    P, r = Phi @ L, y - Phi @ m
+    G = P @ _transposed(P)
+    place = np.arange(G.shape[1])
+    G[:, place, place] += sigma2
+    inverse = np.linalg.inv(G)
+    return P, G, inverse, r, inverse @ r
 
 
 def query_loss(body, head, theta, support, query, n_rows, loss=None):
-    """Mean loss of the queries given the supports, and its gradient.
+    """Mean loss of the queries given the supports, and its gradient, shape (n_params,).
 
     Parameters
     ----------
@@ -115,33 +115,20 @@ def query_loss(body, head, theta, support, query, n_rows, loss=None):
     theta : ndarray of shape (n_params,)
         Parameters of the body, then those of the head.
     support, query : Batch
-        Row weights of a task sum to 1.
     n_rows : ndarray of shape (n_tasks,)
         Total weights of the supports.
     loss : Loss, default=None
         That of classes, whose targets are 0 or 1; None: targets are numbers.
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray of shape (n_params,)
     """
     n_tasks, n_s = support.X.shape[:2]
     m, L, log_sigma, s = head.unpack(theta)
     sigma2 = np.exp(2 * log_sigma)
-    Phi, pullback = _features(
-        body, theta[: body.n_params], np.concatenate([support.X, query.X], axis=1)
-    )
-    y, root = _scaled(support, support.weight * n_rows[:, None])
-    y = y if loss is None else codes(y)
+    X = np.concatenate([support.X, query.X], axis=1)
+    Phi, pullback = _features(body, theta, X)
+    root, y = _roots(support, n_rows), support.y if loss is None else codes(support.y)
     Phi_s, Phi_q = Phi[:, :n_s] * root, Phi[:, n_s:]
-    P, Q = Phi_s @ L, Phi_q @ L
-    G = P @ _transposed(P)
-    place = np.arange(n_s)
-    G[:, place, place] += sigma2
-    inverse = np.linalg.inv(G)
-    r = y * root - Phi_s @ m
-    a = inverse @ r
+    P, _, inverse, r, a = _solved(Phi_s, y * root, m, L, sigma2)
+    Q = Phi_q @ L
     C = Q @ _transposed(P)
     mean = Phi_q @ m + C @ a
     weight = query.weight / n_tasks
@@ -191,17 +178,10 @@ def evidence_loss(body, head, theta, batch, n_rows, is_class=False):
     n_tasks, n = batch.X.shape[:2]
     m, L, log_sigma, _ = head.unpack(theta)
     sigma2 = np.exp(2 * log_sigma)
-    Phi, pullback = _features(body, theta[: body.n_params], batch.X)
-    y, root = _scaled(batch, batch.weight * n_rows[:, None])
-    y = codes(y) if is_class else y
+    Phi, pullback = _features(body, theta, batch.X)
+    root, y = _roots(batch, n_rows), codes(batch.y) if is_class else batch.y
     Phi, K = Phi * root, y.shape[2]
-    P = Phi @ L
-    G = P @ _transposed(P)
-    place = np.arange(n)
-    G[:, place, place] += sigma2
-    inverse = np.linalg.inv(G)
-    r = y * root - Phi @ m
-    a = inverse @ r
+    P, G, inverse, r, a = _solved(Phi, y * root, m, L, sigma2)
     share = 1 / (n_tasks * np.maximum(n_rows, 1.0))
     real = (root[..., 0] > 0).sum(axis=1)
     log_det = np.linalg.slogdet(G)[1] - 2 * log_sigma * (n - real)

@@ -17,16 +17,10 @@ DOUBTFUL = 1e-9  # a spread of this share of the mean may be rounding
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """Centre and scale of features and targets.
+    """Centre and scale of features and targets."""
 
-    Parameters
-    ----------
-    x_mean, x_scale : ndarray of shape (n_features,)
-    y_mean, y_scale : float
-    """
-
-    x_mean: np.ndarray
-    x_scale: np.ndarray
+    x_mean: np.ndarray  # (n_features,)
+    x_scale: np.ndarray  # (n_features,)
     y_mean: float = 0.0
     y_scale: float = 1.0
 

@@ -13,8 +13,10 @@ __all__ = [
     "CELLS",
     "cholesky",
     "in_cache",
+    "log_det",
     "matmul",
     "matvec",
+    "plus_identity",
     "solve_lower",
     "solve_positive",
     "solve_upper",
@@ -87,6 +89,17 @@ def sum_of_products(A, B):
     return a.T @ b
 
 
+def plus_identity(A):
+    """``I + A_t``, in the place of A."""
+    A[np.diag_indices(len(A))] += 1.0
+    return A
+
+
+def log_det(L):
+    """``log|L_t L_t'|`` of triangular matrices, shape (T,)."""
+    return 2 * np.log(L[np.diag_indices(len(L))]).sum(axis=0)
+
+
 def cholesky(A, least=0.0):
     """Lower factors ``L_t`` with ``L_t L_t' = A_t``.
 
@@ -127,14 +140,14 @@ def solve_upper(L, b):
     return x
 
 
-def solve_positive(A, b, least=1.0):
-    """``A_t^{-1} b_t`` for positive definite ``A_t``, b of shape (n, T); ``least`` as above."""
+def solve_positive(A, b):
+    """``A_t^{-1} b_t`` for ``A = I + B`` with a semidefinite B, b of shape (n, T)."""
     if len(A) > SMALL:
         try:
             return np.linalg.solve(_first(A), b.T[..., None])[..., 0].T
         except np.linalg.LinAlgError:  # singular by rounding
             pass
-    L = cholesky(A, least)
+    L = cholesky(A, least=1.0)
     return solve_upper(L, solve_lower(L, b[:, None])[:, 0])
 
 

@@ -29,14 +29,10 @@ MAX_ITER = 40  # of an offset
 
 @dataclass(frozen=True)
 class RawLoss:
-    """A loss of raw predictions, as users know it.
+    """A loss of raw predictions, as users know it."""
 
-    Parameters
-    ----------
-    link : {"identity", "log", "softmax"}
-        Squared error, Poisson deviance (half of it, up to a constant), or log-loss.
-    """
-
+    # "identity", "log", "softmax": squared error, half the Poisson deviance but for a constant,
+    # log-loss
     link: str
 
     def mean(self, raw):
@@ -80,16 +76,10 @@ class RawLoss:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Weights of the candidates after some numbers of rows.
+    """Weights of the candidates after some numbers of rows."""
 
-    Parameters
-    ----------
-    n_rows : ndarray of shape (n_points,)
-    v : ndarray of shape (n_points, n_candidates)
-    """
-
-    n_rows: np.ndarray
-    v: np.ndarray
+    n_rows: np.ndarray  # (n_points,)
+    v: np.ndarray  # (n_points, n_candidates)
 
     def weights(self, n_rows):
         """Weights after a number of rows."""
@@ -102,7 +92,7 @@ def between(values, at, n_rows):
 
 
 def learn_stack(episodes, loss, start):
-    """Learn from episodes.
+    """Learn a Stack from episodes.
 
     Parameters
     ----------
@@ -112,10 +102,6 @@ def learn_stack(episodes, loss, start):
     loss : RawLoss
     start : ndarray of shape (n_candidates,)
         The weights where there are few episodes.
-
-    Returns
-    -------
-    Stack
     """
     v = {}
     for n, own in sorted(episodes.items()):

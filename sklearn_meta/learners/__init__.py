@@ -204,18 +204,14 @@ def make_learner(
     ----------
     estimator : estimator
         Not fitted; a Pipeline is taken apart.
-    X : array or dataframe of shape (n_rows, n_features)
-        Pooled meta-train rows.
-    y : ndarray of shape (n_rows,)
-    classes : ndarray, default=None
+    X, y, classes, sample_weight
+        Pooled meta-train rows; weights count in the statistics that standardise.
     feature_names : ndarray of str, default=None
         Of X; of a Pipeline, the last step gets the names that its transformers give.
     step_params : dict of dict, default=None
         Further arguments of ``fit`` for the transformers, by the name of the step.
     standardize : bool, default=False
         Whether a linear learner fits on standardised data.
-    sample_weight : ndarray of shape (n_rows,), default=None
-        Weights of the rows in the statistics that standardise.
     codes : ndarray of shape (n_rows,), default=None
         The task of every row, for algorithms that need gradients: estimators without parameters
         that are known then become body and head.

@@ -16,7 +16,7 @@ from ..tasks.rows import safe_indexing
 from ..tasks.validation import addressed, with_address
 from .encoded import fitted
 
-__all__ = ["Learner", "TaskwiseLearner", "chunk_bounds", "cut_params", "in_chunks"]
+__all__ = ["Learner", "TaskwiseLearner", "check_takes_weight", "cut_params", "in_chunks"]
 
 
 def chunk_bounds(n_tasks, most=64):
@@ -82,11 +82,8 @@ class Learner(ABC):
     def transform(self, X, origin=None):
         """Take rows through the frozen transformers; the result is a dense array.
 
-        Parameters
-        ----------
-        X : array or dataframe of shape (n_rows, n_columns)
-        origin : ndarray of shape (n_rows,), default=None
-            Which row of those that the learner was made on each is, see :class:`TaskTable`.
+        ``origin`` says which row of those that the learner was made on each is, see
+        :class:`TaskTable`.
         """
         for _, step in self.steps:
             X = step.transform(X)
@@ -102,12 +99,9 @@ class Learner(ABC):
         return Z
 
     def column_names(self, names_in):
-        """Names of the features that the estimator sees: a list of str, or None if nobody knows.
+        """Names of the features that the estimator sees, or None if nobody knows.
 
-        Parameters
-        ----------
-        names_in : ndarray of str, or None
-            Of the columns that come in.
+        ``names_in`` are those of the columns that come in, or None.
         """
         names = self.feature_names
         if names is None and names_in is not None:
@@ -142,14 +136,9 @@ class Learner(ABC):
     def fit_one(self, X, y, sample_weight=None, fit_params=None):
         """Fit a clone of the wrapped estimator on one data set."""
         fit_params = dict(fit_params or {})
-        if sample_weight is not None and not (
-            (sample_weight == 1).all() and not has_fit_parameter(self.estimator, "sample_weight")
-        ):
-            if not has_fit_parameter(self.estimator, "sample_weight"):
-                raise ValueError(
-                    f"{type(self.estimator).__name__} does not support sample_weight; leave the "
-                    "weights out, or wrap an estimator whose fit takes them."
-                )
+        takes_weight = has_fit_parameter(self.estimator, "sample_weight")
+        if sample_weight is not None and (takes_weight or (sample_weight != 1).any()):
+            check_takes_weight(self.estimator)
             X, y, sample_weight, fit_params = _seen_rows(X, y, sample_weight, fit_params)
             if self.classes is not None and len(np.unique(y)) < 2:
                 raise ValueError(
@@ -197,16 +186,7 @@ class TaskwiseLearner(Learner):
         """
 
     def prior(self, table):
-        """Mean target, or class shares, over all rows: what a task without rows is predicted by.
-
-        Parameters
-        ----------
-        table : TaskTable
-
-        Returns
-        -------
-        float, or ndarray of shape (n_classes,)
-        """
+        """Mean target, or class shares, over all rows: what a task without rows is predicted by."""
         if self.classes is None:
             return float(np.average(table.y, weights=table.sample_weight))
         codes = np.searchsorted(self.classes, table.y)
@@ -214,19 +194,12 @@ class TaskwiseLearner(Learner):
         return count / count.sum()
 
     def fit_each(self, table, class_prior, fit_params, n_jobs=None):
-        """Fit one model per task; one parameter row per task.
+        """Fit one model per task of a table; one parameter row per task.
 
         A task that no estimator can be fitted on (no rows; a single class) gets a constant model:
         the mean over meta-training, or class frequencies with one pseudo-row spread over the
-        classes as in meta-training.
-
-        Parameters
-        ----------
-        table : TaskTable
-        class_prior : ndarray of shape (n_classes,), or float
-            Class shares (classifier) or mean target (regressor) over meta-training.
-        fit_params : dict
-            Further arguments of ``fit``; those with one entry per row are cut to the task.
+        classes as in meta-training; that is ``class_prior``. Of the further arguments of ``fit``,
+        those with one entry per row are cut to the task.
         """
         rows = Parallel(n_jobs=n_jobs)(
             delayed(_fit_chunk)(
@@ -239,6 +212,15 @@ class TaskwiseLearner(Learner):
     def fit_row(self, X, y, sample_weight, class_prior, fit_params=None):
         """The parameter row of one task, see :meth:`fit_each`."""
         return _fit_task(self, X, y, sample_weight, class_prior, fit_params or {})
+
+
+def check_takes_weight(estimator):
+    """Refuse row weights that an estimator does not take."""
+    if not has_fit_parameter(estimator, "sample_weight"):
+        raise ValueError(
+            f"{type(estimator).__name__} does not support sample_weight; leave the weights out, or "
+            "wrap an estimator that takes them."
+        )
 
 
 def _seen_rows(X, y, sample_weight, fit_params):

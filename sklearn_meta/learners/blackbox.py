@@ -10,19 +10,14 @@ from ..tasks.rows import n_rows_of, safe_indexing
 from .base import TaskwiseLearner
 from .sharing import once
 
-__all__ = ["BlackBoxLearner", "Fitted", "ask", "classes_of", "label_shares", "numbers"]
+__all__ = ["BlackBoxLearner", "Fitted", "ask", "classes_of", "label_shares", "numbers", "placed"]
 
 LIKELY = 0.9  # a label says that its class is likely, not that it is certain
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A fitted estimator as a parameter: no sequence, as an ensemble is, that arrays take apart.
-
-    Parameters
-    ----------
-    estimator : estimator
-    """
+    """A fitted estimator as a parameter: no sequence, as an ensemble is, that arrays take apart."""
 
     estimator: object
 
@@ -100,6 +95,11 @@ def ask(model, method, X, classes):
     if values.ndim == 1:  # two classes of more: one score
         values = np.stack([-values, values], axis=1)
     absent = 0.0 if method == "predict_proba" else values.min(axis=1, keepdims=True) - 1.0
+    return placed(values, seen, classes, absent)
+
+
+def placed(values, seen, classes, absent):
+    """Columns of the classes that were seen among those of all; ``absent`` in the others."""
     out = np.empty((len(values), len(classes)), dtype=values.dtype)
     out[:] = absent
     out[:, np.searchsorted(classes, seen)] = values

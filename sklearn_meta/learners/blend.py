@@ -7,10 +7,10 @@ classifiers is ``sum_m v_m p_m(x)``.
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 
-from ..versions import Versioned
-from .blackbox import ask, classes_of, label_shares, numbers
+from .blackbox import ask, classes_of, label_shares, numbers, placed
+from .frozen import Frozen
 
 __all__ = [
     "MIN_PROBABILITY",
@@ -25,18 +25,10 @@ MIN_PROBABILITY = 1e-4
 
 
 def raw_scores(model, X, classes):
-    """Raw predictions of a fitted estimator; those of classes that it has not seen are least.
+    """Raw predictions of a fitted estimator, shape (n_rows, 1) or (n_rows, n_classes).
 
-    Parameters
-    ----------
-    model : estimator
-    X : array or dataframe of shape (n_rows, n_features)
-    classes : ndarray of shape (n_classes,) or None
-        Sorted; None for a regressor.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, 1) or (n_rows, n_classes)
+    Those of classes that it has not seen are least; ``classes`` are sorted, and None for a
+    regressor.
     """
     if classes is None:
         return numbers(model, X)
@@ -50,23 +42,14 @@ def raw_scores(model, X, classes):
         if own.ndim == 1:
             own = np.stack([np.zeros(len(own)), own], axis=1)
         absent += own.min(axis=1, keepdims=True)
-    raw = np.empty((len(own), len(classes)))
-    raw[:] = absent
-    raw[:, np.searchsorted(classes, classes_of(model, classes))] = own
-    return raw
+    return placed(own.astype(np.float64), classes_of(model, classes), classes, absent)
 
 
 def blend(models, weights, classes, offset=0.0, pooled=False):
-    """The blend of fitted estimators as one fitted estimator.
+    """The blend of fitted estimators as one fitted estimator; ``pooled``: of their probabilities.
 
-    Parameters
-    ----------
-    models : list of estimator
-    weights : ndarray of shape (n_models,)
-    classes : ndarray or None
-    offset : ndarray of shape (n_outputs,), default=0.0
-    pooled : bool, default=False
-        Whether probabilities are averaged.
+    Weights have the shape (n_models,), the offset (n_outputs,); ``classes`` are None for
+    regressors.
     """
     used = np.flatnonzero(weights)
     if len(used) == 1 and not np.any(offset):
@@ -80,29 +63,23 @@ def blend(models, weights, classes, offset=0.0, pooled=False):
     return estimator
 
 
-class _Blend(Versioned, BaseEstimator):
-    """A blend of fitted models."""
+class _Blend(Frozen):
+    """A blend of fitted models.
+
+    Parameters
+    ----------
+    models : list of estimator
+        Fitted.
+    weights : ndarray of shape (n_models,)
+    """
 
     def __init__(self, models, weights):
         self.models = models
         self.weights = weights
 
-    def fit(self, X, y):
-        """Do nothing: the models are fitted already, and frozen."""
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "offset_")
-
     @property
-    def n_features_in_(self):
-        """Number of columns of X."""
-        return self.models[0].n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the columns of X, where the models were fitted on a dataframe."""
-        return self.models[0].feature_names_in_
+    def _inside(self):
+        return self.models[0]
 
     def _raw(self, X):
         raw = [raw_scores(model, X, getattr(self, "classes_", None)) for model in self.models]
@@ -110,15 +87,7 @@ class _Blend(Versioned, BaseEstimator):
 
 
 class BlendRegressor(RegressorMixin, _Blend):
-    """``predict(x) = sum_m v_m f_m(x) + b``, see :mod:`sklearn_meta.learners.blend`.
-
-    Parameters
-    ----------
-    models : list of estimator
-        Fitted regressors.
-    weights : ndarray of shape (n_models,)
-        Their weights.
-    """
+    """``predict(x) = sum_m v_m f_m(x) + b``, see :mod:`sklearn_meta.learners.blend`."""
 
     def predict(self, X):
         """Predict targets."""
@@ -126,15 +95,7 @@ class BlendRegressor(RegressorMixin, _Blend):
 
 
 class BlendClassifier(ClassifierMixin, _Blend):
-    """Blended log-probabilities or decision values, see :mod:`sklearn_meta.learners.blend`.
-
-    Parameters
-    ----------
-    models : list of estimator
-        Fitted classifiers.
-    weights : ndarray of shape (n_models,)
-        Their weights.
-    """
+    """Blended log-probabilities or decision values, see :mod:`sklearn_meta.learners.blend`."""
 
     def decision_function(self, X):
         """Log-odds of two classes, logarithms of probabilities up to a constant of more."""
@@ -151,15 +112,7 @@ class BlendClassifier(ClassifierMixin, _Blend):
 
 
 class PoolClassifier(ClassifierMixin, _Blend):
-    """``p(y | x) = sum_m v_m p_m(y | x)``, see :mod:`sklearn_meta.learners.blend`.
-
-    Parameters
-    ----------
-    models : list of estimator
-        Fitted classifiers.
-    weights : ndarray of shape (n_models,)
-        Their weights.
-    """
+    """``p(y | x) = sum_m v_m p_m(y | x)``, see :mod:`sklearn_meta.learners.blend`."""
 
     def predict_proba(self, X):
         """Predict class probabilities."""

@@ -15,13 +15,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils import get_tags
-from sklearn.utils.validation import has_fit_parameter
 
 from ..kernels.scaling import mean_and_std, nonzero_scale
 from ..tasks.rows import safe_indexing
 from ..tasks.supports import draw_episodes, take_rows
 from ..tasks.validation import column_names
-from .base import cut_params
+from .base import check_takes_weight, cut_params
 from .conditioned import with_columns
 
 __all__ = ["Conditional", "are_counts", "learn_conditional"]
@@ -31,30 +30,17 @@ N_BLOCKS = 3  # queries that the rows of a task are dealt to in one draw
 
 @dataclass(frozen=True, eq=False)
 class Conditional:
-    """Learners of rows ``[x, s]``.
+    """Learners of rows ``[x, s]``."""
 
-    Parameters
-    ----------
-    columns : ndarray of shape (n_seen,)
-        The entries of s that they see.
-    names : list of str
-        Of these.
-    center, scale, low, high : ndarray of shape (n_seen,)
-        They see ``(s - center) / scale``, and no less than ``low``, no more than ``high``.
-    models : tuple of estimators
-        L, one for each draw of episodes.
-    raw : bool
-        Whether they see dataframes as the user gave them.
-    """
-
-    columns: np.ndarray
-    names: list
+    columns: np.ndarray  # (n_seen,): the entries of s that they see
+    names: list  # of these
+    # (n_seen,): they see ``(s - center) / scale``, and no less than ``low``, no more than ``high``
     center: np.ndarray
     scale: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    models: tuple = ()
-    raw: bool = False
+    models: tuple = ()  # one for each draw of episodes
+    raw: bool = False  # whether they see dataframes as the user gave them
 
     def standardized(self, S):
         """What the learners see of vectors of shape (n_tasks, n_descriptors)."""
@@ -125,17 +111,11 @@ def learn_conditional(
     model : Conditional or None
         What to go on from.
     n_shots : (int, int)
-    n_estimators, n_epochs, n_jobs : int
     tasks_per_batch : int or None
-    rng : numpy.random.Generator
     fit_params : dict
         Further arguments for the ``fit`` of the estimator.
     report : callable
         ``report(model)`` after each epoch; True means stop.
-
-    Returns
-    -------
-    Conditional
     """
 
     def draw(block):
@@ -205,10 +185,6 @@ def _partial_fit(model, classes, Z, table, rows):
     """One pass of ``partial_fit`` over rows ``[x, s]``."""
     params = {} if classes is None else {"classes": classes}
     if table.sample_weight is not None:
-        if not has_fit_parameter(model, "sample_weight"):
-            raise ValueError(
-                f"{type(model).__name__} does not support sample_weight; leave the weights out, or "
-                "wrap an estimator that takes them."
-            )
+        check_takes_weight(model)
         params["sample_weight"] = table.sample_weight[rows]
     model.partial_fit(Z, table.y[rows], **params)

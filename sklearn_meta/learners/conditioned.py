@@ -23,14 +23,9 @@ MIN_PROBABILITY = 1e-15  # probabilities whose logarithm is taken
 
 
 def with_columns(X, S, names):
-    """X with the columns of S behind its own; a dataframe stays one where its columns have names.
+    """Rows X with the columns of S behind their own.
 
-    Parameters
-    ----------
-    X : array or dataframe of shape (n_rows, n_features)
-    S : ndarray of shape (n_rows, n_descriptors)
-    names : list of str
-        Of the columns of S.
+    A dataframe stays one where its columns have names; ``names`` are those of the columns of S.
     """
     own = column_names(X)
     if own is not None and all(isinstance(name, str) for name in own):
@@ -66,7 +61,15 @@ def _averaged(models, method, Z, classes):
 
 
 class _Conditioned(Versioned, BaseEstimator):
-    """Fitted estimators and the vector s of one task."""
+    """Fitted estimators and the vector s of one task.
+
+    Parameters
+    ----------
+    estimators : tuple of estimators
+        Fitted on rows ``[x, s]``; what they say is averaged.
+    descriptor : ndarray of shape (n_descriptors,)
+        The vector s of the task, in the units that the estimators were trained on.
+    """
 
     def __init__(self, estimators, descriptor):
         self.estimators = estimators
@@ -75,9 +78,6 @@ class _Conditioned(Versioned, BaseEstimator):
     def fit(self, X, y):
         """Do nothing: the estimators are fitted already, on the rows of all tasks."""
         return self
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "n_features_in_")
 
     def _say(self, method, X):
         check_is_fitted(self)
@@ -94,15 +94,7 @@ def _has(method):
 
 
 class ConditionedRegressor(RegressorMixin, _Conditioned):
-    """A regressor of rows ``[x, s]`` with s fixed, see :mod:`sklearn_meta.learners.conditioned`.
-
-    Parameters
-    ----------
-    estimators : tuple of estimators
-        Fitted on rows ``[x, s]``; their predictions are averaged.
-    descriptor : ndarray of shape (n_descriptors,)
-        The vector s of the task, in the units that the estimators were trained on.
-    """
+    """A regressor of rows ``[x, s]`` with s fixed, see :mod:`sklearn_meta.learners.conditioned`."""
 
     def predict(self, X):
         """Predict targets."""
@@ -110,15 +102,7 @@ class ConditionedRegressor(RegressorMixin, _Conditioned):
 
 
 class ConditionedClassifier(ClassifierMixin, _Conditioned):
-    """A classifier of rows ``[x, s]`` with s fixed, see :mod:`sklearn_meta.learners.conditioned`.
-
-    Parameters
-    ----------
-    estimators : tuple of estimators
-        Fitted on rows ``[x, s]``; what they say is averaged.
-    descriptor : ndarray of shape (n_descriptors,)
-        The vector s of the task, in the units that the estimators were trained on.
-    """
+    """A classifier of rows ``[x, s]`` with s fixed, see the module."""
 
     def predict(self, X):
         """Predict labels."""
@@ -138,51 +122,16 @@ class ConditionedClassifier(ClassifierMixin, _Conditioned):
 class ConditionedLearner(Learner):
     """Any estimator on rows ``[x, s]``; the parameter row of a task is s.
 
-    Parameters
-    ----------
-    estimator : estimator
-        The wrapped estimator, not fitted.
-    models : tuple of estimators
-        It, fitted on rows ``[x, s]``.
-    descriptor_names : list of str
-    raw : bool
-        Whether rows are dataframes as the user gave them.
-    checks_rows : bool
-        Whether rows must be finite numbers.
-    **learner_params
-        See :class:`Learner`.
+    ``models`` are the wrapped estimator, fitted on such rows; ``raw`` tells whether these are
+    dataframes as the user gave them. Further parameters as of :class:`Learner`.
     """
 
-    def __init__(
-        self,
-        estimator,
-        *,
-        models,
-        descriptor_names,
-        raw,
-        checks_rows,
-        **learner_params,
-    ):
+    def __init__(self, estimator, *, models, descriptor_names, raw, checks_rows, **learner_params):
         super().__init__(estimator, **learner_params)
         self.checks_rows = checks_rows
         self.models = models
         self.descriptor_names = descriptor_names
         self.raw = raw
-
-    @classmethod
-    def around(cls, learner, raw, models, descriptor_names):
-        """The learner of an estimator that another learner holds, fitted as ``models``."""
-        return cls.like(
-            learner,
-            models=models,
-            descriptor_names=descriptor_names,
-            raw=raw,
-            checks_rows=learner.checks_rows,
-        )
-
-    def rows(self, X, S):
-        """Rows ``[x, s]``."""
-        return with_columns(X, S, self.descriptor_names)
 
     def make_estimator(self, row):
         kind = ConditionedRegressor if self.classes is None else ConditionedClassifier
@@ -198,4 +147,6 @@ class ConditionedLearner(Learner):
 
     def predict(self, method, params, X, index):
         S = params[index] if len(params) > 1 else np.repeat(params, len(X), axis=0)
-        return _averaged(self.models, method, self.rows(X, S), self.classes)
+        return _averaged(
+            self.models, method, with_columns(X, S, self.descriptor_names), self.classes
+        )

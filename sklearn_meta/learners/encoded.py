@@ -1,10 +1,10 @@
 """Classifiers that want their labels to be 0 to k - 1, as those of XGBoost do."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
+from sklearn.base import ClassifierMixin, clone, is_classifier
 from sklearn.utils.metaestimators import available_if
 
-from ..versions import Versioned
+from .frozen import Frozen
 
 __all__ = ["EncodedClassifier", "fitted"]
 
@@ -30,7 +30,7 @@ def _has(method):
     return available_if(lambda self: hasattr(self.estimator, method))
 
 
-class EncodedClassifier(ClassifierMixin, Versioned, BaseEstimator):
+class EncodedClassifier(ClassifierMixin, Frozen):
     """A classifier that was fitted on the places of labels, and predicts the labels.
 
     Parameters
@@ -45,10 +45,6 @@ class EncodedClassifier(ClassifierMixin, Versioned, BaseEstimator):
         self.estimator = estimator
         self.classes = classes
 
-    def fit(self, X, y):
-        """Do nothing: the estimator is fitted already, and frozen."""
-        return self
-
     def __sklearn_is_fitted__(self):
         return True
 
@@ -58,14 +54,8 @@ class EncodedClassifier(ClassifierMixin, Versioned, BaseEstimator):
         return self.classes
 
     @property
-    def n_features_in_(self):
-        """Number of columns of X."""
-        return self.estimator.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the columns of X, where it was fitted on a dataframe."""
-        return self.estimator.feature_names_in_
+    def _inside(self):
+        return self.estimator
 
     def predict(self, X):
         """Predict labels."""

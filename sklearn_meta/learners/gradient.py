@@ -14,18 +14,31 @@ from ..kernels.scaling import Scaling
 from ..tasks.validation import plain
 from .base import Learner
 
-__all__ = ["GradientLearner"]
+__all__ = ["GradientLearner", "LayerLearner"]
+
+ROWS_AT_A_TIME = 2**16
 
 
 class GradientLearner(Learner):
     """A learner with a :class:`~sklearn_meta.kernels.network.Network`.
 
-    A subclass has ``network`` (a Network in standardised units), ``scaling`` (None: the data are
-    used as they are), ``dtype``, and the methods below.
+    A subclass has ``network``, in standardised units, and the methods below.
+
+    Parameters
+    ----------
+    estimator : estimator
+    scaling : Scaling, default=None
+        Pooled meta-train statistics; fits see data standardised by them. None: data as they are.
+    dtype : dtype, default=float64
+        Of the parameters.
+    **learner_params
+        See :class:`Learner`.
     """
 
-    def __init__(self, estimator, **learner_params):
+    def __init__(self, estimator, *, scaling=None, dtype=np.float64, **learner_params):
         super().__init__(estimator, **learner_params)
+        self.scaling = scaling
+        self.dtype = np.dtype(dtype)
         if self.classes is not None and len(self.classes) < 2:
             raise ValueError(
                 f"all meta-train rows are of one class, {plain(self.classes[0])!r}; a classifier "
@@ -82,10 +95,6 @@ class GradientLearner(Learner):
     def rows(self, theta):
         """Parameter rows, in the units of the data, of ``theta`` of shape (n_tasks, n_params)."""
 
-    def penalty_mask(self):
-        """1 for the parameters that are penalised, 0 for intercepts."""
-        return (~self.network.intercepts()).astype(self.dtype)
-
     def penalty(self, n_rows):
         """The estimator's own L2 penalty, centred on the meta-model; None if it has none.
 
@@ -94,8 +103,12 @@ class GradientLearner(Learner):
         n_rows : ndarray of shape (n_tasks,)
             Rows of every task: their total weight.
         """
-        strength = np.asarray(self.penalty_strength(np.maximum(n_rows, 1.0)))[:, None]
-        return Penalty(strength.astype(self.dtype), self.penalty_mask()) if strength.any() else None
+        strength = self.penalty_strength(np.maximum(n_rows, 1.0))
+        strength = np.broadcast_to(strength, np.shape(n_rows))[:, None]
+        if not strength.any():
+            return None
+        mask = ~self.network.intercepts()
+        return Penalty(strength.astype(self.dtype), mask.astype(self.dtype))
 
     def encode(self, y):
         """Targets as the loss expects them, shape (..., n_outputs)."""
@@ -108,13 +121,8 @@ class GradientLearner(Learner):
     def batch(self, X, y, weight):
         """Rows of tasks as the network takes them.
 
-        Parameters
-        ----------
-        X : ndarray of shape (n_tasks, n_rows, n_columns)
-        y : ndarray of shape (n_tasks, n_rows, n_outputs)
-            Encoded.
-        weight : ndarray of shape (n_tasks, n_rows)
-            Row weights, 0 for padding.
+        X has the shape (n_tasks, n_rows, n_columns), y, encoded, (n_tasks, n_rows, n_outputs); row
+        weights, (n_tasks, n_rows), are 0 for padding.
         """
         features = self.units.features(X).astype(self.dtype, copy=False)
         weight = mean_weight(weight).astype(self.dtype, copy=False)
@@ -123,3 +131,47 @@ class GradientLearner(Learner):
     def offset(self, X):
         """What the network adds to; None for nothing."""
         return None
+
+    def fit_one(self, X, y, sample_weight=None, fit_params=None):
+        if self.scaling is not None:
+            X = self.scaling.features(X).astype(X.dtype, copy=False)
+            y = self.scaling.target(y) if self.classes is None else y
+        return super().fit_one(X, y, sample_weight, fit_params)
+
+
+class LayerLearner(GradientLearner):
+    """A gradient learner whose network has one layer: a parameter row is ``[b, W]``."""
+
+    @property
+    def n_params(self):
+        return self.n_outputs * (1 + self.n_features)
+
+    def split(self, params):
+        """Coefficients (..., n_outputs, n_features) and intercepts (..., n_outputs) of rows.
+
+        What an algorithm appends to a row, behind the first ``n_params`` entries, is its own.
+        """
+        k = self.n_outputs
+        coef = params[..., k : self.n_params].reshape(*params.shape[:-1], self.n_features, k)
+        return np.swapaxes(coef, -1, -2), params[..., :k]
+
+    def join(self, coef, intercept):
+        """The inverse of :meth:`split`."""
+        n_coefs = coef.shape[-2] * coef.shape[-1]
+        coef = np.swapaxes(coef, -1, -2).reshape(*intercept.shape[:-1], n_coefs)
+        return np.concatenate([intercept, coef], axis=-1).astype(self.dtype, copy=False)
+
+    def random(self, rng):
+        return np.zeros(self.n_params, dtype=self.dtype)
+
+    def raw(self, params, X, index):
+        """``b + w'x``, shape (n_rows, n_outputs), each row by its own params."""
+        coef, intercept = self.split(params)
+        if len(params) == 1:
+            return X @ coef[0].T + intercept[0]
+        out = np.empty((len(X), self.n_outputs), dtype=np.result_type(X, params))
+        for lo in range(0, len(X), ROWS_AT_A_TIME):
+            rows = slice(lo, lo + ROWS_AT_A_TIME)
+            own = index[rows]
+            out[rows] = np.einsum("nd,nkd->nk", X[rows], coef[own]) + intercept[own]
+        return out

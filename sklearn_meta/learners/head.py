@@ -15,30 +15,30 @@ known from ``fit`` by predictions of bodies that have not seen the row, folds by
 for further rows of these. Where there is one task only, both are those of the body itself.
 """
 
+from dataclasses import replace
 from functools import cached_property
 from numbers import Number
 
 import numpy as np
 from scipy.special import expit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.validation import check_is_fitted
 
-from ..kernels.losses import Logistic, Multinomial, Squared
+from ..kernels.losses import Squared, log_loss
 from ..kernels.network import Network
 from ..kernels.scaling import Scaling
 from ..tasks.ids import is_missing
 from ..tasks.rows import safe_indexing
-from ..versions import Versioned
-from .blackbox import BlackBoxLearner, classes_of, label_shares, numbers
-from .gradient import GradientLearner
+from .blackbox import BlackBoxLearner, classes_of, label_shares, numbers, placed
+from .frozen import Frozen
+from .gradient import LayerLearner
 from .sharing import once
 
 __all__ = ["BodyAndHeadClassifier", "BodyAndHeadRegressor", "HeadLearner"]
 
 N_FOLDS = 5
-ROWS_AT_A_TIME = 2**16
 MIN_PROBABILITY = 1e-3  # probabilities of a body are kept this far from 0 and 1
 
 
@@ -51,12 +51,11 @@ def _body_raw(body, X, classes):
     if classes is None:
         return numbers(body, X)
     if hasattr(body, "predict_proba"):
-        seen = np.asarray(body.predict_proba(X))
+        seen = np.asarray(body.predict_proba(X), dtype=np.float64)
     else:
         seen = label_shares(body, X, classes)
     known = classes_of(body, classes)
-    p = np.zeros((len(seen), len(classes)))
-    p[:, np.searchsorted(classes, known)] = seen[:, : len(known)]  # of one class some say two
+    p = placed(seen[:, : len(known)], known, classes, 0.0)  # of one class some say two
     p = np.clip(p, MIN_PROBABILITY, None)
     log_p = np.log(p / p.sum(axis=1, keepdims=True))
     return log_p[:, 1:] - log_p[:, :1] if len(classes) == 2 else log_p
@@ -65,24 +64,8 @@ def _body_raw(body, X, classes):
 def fit_out_of_fold(estimator, X, y, codes, *, sample_weight=None, classes=None, n_folds=N_FOLDS):
     """Fit a body on all rows, and predict each row by a body that has not seen its task.
 
-    Parameters
-    ----------
-    estimator : estimator
-    X : array or dataframe of shape (n_rows, n_features)
-    y : ndarray of shape (n_rows,)
-    codes : ndarray of shape (n_rows,)
-        The task of every row.
-    sample_weight : ndarray of shape (n_rows,), default=None
-    classes : ndarray, default=None
-    n_folds : int, default=5
-        Number of folds of tasks; fewer if there are fewer tasks. A single task is predicted by
-        the body itself.
-
-    Returns
-    -------
-    body : estimator
-    f : ndarray of shape (n_rows, n_outputs)
-        Raw predictions.
+    ``codes`` are the tasks of the rows, of which there are fewer folds if they are fewer; a single
+    task is predicted by the body itself. Returns the body and raw predictions, (n_rows, n_outputs).
     """
     weight = sample_weight
 
@@ -98,15 +81,15 @@ def fit_out_of_fold(estimator, X, y, codes, *, sample_weight=None, classes=None,
     return once(fitted, estimator, X, y, weight, n_folds)
 
 
-def predict_unseen_rows(estimator, X, y, *, sample_weight=None, classes=None, n_folds=N_FOLDS):
+def predict_unseen_rows(estimator, X, y, *, sample_weight=None, classes=None):
     """Predict each row by a body that has not seen it; arguments as of :func:`fit_out_of_fold`."""
     weight = sample_weight
 
     def predicted():
-        folds = KFold(min(n_folds, len(y)), shuffle=True, random_state=0).split(y)
+        folds = KFold(min(N_FOLDS, len(y)), shuffle=True, random_state=0).split(y)
         return _predict_folds(estimator, X, y, weight, classes, folds)
 
-    return once(predicted, estimator, X, y, weight, n_folds)
+    return once(predicted, estimator, X, y, weight)
 
 
 def _predict_folds(estimator, X, y, sample_weight, classes, folds):
@@ -143,11 +126,7 @@ def _is_numeric(values):
 def numeric_columns(X, places):
     """Some columns of X as floats; what is no number there is NaN.
 
-    Parameters
-    ----------
-    X : array or dataframe of shape (n_rows, n_columns)
-    places : ndarray of int
-        Of those that held numbers in meta-training, see :func:`numeric_places`.
+    ``places`` are those of columns that held numbers in meta-training, see :func:`numeric_places`.
     """
     names = getattr(X, "columns", None)
     if names is None:
@@ -169,28 +148,15 @@ def _float(value):
         return np.nan
 
 
-class _BodyAndHead(Versioned, BaseEstimator):
+class _BodyAndHead(Frozen):
     """A fitted body with a fitted head; what ``estimator_`` is for such learners."""
 
     def __init__(self, body):
         self.body = body
 
-    def fit(self, X, y):
-        """Do nothing: body and head are fitted already, and frozen."""
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "coef_")
-
     @property
-    def n_features_in_(self):
-        """Number of columns of X."""
-        return self.body.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the columns of X, where the body was fitted on a dataframe."""
-        return self.body.feature_names_in_
+    def _inside(self):
+        return self.body
 
     def _features(self, X):
         """``[f(x), x]``."""
@@ -247,7 +213,7 @@ def _probabilities(raw):
     return np.stack([expit(-raw[:, 0]), expit(raw[:, 0])], axis=1)
 
 
-class HeadLearner(GradientLearner):
+class HeadLearner(LayerLearner):
     """A frozen body with a linear head that adapts.
 
     The features of the head are ``[f(x), x]``; :meth:`transform` makes them.
@@ -264,58 +230,30 @@ class HeadLearner(GradientLearner):
         What missing values of the numeric columns count as.
     numeric : ndarray of shape (n_numeric,)
         Places of these columns.
-    scaling : Scaling
-        Of ``[f(x), x]`` and of the target.
     x_dtype : dtype, default=np.float64
         Of the numbers that it was fitted on.
     **learner_params
-        See :class:`Learner`.
+        See :class:`GradientLearner`; ``scaling`` is that of ``[f(x), x]`` and of the target.
     """
 
     checks_rows = False
 
     def __init__(
-        self,
-        estimator,
-        *,
-        body,
-        unseen,
-        fill,
-        numeric,
-        scaling,
-        x_dtype=np.float64,
-        **learner_params,
+        self, estimator, *, body, unseen, fill, numeric, x_dtype=np.float64, **learner_params
     ):
         super().__init__(estimator, **learner_params)
-        self.body, self.unseen, self.fill, self.scaling = body, unseen, fill, scaling
+        self.body, self.unseen, self.fill = body, unseen, fill
         self.numeric, self.x_dtype = numeric, x_dtype
-        self.dtype = np.dtype(np.float64)
 
     @classmethod
     def fit(
         cls, estimator, X, y, codes, *, sample_weight=None, classes=None, known=False, **settings
     ):
-        """Fit the body, and make the rows that the head is trained on.
+        """Fit the body on pooled rows, and make the rows that the head is trained on.
 
-        Parameters
-        ----------
-        estimator : estimator
-        X : array or dataframe of shape (n_rows, n_features)
-        y : ndarray of shape (n_rows,)
-        codes : ndarray of shape (n_rows,)
-            The task of every row.
-        sample_weight : ndarray of shape (n_rows,), default=None
-        classes : ndarray, default=None
-        known : bool, default=False
-            Whether heads will adapt to these tasks.
-        **settings
-            See :class:`Learner`.
-
-        Returns
-        -------
-        learner : HeadLearner
-        Z : ndarray of shape (n_rows, n_outputs + n_numeric)
-            ``[f(x), x]`` with out-of-fold predictions.
+        ``codes`` are the tasks of the rows; ``known`` tells whether heads will adapt to these
+        tasks, ``settings`` are those of :class:`Learner`. Returns the learner and ``[f(x), x]``
+        with out-of-fold predictions, shape (n_rows, n_outputs + n_numeric).
         """
         how = dict(sample_weight=sample_weight, classes=classes)
         body, f = fit_out_of_fold(estimator, X, y, codes, **how)
@@ -339,10 +277,7 @@ class HeadLearner(GradientLearner):
     @cached_property
     def network(self):
         """The head, in standardised units."""
-        if self.classes is None:
-            loss = Squared()
-        else:
-            loss = Logistic() if self.n_outputs == 1 else Multinomial()
+        loss = Squared() if self.classes is None else log_loss(self.n_outputs)
         return Network((self.n_features, self.n_outputs), loss)
 
     def column_names(self, names_in):
@@ -375,40 +310,24 @@ class HeadLearner(GradientLearner):
     def pooled(self, table):
         return self.random(None)
 
-    def random(self, rng):
-        return np.zeros(self.network.n_params)
-
     def rows(self, theta):
-        (b, W), k, units = self.network.layers(theta)[0], self.n_outputs, self.scaling
-        W = W * (units.y_scale / units.x_scale[:, None])
-        b = b[:, 0] * units.y_scale - np.einsum("i,tio->to", units.x_mean, W)
-        return np.concatenate([b, W.reshape(len(W), self.n_features * k)], axis=1)
+        units = replace(self.scaling, y_mean=0.0)  # which the body has already
+        return self.join(*units.unfold(*self.split(theta)))
 
     def make_estimator(self, row):
-        k = self.n_outputs
         kind = BodyAndHeadRegressor if self.classes is None else BodyAndHeadClassifier
         estimator = kind(self.body)
-        estimator.intercept_ = row[:k].copy()
-        estimator.coef_ = row[k : self.network.n_params].reshape(self.n_features, k).T.copy()
+        estimator.coef_, estimator.intercept_ = (part.copy() for part in self.split(row))
         estimator.fill_, estimator.numeric_ = self.fill, self.numeric
         if self.classes is not None:
             estimator.classes_ = self.classes
         return self.wrap(estimator)
 
     def predict(self, method, params, X, index):
-        k, n_params = self.n_outputs, self.network.n_params
-        raw = X[:, :k].copy()
-        W = params[:, k:n_params].reshape(len(params), self.n_features, k)
-        if len(params) == 1:
-            raw += X @ W[0] + params[0, :k]
-        else:
-            for lo in range(0, len(X), ROWS_AT_A_TIME):
-                rows = slice(lo, lo + ROWS_AT_A_TIME)
-                own = index[rows]
-                raw[rows] += np.einsum("nd,ndk->nk", X[rows], W[own]) + params[own, :k]
+        raw = X[:, : self.n_outputs] + self.raw(params, X, index)
         if self.classes is None:
             return raw[:, 0]
         if method == "decision_function":
-            return raw[:, 0] if k == 1 else raw
+            return raw[:, 0] if self.n_outputs == 1 else raw
         p = _probabilities(raw)
         return p if method == "predict_proba" else self.classes[p.argmax(axis=1)]

@@ -22,19 +22,17 @@ from ..kernels.losses import (
     Huber,
     Logistic,
     ModifiedHuber,
-    Multinomial,
     Poisson,
     Squared,
     Tweedie,
+    log_loss,
 )
 from ..kernels.network import Network
 from ..tasks.table import padded_batches
 from .base import TaskwiseLearner
-from .gradient import GradientLearner
+from .gradient import LayerLearner
 
 __all__ = ["LINEAR", "LinearKind", "LinearLearner", "link_of"]
-
-_CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,8 @@ class LinearKind:
     loss : callable
         ``loss(estimator, n_outputs)`` is the Loss that it minimises.
     penalty : callable
-        ``penalty(estimator, n_rows)`` is the strength of its L2 penalty on the mean loss.
+        ``penalty(estimator, n_rows)`` is the strength of its L2 penalty on the mean loss of tasks
+        with so many rows, an array or a number.
     link : {"identity", "log", "logit", "softmax", "margin"}, or callable
         How a prediction that does not depend on x is written as a raw prediction; a callable
         gets the estimator and returns one of these.
@@ -68,6 +67,10 @@ class LinearKind:
 
 def _squared(estimator, n_outputs):
     return Squared()
+
+
+def _log_loss(estimator, n_outputs):
+    return log_loss(n_outputs)
 
 
 def _tweedie(estimator, n_outputs):
@@ -108,7 +111,7 @@ def _sgd(estimator, n_outputs):
 
 
 def _no_penalty(estimator, n_rows):
-    return 0.0 * n_rows
+    return 0.0
 
 
 def _ridge_penalty(estimator, n_rows):
@@ -116,24 +119,16 @@ def _ridge_penalty(estimator, n_rows):
 
 
 def _glm_penalty(estimator, n_rows):
-    return estimator.alpha + 0.0 * n_rows
-
-
-def _elastic_net_penalty(estimator, n_rows):
-    return estimator.alpha * (1 - estimator.l1_ratio) + 0.0 * n_rows
+    return estimator.alpha
 
 
 def _sgd_penalty(estimator, n_rows):
     share = {"l2": 1.0, "elasticnet": 1 - (estimator.l1_ratio or 0), "l1": 0.0, None: 0.0}
-    return estimator.alpha * share[estimator.penalty] + 0.0 * n_rows
+    return estimator.alpha * share[estimator.penalty]
 
 
 def _svm_penalty(estimator, n_rows):
     return 1 / (estimator.C * n_rows)
-
-
-def _logistic_penalty(estimator, n_rows):
-    return (1 - (estimator.l1_ratio or 0)) / (estimator.C * n_rows)
 
 
 def _glm_link(estimator):
@@ -155,48 +150,35 @@ def _set_label_binarizer(estimator, classes):
     estimator._label_binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(classes)
 
 
+def _glm(loss, link="log"):
+    return LinearKind(loss, _glm_penalty, link, finish=_set_base_loss)
+
+
+def _classifier(loss, penalty, link="margin", finish=None):
+    return LinearKind(loss, penalty, link, flat=False, finish=finish)
+
+
 LINEAR = {
     linear_model.LinearRegression: LinearKind(_squared, _no_penalty),
     linear_model.Ridge: LinearKind(_squared, _ridge_penalty),
     linear_model.Lasso: LinearKind(_squared, _no_penalty),
-    linear_model.ElasticNet: LinearKind(_squared, _elastic_net_penalty),
+    linear_model.ElasticNet: LinearKind(_squared, lambda e, n_rows: e.alpha * (1 - e.l1_ratio)),
     linear_model.SGDRegressor: LinearKind(_sgd, _sgd_penalty, vector_intercept=True),
     linear_model.HuberRegressor: LinearKind(lambda e, k: Huber(e.epsilon), _ridge_penalty),
-    linear_model.PoissonRegressor: LinearKind(
-        lambda e, k: Poisson(), _glm_penalty, link="log", finish=_set_base_loss
-    ),
-    linear_model.GammaRegressor: LinearKind(
-        lambda e, k: Gamma(), _glm_penalty, link="log", finish=_set_base_loss
-    ),
-    linear_model.TweedieRegressor: LinearKind(
-        _tweedie, _glm_penalty, link=_glm_link, finish=_set_base_loss
-    ),
+    linear_model.PoissonRegressor: _glm(lambda e, k: Poisson()),
+    linear_model.GammaRegressor: _glm(lambda e, k: Gamma()),
+    linear_model.TweedieRegressor: _glm(_tweedie, _glm_link),
     svm.LinearSVR: LinearKind(_svr, _svm_penalty, vector_intercept=True),
-    linear_model.LogisticRegression: LinearKind(
-        lambda e, k: Logistic() if k == 1 else Multinomial(),
-        _logistic_penalty,
-        link="softmax",
-        flat=False,
+    linear_model.LogisticRegression: _classifier(
+        _log_loss, lambda e, n_rows: (1 - (e.l1_ratio or 0)) / (e.C * n_rows), "softmax"
     ),
-    LinearDiscriminantAnalysis: LinearKind(
-        lambda e, k: Logistic() if k == 1 else Multinomial(),
-        _no_penalty,
-        link="softmax",
-        flat=False,
+    LinearDiscriminantAnalysis: _classifier(_log_loss, _no_penalty, "softmax"),
+    linear_model.SGDClassifier: _classifier(_sgd, _sgd_penalty, _sgd_link),
+    linear_model.RidgeClassifier: _classifier(
+        _squared, _ridge_penalty, finish=_set_label_binarizer
     ),
-    linear_model.SGDClassifier: LinearKind(_sgd, _sgd_penalty, link=_sgd_link, flat=False),
-    linear_model.RidgeClassifier: LinearKind(
-        _squared, _ridge_penalty, link="margin", flat=False, finish=_set_label_binarizer
-    ),
-    svm.LinearSVC: LinearKind(
-        lambda e, k: Hinge(squared=e.loss == "squared_hinge"),
-        _svm_penalty,
-        link="margin",
-        flat=False,
-    ),
-    linear_model.Perceptron: LinearKind(
-        lambda e, k: Hinge(0.0), _sgd_penalty, link="margin", flat=False
-    ),
+    svm.LinearSVC: _classifier(lambda e, k: Hinge(squared=e.loss == "squared_hinge"), _svm_penalty),
+    linear_model.Perceptron: _classifier(lambda e, k: Hinge(0.0), _sgd_penalty),
 }
 
 
@@ -206,24 +188,14 @@ def link_of(estimator):
     return link(estimator) if callable(link) else link
 
 
-class LinearLearner(GradientLearner, TaskwiseLearner):
-    """A linear regressor or classifier, adapted by its coefficients.
+class LinearLearner(LayerLearner, TaskwiseLearner):
+    """A linear regressor or classifier, of a class in :data:`LINEAR`, adapted by its coefficients.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Of a class in :data:`LINEAR`.
-    scaling : Scaling, default=None
-        Pooled meta-train statistics; fits see data standardised by them. None: data as they are.
-    dtype : dtype, default=float64
-    **learner_params
-        See :class:`Learner`.
+    Parameters as of :class:`GradientLearner`.
     """
 
-    def __init__(self, estimator, *, scaling=None, dtype=np.float64, **learner_params):
+    def __init__(self, estimator, **learner_params):
         super().__init__(estimator, **learner_params)
-        self.dtype = np.dtype(dtype)
-        self.scaling = scaling
         self._shell = self._set(np.eye(self.n_outputs), np.zeros(self.n_outputs), names=None)
 
     @staticmethod
@@ -250,9 +222,6 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
         intercept = np.broadcast_to(np.ravel(fitted.intercept_), (self.n_outputs,))
         return self.join(np.atleast_2d(fitted.coef_), intercept)
 
-    def random(self, rng):
-        return np.zeros(self.n_params, dtype=self.dtype)
-
     def penalty_strength(self, n_rows):
         return self.kind.penalty(self.estimator, n_rows)
 
@@ -271,29 +240,10 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
         return False
 
     @property
-    def n_params(self):
-        return self.n_outputs * (1 + self.n_features)
-
-    @property
     def link(self):
         return link_of(self.estimator)
 
     # -- between parameter rows and estimators --
-
-    def split(self, params):
-        """Coefficients (..., n_outputs, n_features) and intercepts (..., n_outputs) of rows.
-
-        What an algorithm appends to a row, behind the first ``n_params`` entries, is its own.
-        """
-        k = self.n_outputs
-        coef = params[..., k : self.n_params].reshape(*params.shape[:-1], self.n_features, k)
-        return np.swapaxes(coef, -1, -2), params[..., :k]
-
-    def join(self, coef, intercept):
-        """The inverse of :meth:`split`."""
-        n_coefs = coef.shape[-2] * coef.shape[-1]
-        coef = np.swapaxes(coef, -1, -2).reshape(*intercept.shape[:-1], n_coefs)
-        return np.concatenate([intercept, coef], axis=-1).astype(self.dtype, copy=False)
 
     def _set(self, coef, intercept, names):
         kind = self.kind
@@ -362,29 +312,10 @@ class LinearLearner(GradientLearner, TaskwiseLearner):
 
     # -- predictions --
 
-    def raw(self, params, X, index):
-        """Raw predictions ``b + w'x`` of shape (n_rows, n_outputs), each row by its own params."""
-        coef, intercept = self.split(params)
-        if len(params) == 1:
-            return X @ coef[0].T + intercept[0]
-        out = np.empty((len(X), self.n_outputs), dtype=np.result_type(X, params))
-        for lo in range(0, len(X), _CHUNK):
-            rows = slice(lo, lo + _CHUNK)
-            own = index[rows]
-            out[rows] = np.einsum("nd,nkd->nk", X[rows], coef[own]) + intercept[own]
-        return out
-
     def predict(self, method, params, X, index):
         return getattr(self._shell, method)(self.raw(params, X, index))
 
     # -- fits --
-
-    def fit_one(self, X, y, sample_weight=None, fit_params=None):
-        if self.scaling is not None:
-            X = self.scaling.features(X).astype(X.dtype, copy=False)
-            if self.classes is None:
-                y = self.scaling.target(y)
-        return super().fit_one(X, y, sample_weight, fit_params)
 
     def fit_each(self, table, class_prior, fit_params, n_jobs=None):
         if fit_params or not self.has_closed_form:

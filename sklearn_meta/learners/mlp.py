@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.preprocessing import LabelBinarizer
 
-from ..kernels.losses import Logistic, Multinomial, Poisson, Squared
+from ..kernels.losses import Poisson, Squared, log_loss
 from ..kernels.network import Batch, Network
 from ..tasks.table import TaskTable, padded_batches
 from .gradient import GradientLearner
@@ -15,22 +15,10 @@ __all__ = ["MLPLearner"]
 
 
 class MLPLearner(GradientLearner):
-    """``MLPRegressor`` or ``MLPClassifier``.
+    """``MLPRegressor`` or ``MLPClassifier``; parameters as of :class:`GradientLearner`."""
 
-    Parameters
-    ----------
-    estimator : MLPRegressor or MLPClassifier
-    scaling : Scaling, default=None
-        Pooled meta-train statistics; None: the data are used as they are.
-    dtype : dtype, default=float64
-    **learner_params
-        See :class:`Learner`.
-    """
-
-    def __init__(self, estimator, *, scaling=None, dtype=np.float64, **learner_params):
+    def __init__(self, estimator, **learner_params):
         super().__init__(estimator, **learner_params)
-        self.dtype = np.dtype(dtype)
-        self.scaling = scaling
         k = self.n_outputs
         self._shell = self._set([(np.zeros((1, k)), np.eye(k))], names=None)
 
@@ -46,7 +34,7 @@ class MLPLearner(GradientLearner):
         if self.classes is None:
             loss = Poisson() if self.estimator.loss == "poisson" else Squared()
         else:
-            loss = Logistic() if self.n_outputs == 1 else Multinomial()
+            loss = log_loss(self.n_outputs)
         return Network(sizes, loss, self.estimator.activation)
 
     def penalty_strength(self, n_rows):
@@ -110,11 +98,6 @@ class MLPLearner(GradientLearner):
             bound = np.sqrt(factor / (i + o))
             parts += [rng.uniform(-bound, bound, o), rng.uniform(-bound, bound, i * o)]
         return np.concatenate(parts).astype(self.dtype)
-
-    def fit_one(self, X, y, sample_weight=None, fit_params=None):
-        X = self.units.features(X).astype(self.dtype, copy=False)
-        y = self.units.target(y) if self.classes is None else y
-        return super().fit_one(X, y, sample_weight, fit_params)
 
     # -- predictions --
 

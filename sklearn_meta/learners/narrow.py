@@ -7,16 +7,9 @@ __all__ = ["make_narrow", "narrow", "predict_narrow", "predict_places"]
 
 
 def narrow(network, rows, n_classes):
-    """Parameter rows of the first outputs, for tasks with fewer classes than outputs.
+    """Parameter rows of the first outputs, for tasks with fewer classes than outputs: at least 2.
 
     Of two classes a learner has one output: the difference of theirs.
-
-    Parameters
-    ----------
-    network : Network
-    rows : ndarray of shape (n_tasks, n_params)
-    n_classes : int
-        At least 2.
     """
     last = network.matrices(rows)[-1]
     if last.shape[2] in (1, n_classes):

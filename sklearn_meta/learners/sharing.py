@@ -28,13 +28,8 @@ def sharing():
 def once(compute, estimator, *data):
     """``compute()``, or what it gave before for an equal estimator and the same objects.
 
-    Parameters
-    ----------
-    compute : callable
-    estimator : estimator
-        Compared by class and parameters, and by itself where it is fitted.
-    *data : objects
-        Compared by identity.
+    Estimators are compared by class and parameters, and by themselves where they are fitted;
+    ``data`` by identity.
     """
     known = _known.get()
     if known is None:

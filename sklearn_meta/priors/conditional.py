@@ -26,18 +26,18 @@ regularization and fine tuning, NeurIPS.
 """
 
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 from scipy.optimize import bisect
 
 from ..kernels.families import PoissonFamily, QuasiPoissonFamily, family_of
-from ..kernels.network import Batch
 from ..kernels.predictive import predictor_moments
 from ..kernels.scaling import mean_and_std, nonzero_scale
 from .laplace import LaplaceModel, fit_laplace, posterior, predictive_scores
 from .regularization import ROUGH, gain
 
-__all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "posterior_rows", "with_means_of"]
+__all__ = ["ConditionalPrior", "fit_prior", "posterior_modes", "with_means_of"]
 
 PRECISION = 1.0
 MAX_FULL = 30  # rows of a full covariance
@@ -47,54 +47,27 @@ MAX_RAW = 300.0  # its exponential, times what it may meet, is a number
 
 @dataclass(frozen=True, eq=False)
 class ConditionalPrior:
-    """The meta-model.
+    """The meta-model."""
 
-    Parameters
-    ----------
-    model : LaplaceModel
-        In units of standardised data and descriptors.
-    s_mean, s_scale : ndarray of shape (n_descriptors,)
-    nu : float, default=0
-        Strength of the regularisation, in tasks; infinite where slopes do not vary.
-    scores : dict of float to float
-        Log density per row, without rows of its task and given all others, of what was compared.
-    spread : float, default=1
-        Share of the variance of raw predictions that counts in means with a log link.
-    pooled : ndarray, default=None
-        Parameter row of a pooled fit.
-    pull : Pull, default=None
-        What predictions of tasks with few rows take from it.
-    calibration : Calibration, default=None
-        Of intervals, where there are enough tasks.
-    """
-
-    model: LaplaceModel
-    s_mean: np.ndarray
-    s_scale: np.ndarray
-    nu: float = 0.0
+    model: LaplaceModel  # in units of standardised data and descriptors
+    s_mean: np.ndarray  # (n_descriptors,)
+    s_scale: np.ndarray  # (n_descriptors,)
+    nu: float = 0.0  # strength of the regularisation, in tasks; infinite where slopes do not vary
+    # by strength of what was compared, log densities per row, without rows and given all others
     scores: dict = field(default_factory=dict)
-    spread: float = 1.0
-    pooled: np.ndarray = None
-    pull: object = None
-    calibration: object = None
+    spread: float = 1.0  # share of the variance of raw predictions in means with a log link
+    pooled: np.ndarray = None  # parameter row of a pooled fit
+    pull: object = None  # Pull: what predictions of tasks with few rows take from it
+    calibration: object = None  # Calibration: of intervals, where there are enough tasks
 
     def standardized(self, S):
         return (S - self.s_mean) / self.s_scale
 
 
-@dataclass(frozen=True, eq=False)
-class _Counted:
+def _counted(tasks, batch, n_rows):
     """Rows whose weights are repetitions."""
-
-    tasks: np.ndarray
-    X: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    offset: np.ndarray
-
-    @classmethod
-    def of(cls, tasks, batch: Batch, n_rows):
-        return cls(tasks, batch.X, batch.y, batch.weight * n_rows[:, None], batch.offset)
+    weight = batch.weight * n_rows[:, None]
+    return SimpleNamespace(tasks=tasks, X=batch.X, y=batch.y, weight=weight, offset=batch.offset)
 
 
 def fit_prior(
@@ -110,7 +83,7 @@ def fit_prior(
     report=None,
     **settings,
 ):
-    """Learn B, Sigma and phi.
+    """Learn B, Sigma and phi: a ConditionalPrior, of a single task with Sigma = 0.
 
     Parameters
     ----------
@@ -135,11 +108,6 @@ def fit_prior(
         ``report(get_prior)`` after each iteration; True means stop.
     **settings : dict
         Of :func:`fit_laplace`.
-
-    Returns
-    -------
-    ConditionalPrior
-        Of a single task with Sigma = 0.
     """
     mean, std = mean_and_std(S)
     scale = nonzero_scale(std, mean)
@@ -149,7 +117,7 @@ def fit_prior(
     if centred:
         free = np.arange(1 + S.shape[1]) > 0
         settings["free"] = np.tile(free, (n_coefs * n_outputs, 1))
-    rows = [_Counted.of(*batch) for batch in batches]
+    rows = [_counted(*batch) for batch in batches]
     data = rows, S, family_of(network.loss)
     random = np.arange(n_coefs) if random is None else random
 
@@ -193,16 +161,9 @@ def _with_slopes(model, basis):
     return replace(model, B=B)
 
 
-def with_means_of(prior, network, batches, S, *, precision=PRECISION):
-    """The prior with the B of other tasks, at its own Sigma.
-
-    Parameters
-    ----------
-    prior : ConditionalPrior
-    network, batches, S, precision
-        As of :func:`fit_prior`.
-    """
-    rows, model = [_Counted.of(*batch) for batch in batches], prior.model
+def with_means_of(prior, network, batches, S):
+    """The prior with the B of other tasks, at its own Sigma; arguments as of :func:`fit_prior`."""
+    rows, model = [_counted(*batch) for batch in batches], prior.model
     S, basis = _in_span(prior.standardized(S))
     model = fit_laplace(
         rows,
@@ -212,7 +173,7 @@ def with_means_of(prior, network, batches, S, *, precision=PRECISION):
         covariance="fixed",
         start=_with_slopes(model, basis),
         tol=ROUGH["tol"],
-        **_of_means(network, 1 + S.shape[1], precision),
+        **_of_means(network, 1 + S.shape[1], PRECISION),
     )
     return replace(prior, model=_with_slopes(model, basis.T))
 
@@ -279,20 +240,8 @@ def _fit_family(data, random, n_outputs, covariance, regularization, **settings)
     return nu, replace(model, n_iter=n_before + model.n_iter)
 
 
-def posterior_rows(prior, network, batches, S):
-    """Posterior modes of the parameters of all tasks, and covariances of the random ones.
-
-    Arguments as of :func:`posterior_modes`; the covariance has the shape
-    (n_tasks, n_random * n_outputs, n_random * n_outputs).
-    """
-    counted = (_Counted.of(*batch) for batch in batches)
-    theta, covariance = posterior(prior.model, counted, prior.standardized(S))
-    missing = network.n_params - theta.shape[1]
-    return np.concatenate([np.zeros((len(S), missing)), theta], axis=1), covariance
-
-
 def posterior_modes(prior, network, batches, S):
-    """Posterior modes of the parameters of all tasks.
+    """Posterior modes of the parameters of all tasks, and covariances of the random ones.
 
     Parameters
     ----------
@@ -306,5 +255,9 @@ def posterior_modes(prior, network, batches, S):
     -------
     theta : ndarray of shape (n_tasks, n_params)
         Intercepts of 0 where the network has none.
+    covariance : ndarray of shape (n_tasks, n_random * n_outputs, n_random * n_outputs)
     """
-    return posterior_rows(prior, network, batches, S)[0]
+    counted = (_counted(*batch) for batch in batches)
+    theta, covariance = posterior(prior.model, counted, prior.standardized(S))
+    missing = network.n_params - theta.shape[1]
+    return np.concatenate([np.zeros((len(S), missing)), theta], axis=1), covariance

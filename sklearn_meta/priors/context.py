@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.linalg
 
-from ..kernels.mixed_model import Moments, condition, fixed_effects_left_out
+from ..kernels.mixed_model import condition, fixed_effects_left_out
 from ..kernels.stacked import matmul, stack, transpose
 from .pull import MIN_ERRORS, SHOTS
 from .regularization import folds_of
@@ -46,22 +46,12 @@ MIN_SHARE = 1e-3  # of a direction, between tasks and within them
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """How means of features vary between tasks.
+    """How means of features vary between tasks."""
 
-    Parameters
-    ----------
-    mean : ndarray of shape (n_features,)
-        mu, in standardised units.
-    Q : ndarray of shape (n_features, n_directions)
-    rho : ndarray of shape (n_directions,)
-    typical : ndarray of shape (n_directions,)
-        Mean of ``V_n`` over the meta-train tasks.
-    """
-
-    mean: np.ndarray
-    Q: np.ndarray
-    rho: np.ndarray
-    typical: np.ndarray
+    mean: np.ndarray  # (n_features,): mu, in standardised units
+    Q: np.ndarray  # (n_features, n_directions)
+    rho: np.ndarray  # (n_directions,)
+    typical: np.ndarray  # (n_directions,): mean of ``V_n`` over the meta-train tasks
 
     def reliability(self, n):
         """The share of ``Q'(xbar - mu)`` that is ``mu_t``, shape (n_directions, n_tasks)."""
@@ -74,7 +64,7 @@ class Context:
 
     def means(self, moments):
         """``c_t``, shape (n_directions, n_tasks)."""
-        n = moments.M[0, 0]
+        n = moments.n
         centred = moments.M[0, 1:-1] / np.where(n > 0, n, 1.0) - self.mean[:, None]
         return self.reliability(n) * (self.Q.T @ centred)
 
@@ -87,7 +77,7 @@ class Context:
         E[-1, -1] = 1.0
         E = stack(np.moveaxis(E, -1, 0))
         rows = None if moments.rows is None else matmul(moments.rows, transpose(E))
-        return Moments(matmul(E, matmul(moments.M, transpose(E))), moments.S, rows)
+        return replace(moments, M=matmul(E, matmul(moments.M, transpose(E))), rows=rows)
 
 
 def _unknown(rho, n):
@@ -102,7 +92,7 @@ def context_of(moments):
     moments : Moments
         In standardised units.
     """
-    n, T = moments.M[0, 0], moments.n_tasks
+    n, T = moments.n, moments.n_tasks
     N = n.sum()
     n0 = (N - n @ n / N) / max(T - 1, 1)
     if T < 3 or N <= T or n0 <= 1:
@@ -127,25 +117,12 @@ def context_of(moments):
 def posterior_in_context(model, context, moments, pull=0.0, precision=None, with_covariance=True):
     """The posterior of the coefficients of every task, what a row to predict says included.
 
-    Parameters
-    ----------
-    model : MixedModel
-        Of the augmented moments, with an intercept that varies and without side information.
-    context : Context
-    moments : Moments
-        In standardised units, not augmented.
-    pull : ndarray of shape (n_tasks,), default=0.0
-        The share of the prior mean that is pooled least squares, see :mod:`.pull`.
-    precision : ndarray of shape (n_tasks,), default=None
-        Of rows, relative to that of the noise of the model.
-    with_covariance : bool, default=True
-
-    Returns
-    -------
-    mean : ndarray of shape (n_coefs, n_tasks)
-    covariance : ndarray of shape (n_coefs, n_coefs, n_tasks) or None
+    The model is of augmented moments, with an intercept that varies and without side information,
+    the moments are not augmented. ``pull`` is the share of the prior mean that is pooled least
+    squares, see :mod:`.pull`, ``precision`` that of rows relative to that of the noise of the
+    model, both of shape (n_tasks,). Shapes as of :func:`posterior`.
     """
-    p, T, n = len(moments.M) - 1, moments.n_tasks, moments.M[0, 0]
+    p, T, n = len(moments.G), moments.n_tasks, moments.n
     c, gamma = context.means(moments), model.B[p:, 0]
     unknown = gamma**2 @ (context.unknown(n + 1) - context.typical[:, None])
     factor = stack(np.zeros((T, len(model.random), len(model.random) + 1)))
@@ -155,7 +132,7 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=None, with
     prior[0] += gamma @ c
     if model.pooled is not None:
         prior += pull * (model.pooled - prior)
-    weighted = moments if precision is None else Moments(precision * moments.M, moments.S)
+    weighted = moments if precision is None else moments.weighted(precision)
     mean, own, share = condition(model, factor, prior, weighted)
     z = moments.M[0, :-1] / np.where(n > 0, n, 1.0)
     z[0] = 1.0
@@ -174,16 +151,11 @@ def posterior_in_context(model, context, moments, pull=0.0, precision=None, with
 
 
 def surely_better(prior, contextual):
-    """Whether contextual effects surely predict tasks that are left out better.
+    """Whether contextual effects surely predict tasks that are left out better than none.
 
     Variances are those of all tasks, means of coefficients those of the others. The mean gain over
     numbers of rows, as a share of the error, must exceed two standard errors of it, and after no
     number of rows may it be a loss that exceeds its own.
-
-    Parameters
-    ----------
-    prior, contextual : GaussianPrior
-        Without contextual effects and with them, of the same tasks.
     """
     held = prior.held.transformed(prior.mean_of_units(), prior.scale_of_units())
     plain, errors = (_errors(p, held) for p in (prior, contextual))
@@ -217,7 +189,7 @@ def _errors(prior, held):
         model = replace(prior.model, B=B)
         errors[0, out] = _error(held, out, 0, np.tile(pooled, len(out)))
         for i, k in enumerate(SHOTS):
-            support = held.support(k, out, moments.S[:, out])
+            support = held.support(k, out, moments.of(out))
             w = prior.mean_of(model, support, np.zeros(len(out)))
             errors[1 + i, out] = _error(held, out, k, w)
     worse = int(np.nanmean(errors[0]) < np.nanmean(errors[1]))

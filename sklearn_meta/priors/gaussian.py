@@ -32,60 +32,25 @@ __all__ = ["GaussianPrior", "learn_gaussian"]
 
 @dataclass(frozen=True, eq=False)
 class GaussianPrior:
-    """A learned prior and the units that it works in.
+    """A learned prior and the units that it works in."""
 
-    Parameters
-    ----------
-    model : MixedModel
-        In standardised units.
-    moments : Moments
-        Of all meta-train tasks, of ``[1, x - shift, y - shift]``; further tasks add to them.
-    shift : ndarray of shape (n_features + 1,)
-    scaling : Scaling
-        From the data to standardised units.
-    s_mean, s_scale : ndarray of shape (n_descriptors,)
-        The same for the side information.
-    intercept : bool
-    held : Held or None
-        What regularisation is chosen on.
-    nu : float, default=0
-        Strength of the regularisation, in tasks.
-    scores : dict of float to float
-        Log score of every strength that was tried.
-    two : {"two", "spherical"}, default=None
-        The covariance that the regularised one is pulled to,
-    variances : ndarray of shape (n_random,), default=None
-        and its diagonal.
-    settings : dict
-        Of the fit, for fits on fewer tasks.
-    context : Context, default=None
-        Where the prior mean of the intercept depends on the means of features: these are further
-        coefficients of the model.
-    pull : Pull, default=None
-        How far prior means of tasks with few rows are pulled to pooled least squares.
-    noise : TaskNoise, default=None
-        Where the variance of the noise differs between tasks.
-    s_basis : ndarray of shape (n_descriptors, n_tasks), default=None
-        U, where the side information has more entries than there are meta-train tasks.
-    """
-
-    model: MixedModel
-    moments: Moments
-    shift: np.ndarray
-    scaling: Scaling
-    s_mean: np.ndarray
-    s_scale: np.ndarray
+    model: MixedModel  # in standardised units
+    moments: Moments  # of all meta-train tasks, of [1, x - shift, y - shift]
+    shift: np.ndarray  # (n_features + 1,)
+    scaling: Scaling  # from the data to standardised units
+    s_mean: np.ndarray  # (n_descriptors,): the same for the side information
+    s_scale: np.ndarray  # (n_descriptors,)
     intercept: bool
-    held: Held = None
-    nu: float = 0.0
-    scores: dict = field(default_factory=dict)
-    two: str = None
-    variances: np.ndarray = None
-    settings: dict = field(default_factory=dict)
-    context: Context = None
-    pull: Pull = None
-    noise: TaskNoise = None
-    s_basis: np.ndarray = None
+    held: Held = None  # what regularisation is chosen on
+    nu: float = 0.0  # strength of the regularisation, in tasks
+    scores: dict = field(default_factory=dict)  # log score of every strength that was tried
+    two: str = None  # the covariance that the regularised one is pulled to,
+    variances: np.ndarray = None  # (n_random,): and its diagonal
+    settings: dict = field(default_factory=dict)  # of the fit, for fits on fewer tasks
+    context: Context = None  # where the mean of the intercept depends on the means of features
+    pull: Pull = None  # of prior means of tasks with few rows to pooled least squares
+    noise: TaskNoise = None  # where the variance of the noise differs between tasks
+    s_basis: np.ndarray = None  # (n_descriptors, n_tasks): U, where entries are more than tasks
 
     @property
     def n_coefs(self):
@@ -103,7 +68,7 @@ class GaussianPrior:
     def standardized(self, moments):
         """Moments of shifted data in standardised units."""
         scaled = moments.rescaled(self.mean_of_units(), self.scale_of_units())
-        return replace(scaled, S=self.side(moments.S))
+        return replace(scaled, S=self.side(moments.S), intercept=self.intercept)
 
     def side(self, S):
         """Side information, shape (n_descriptors, n_tasks), as the model sees it."""
@@ -191,12 +156,7 @@ class GaussianPrior:
         return replace(self, model=replace(self.model, factor=factor, random=np.arange(n_coefs)))
 
     def posterior(self, moments):
-        """Posterior of the coefficients of every task.
-
-        Parameters
-        ----------
-        moments : Moments
-            Of shifted data.
+        """Posterior of the coefficients of every task, given moments of shifted data.
 
         Returns
         -------
@@ -228,7 +188,7 @@ class GaussianPrior:
     @property
     def n_left(self):
         """Degrees of freedom of noise that tasks have in common: rows beyond one of each."""
-        return self.moments.M[0, 0].sum() - self.moments.n_tasks
+        return self.moments.n.sum() - self.moments.n_tasks
 
     def mean_of(self, model, moments, pull):
         """The means of :meth:`posterior_of` alone."""
@@ -241,35 +201,22 @@ class GaussianPrior:
         rows, relative to that of the noise of the model.
         """
         if pull is None:
-            pull = 0.0 if self.pull is None else self.pull(moments.M[0, 0])
+            pull = 0.0 if self.pull is None else self.pull(moments.n)
         if self.context is not None:
             return posterior_in_context(
                 model, self.context, moments, pull, precision, with_covariance
             )
         means = None
         if model.pooled is not None:
-            s = np.concatenate([np.ones((1, moments.n_tasks)), moments.S])
-            means = model.B @ s + pull * ((model.pooled - model.B) @ s)
+            means = model.B @ moments.s + pull * ((model.pooled - model.B) @ moments.s)
         if precision is not None:
-            moments = Moments(precision * moments.M, moments.S)
-        return posterior(
-            model,
-            moments,
-            intercept=self.intercept,
-            means=means,
-            with_covariance=with_covariance,
-        )
+            moments = moments.weighted(precision)
+        return posterior(model, moments, means=means, with_covariance=with_covariance)
 
     def of_coefs(self, covariance, X, index):
         """What the coefficients of their tasks add to the variance of predictions, standardised.
 
-        Parameters
-        ----------
-        covariance : ndarray of shape (n_tasks, n_coefs * (n_coefs + 1) / 2)
-            As of :meth:`posterior`.
-        X : ndarray of shape (n_rows, n_features)
-        index : ndarray of shape (n_rows,)
-            The task of every row.
+        The covariance is as of :meth:`posterior`; ``index`` are the tasks of the rows X.
         """
         Z = self.scaling.features(X)
         if self.intercept:
@@ -303,7 +250,7 @@ def learn_gaussian(
     callback=None,
     **settings,
 ):
-    """Learn the prior.
+    """Learn a GaussianPrior.
 
     Parameters
     ----------
@@ -332,10 +279,6 @@ def learn_gaussian(
         ``callback(get_prior)`` after each iteration; True stops.
     **settings : dict
         Of :func:`fit_mixed_model`.
-
-    Returns
-    -------
-    GaussianPrior
     """
     _, mean, scale = moments.pooled()
     mean = mean + shift
@@ -358,7 +301,7 @@ def learn_gaussian(
     if len(s_mean) > moments.n_tasks + 1 and regularization is not None:
         prior = replace(prior, s_basis=np.linalg.qr(prior.side(moments.S))[0])
     prior = replace(prior, settings={"covariance": covariance, **settings})
-    settings |= {"intercept": intercept, "covariance": covariance}
+    settings |= {"covariance": covariance}
     if callback is not None:
         settings["callback"] = lambda model: callback(lambda: replace(prior, model=model()))
     standardized = prior.standardized(moments)
@@ -379,7 +322,7 @@ def learn_gaussian(
         if surely_better(plain, other):
             prior = _regularized(other, other.training(), random, prior.nu, settings)
     if contextual == "auto":
-        prior = replace(prior, model=with_pooled(prior.model, standardized, intercept))
+        prior = replace(prior, model=with_pooled(prior.model, standardized))
         prior = replace(prior, pull=learn_pull(prior, held.tasks))
     return prior if not per_task else replace(prior, noise=learn_noise(prior))
 

@@ -29,11 +29,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.stats import norm, t
 
-from .pull import with_pooled
+from .pull import SHOTS, with_pooled
 from .regularization import N_FOLDS, folds_of, refit
 
 __all__ = [
-    "SHOTS",
     "Calibration",
     "calibrate",
     "calibration_of",
@@ -44,24 +43,16 @@ __all__ = [
     "satterthwaite",
 ]
 
-SHOTS = (0, 1, 5, 20)
 PULL = 10.0  # tasks that the normal quantile counts as
 MAX_SCORE = 8.0  # beyond it the normal distribution is 1 to all digits
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Scores of tasks that were left out.
-
-    Parameters
-    ----------
-    n_tasks : int
-    scores : dict of int to (z, weight)
-        By number of rows; sorted.
-    """
+    """Scores of tasks that were left out."""
 
     n_tasks: int
-    scores: dict
+    scores: dict  # by number of rows, (z, weight), sorted by z
 
     def quantile(self, level, n_rows):
         """The normal quantile in whose place the calibrated one stands, for numbers of rows."""
@@ -85,14 +76,8 @@ def degrees_of_freedom(prior, of_coefs, noise, n_left):
 def satterthwaite(of_task, noise, n_tasks, n_left):
     """Degrees of freedom of predictive variances ``of_task + noise``.
 
-    Parameters
-    ----------
-    of_task : ndarray of shape (n,)
-    noise : float
-    n_tasks : float
-        How many tasks the first was estimated from.
-    n_left : float or ndarray of shape (n,)
-        How many rows beyond one of each task the second was estimated from.
+    ``n_tasks`` are those that the first was estimated from, ``n_left`` the rows beyond one of each
+    task that the second was.
     """
     d_task, d_noise = max(n_tasks - 1, 1.0), np.maximum(n_left, 1.0)
     share = of_task / (of_task + noise)  # squares of variances may underflow
@@ -100,22 +85,11 @@ def satterthwaite(of_task, noise, n_tasks, n_left):
 
 
 def half_widths(prior, of_coefs, n_rows, level, noise=None):
-    """Half the widths of intervals around standardised predictions.
+    """Half the widths of intervals around standardised predictions, shape (n,).
 
-    Parameters
-    ----------
-    prior : GaussianPrior
-    of_coefs : ndarray of shape (n,)
-        What coefficients add to the variance of predictions.
-    n_rows : ndarray of shape (n,)
-        Rows that were known of the task.
-    level : float
-    noise : ndarray of shape (n, 2), default=None
-        Variance and degrees of freedom of the noise of tasks, where each has its own.
-
-    Returns
-    -------
-    ndarray of shape (n,)
+    ``of_coefs`` is what coefficients add to the variance of predictions, ``n_rows`` what was known
+    of their tasks; ``noise``, of shape (n, 2), has the variance and degrees of freedom of that of
+    tasks, where each has its own.
     """
     sigma2, n_left = (prior.model.sigma2, prior.n_left) if prior.noise is None else noise.T
     freedom = degrees_of_freedom(prior, of_coefs, sigma2, n_left)
@@ -141,10 +115,10 @@ def calibrate(prior):
         model = refit(prior, train)
         if prior.pull is not None:
             plain = prior.plain(np.delete(held.tasks, out))
-            model = with_pooled(model, plain, prior.intercept)
-        S = moments.S[:, held.tasks[out]]
+            model = with_pooled(model, plain)
+        whole = moments.of(held.tasks[out])
         for k in SHOTS:
-            _scores_of(prior, model, held, out, S, k, collected[k])
+            _scores_of(prior, model, held, out, whole, k, collected[k])
     return calibration_of(collected, n_tasks)
 
 
@@ -154,15 +128,14 @@ def calibration_of(collected, n_tasks):
     return Calibration(n_tasks, scores)
 
 
-def _scores_of(prior, model, held, out, S, k, collected):
+def _scores_of(prior, model, held, out, whole, k, collected):
     """Add the scores of the rows of some tasks after k of them."""
-    mean, V, sigma2, n_left = prior.predictive_of(model, held.support(k, out, S))
-    first = 0 if prior.intercept else 1
+    mean, V, sigma2, n_left = prior.predictive_of(model, held.support(k, out, whole))
     for i, task in enumerate(out):
         rows = held.rows[task][k:][held.weight[task][k:] > 0]
         if len(rows) == 0:
             continue
-        x, y = rows[:, first:-1], rows[:, -1]
+        x, y = rows[:, whole.first : -1], rows[:, -1]
         of_coefs = np.maximum(np.einsum("ni,ij,nj->n", x, V[:, :, i], x), 0.0)
         u = np.abs(y - x @ mean[:, i]) / np.sqrt(of_coefs + sigma2[i])
         freedom = degrees_of_freedom(prior, of_coefs, sigma2[i], n_left[i])

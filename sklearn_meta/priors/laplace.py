@@ -14,13 +14,7 @@ coordinates of ``kernels/laplace_objective.py``, which are chosen anew every
 :data:`ITERATIONS_OF_A_ROUND` iterations. Converged means that no coordinate is further than ``tol``
 standard errors from the maximum, or ten times as far where rounding leaves nothing to gain.
 
-References
-----------
-Breslow, Clayton (1993), Approximate inference in generalized linear mixed models, JASA 88. Bates,
-Mächler, Bolker, Walker (2015), Fitting linear mixed-effects models using lme4. Pinheiro, Chao
-(2006), Efficient Laplacian and adaptive Gaussian quadrature algorithms for multilevel generalized
-linear mixed models, JCGS 15. Chung, Gelman, Rabe-Hesketh, Liu, Dorie (2015), Weakly informative
-prior for point estimation of covariance matrices in hierarchical models.
+References are those of these two files.
 """
 
 from dataclasses import dataclass
@@ -28,11 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.optimize
 
-from ..kernels.laplace import design, left_out_densities, marginal, mode_of
+from ..kernels.laplace import design, left_out_densities, mode_of
 from ..kernels.laplace_objective import Coordinates, Objective, rows_for
 from ..kernels.stacked import matmul
 
-__all__ = ["LaplaceModel", "fit_laplace", "log_likelihood", "posterior", "predictive_scores"]
+__all__ = ["LaplaceModel", "fit_laplace", "posterior", "predictive_scores"]
 
 ITERATIONS_OF_A_ROUND = 15
 FAR = 1.5  # where log phi has moved so much, the information is another
@@ -40,42 +34,19 @@ FAR = 1.5  # where log phi has moved so much, the information is another
 
 @dataclass(frozen=True, eq=False)
 class LaplaceModel:
-    """A fitted model.
+    """A fitted model."""
 
-    Parameters
-    ----------
-    B : ndarray of shape (n_coefs * n_outputs, 1 + n_descriptors)
-        Prior means of the coefficients as a function of ``[1, descriptors]``; intercepts first.
-    factor : ndarray of shape (n_random * n_outputs, n_random * n_outputs)
-        Lambda.
-    random : ndarray of shape (n_random,)
-        R: positions of the random coefficients among the n_coefs.
-    family : Family
-    dispersion : float
-        phi.
-    intercept : bool
-        Whether the first coefficient is an intercept.
-    n_outputs : int
-    n_quadrature : int
-    log_likelihood : float
-        Without penalties, with all constants.
-    n_iter : int
-    gradient : float
-        How far from the maximum, in standard errors.
-    converged : bool
-    """
-
+    # (n_coefs * n_outputs, 1 + n_descriptors): prior means of the coefficients, of [1, descriptors]
     B: np.ndarray
-    factor: np.ndarray
-    random: np.ndarray
-    family: object
-    dispersion: float = 1.0
-    intercept: bool = True
+    factor: np.ndarray  # (n_random * n_outputs, n_random * n_outputs): Lambda
+    random: np.ndarray  # (n_random,): R, positions of the random coefficients among the n_coefs
+    family: object  # Family
+    dispersion: float = 1.0  # phi
+    intercept: bool = True  # whether the first coefficient is an intercept
     n_outputs: int = 1
-    n_quadrature: int = 1
-    log_likelihood: float = -np.inf
+    log_likelihood: float = -np.inf  # without penalties, with all constants
     n_iter: int = 0
-    gradient: float = np.inf
+    gradient: float = np.inf  # how far from the maximum, in standard errors
     converged: bool = False
 
     @property
@@ -167,7 +138,6 @@ def fit_laplace(
             float(np.exp(at[2])),
             intercept,
             problem.n_outputs,
-            n_quadrature,
             float(L),
             n_iter,
             float(size),
@@ -267,18 +237,10 @@ def _clean(problem, at):
 def posterior(model, batches, S):
     """Posterior modes of the coefficients of every task, and covariances of the random ones.
 
-    Parameters
-    ----------
-    model : LaplaceModel
-    batches : iterable of batches
-        As of :func:`fit_laplace`. A task in none of them keeps the prior.
-    S : ndarray of shape (n_tasks, n_descriptors)
-
-    Returns
-    -------
-    mode : ndarray of shape (n_tasks, n_coefs * n_outputs)
-    covariance : ndarray of shape (n_tasks, n_random * n_outputs, n_random * n_outputs)
-        ``Lambda A^{-1} Lambda'``, of the curvature at the mode, however many nodes the model has.
+    Arguments as of :func:`fit_laplace`; a task in none of the batches keeps the prior. Shapes are
+    (n_tasks, n_coefs * n_outputs) and (n_tasks, n_random * n_outputs, n_random * n_outputs); the
+    covariance is ``Lambda A^{-1} Lambda'``, of the curvature at the mode, however many nodes the
+    model has.
     """
     mode = model.means(np.asarray(S, dtype=np.float64))
     covariance = np.repeat(model.covariance[None], len(S), axis=0)
@@ -300,42 +262,20 @@ def posterior(model, batches, S):
     return mode, covariance
 
 
-def log_likelihood(model, batches, S):
-    """Log marginal likelihoods of the rows of every task, shape (n_tasks,)."""
-    L = np.zeros(len(S))
-    for rows, at in _with_parameters(model, batches, S):
-        start = np.zeros((len(model.factor), len(rows.tasks)))
-        L[rows.tasks], _, _ = marginal(rows, *at, start, n_quadrature=model.n_quadrature)
-    return L
-
-
 def predictive_scores(model, batches, S):
     """How well rows of every task are predicted without any, and given all others.
 
-    Parameters
-    ----------
-    model, batches, S
-        As of :func:`posterior`.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks,)
-        Log densities, the mean of both and of the rows; NaN of tasks without rows.
+    Log densities, the mean of both and of the rows, shape (n_tasks,); NaN of tasks without rows.
+    Arguments as of :func:`posterior`.
     """
-    scores = np.full(len(S), np.nan)
-    for rows, at in _with_parameters(model, batches, S):
-        total = (rows.weight * left_out_densities(rows, *at)).sum(axis=2).mean(axis=0)
+    scores, s = np.full(len(S), np.nan), _with_one(S)
+    shared = model.B, model.factor, model.random, model.family, model.dispersion
+    for rows in rows_for(batches, model.intercept, len(model.factor), model.n_outputs):
+        densities = left_out_densities(rows, s[:, rows.tasks], *shared)
+        total = (rows.weight * densities).sum(axis=2).mean(axis=0)
         n_rows = rows.weight.sum(axis=1)
         scores[rows.tasks[n_rows > 0]] = (total / np.where(n_rows > 0, n_rows, 1.0))[n_rows > 0]
     return scores
-
-
-def _with_parameters(model, batches, S):
-    """Rows in batches, and what functions of ``kernels/laplace.py`` take beside them."""
-    s = _with_one(S)
-    shared = model.B, model.factor, model.random, model.family, model.dispersion
-    for rows in rows_for(batches, model.intercept, len(model.factor), model.n_outputs):
-        yield rows, (s[:, rows.tasks], *shared)
 
 
 def _with_one(S):

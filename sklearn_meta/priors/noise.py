@@ -36,18 +36,10 @@ N_STEPS = 10
 
 @dataclass(frozen=True, eq=False)
 class TaskNoise:
-    """The prior of the variances.
+    """The prior of the variances."""
 
-    Parameters
-    ----------
-    freedom : float
-        d0.
-    scale : float
-        s0², in standardised units.
-    """
-
-    freedom: float
-    scale: float
+    freedom: float  # d0
+    scale: float  # s0², in standardised units
 
     @staticmethod
     def mean(sigma2, freedom):
@@ -57,26 +49,14 @@ class TaskNoise:
     def posterior(self, prior, model, moments):
         """What is known of the coefficients and of the noise of every task.
 
-        Parameters
-        ----------
-        prior : GaussianPrior
-        model : MixedModel
-            In its units, as the moments are.
-        moments : Moments
-
-        Returns
-        -------
-        w : ndarray of shape (n_coefs, n_tasks)
-        V : ndarray of shape (n_coefs, n_coefs, n_tasks)
-        sigma2, freedom : ndarray of shape (n_tasks,)
+        Their means (n_coefs, n_tasks) and covariances, and variances and degrees of freedom of the
+        noise. Model and moments are in the units of the prior.
         """
-        first = 0 if prior.intercept else 1
-        G, g = moments.M[first:-1, first:-1], moments.M[first:-1, -1]
-        n, yy = moments.M[0, 0], moments.M[-1, -1]
+        G, g, n = moments.G, moments.g, moments.n
         sigma2, freedom = np.full(len(n), self.scale), np.full(len(n), self.freedom)
         for _ in range(N_STEPS):
             w, V = prior.posterior_of(model, moments, precision=model.sigma2 / sigma2)
-            rss = yy - np.einsum("it,it->t", w, 2 * g - np.einsum("ijt,jt->it", G, w))
+            rss = moments.yy - np.einsum("it,it->t", w, 2 * g - np.einsum("ijt,jt->it", G, w))
             used = np.einsum("ijt,ijt->t", G, V) / sigma2
             freedom = self.freedom + np.maximum(n - used, 0.0)
             sigma2 = (self.freedom * self.scale + np.maximum(rss, 0.0)) / freedom
@@ -89,9 +69,7 @@ def learn_noise(prior):
     values = model.sigma2 * np.exp(NODES)
     L = [
         log_densities(
-            replace(model, sigma2=v, factor=model.factor * np.sqrt(model.sigma2 / v)),
-            moments,
-            intercept=prior.intercept,
+            replace(model, sigma2=v, factor=model.factor * np.sqrt(model.sigma2 / v)), moments
         )
         for v in values
     ]

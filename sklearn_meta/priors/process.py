@@ -33,18 +33,9 @@ MIN_TASKS = 10  # that intervals are calibrated on
 
 @dataclass(frozen=True, eq=False)
 class ProcessPrior(Process):
-    """A learned prior of functions.
+    """A learned prior of functions."""
 
-    Parameters
-    ----------
-    batches : list of (X, r, weight)
-        What it was learned from.
-    log_likelihood : float
-    n_iter : int
-    converged : bool
-    """
-
-    batches: list = ()
+    batches: list = ()  # (X, r, weight): what it was learned from
     log_likelihood: float = None
     n_iter: int = 0
     converged: bool = False
@@ -56,24 +47,18 @@ class ProcessPrior(Process):
         return satterthwaite(variance, self.noise, n_tasks, n_rows - n_tasks)
 
 
-def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-4, callback=None):
-    """Learn the parameters of a kernel from residuals of variance 1.
+def learn_process(kernel, batches, *, max_iter=200, tol=1e-4, callback=None):
+    """Learn the parameters of a kernel from residuals of variance 1, as a ProcessPrior.
 
     Parameters
     ----------
     kernel : TaskKernel
     batches : list of (X, r, weight)
-    start : ndarray of shape (n_params + 1,), default=None
-        Where to start; the mean of the prior.
     max_iter : int, default=200
     tol : float, default=1e-4
         Stop when no entry of the gradient per row exceeds it.
     callback : callable, default=None
-        ``callback(prior)`` after each iteration; True stops.
-
-    Returns
-    -------
-    ProcessPrior
+        ``callback(get_prior)`` after each iteration; True stops.
     """
     mean, weighed = kernel.prior()
     psi0 = np.append(mean, NOISE[0])
@@ -100,7 +85,7 @@ def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-4, callba
 
     found = minimize(
         loss,
-        psi0 if start is None else start,
+        psi0,
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
@@ -114,18 +99,7 @@ def learn_process(kernel, batches, *, start=None, max_iter=200, tol=1e-4, callba
 def half_widths(prior, variance, n_rows, level):
     """Half the widths of intervals around predictions, in units of residuals.
 
-    Parameters
-    ----------
-    prior : ProcessPrior
-    variance : ndarray of shape (n,)
-        Of the function at the rows.
-    n_rows : ndarray of shape (n,)
-        Rows that were known of the task.
-    level : float
-
-    Returns
-    -------
-    ndarray of shape (n,)
+    ``variance`` is that of the function at the rows, ``n_rows`` what was known of their tasks.
     """
     quantile = quantiles(calibrate(prior), level, n_rows, prior.freedom(variance))
     return quantile * np.sqrt(variance + prior.noise)

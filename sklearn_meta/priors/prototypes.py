@@ -61,26 +61,13 @@ LOG_TAU = (-7.0, 3.0)
 
 @dataclass(frozen=True, eq=False)
 class Clouds:
-    """Moments of the groups of rows.
+    """Moments of the groups of rows."""
 
-    Parameters
-    ----------
-    n : ndarray of shape (G,)
-        Total weights, all positive.
-    mean : ndarray of shape (G, d)
-    label : ndarray of shape (G,)
-        Which of the K prior means a group has.
-    fold : ndarray of shape (G,)
-        With which others it is left out, at the least.
-    within : ndarray of shape (n_folds, d, d)
-        Sums of ``S_g``.
-    """
-
-    n: np.ndarray
-    mean: np.ndarray
-    label: np.ndarray
-    fold: np.ndarray
-    within: np.ndarray
+    n: np.ndarray  # (G,): total weights, all positive
+    mean: np.ndarray  # (G, d)
+    label: np.ndarray  # (G,): which of the K prior means a group has
+    fold: np.ndarray  # (G,): with which others it is left out, at the least
+    within: np.ndarray  # (n_folds, d, d): sums of ``S_g``
 
     @classmethod
     def of(cls, X, group, weight, label, fold):
@@ -127,36 +114,17 @@ class Clouds:
 
 @dataclass(frozen=True, eq=False)
 class Prototypes:
-    """A learned prior of class means.
+    """A learned prior of class means."""
 
-    Parameters
-    ----------
-    R : ndarray of shape (d, d)
-        Generalised eigenvectors, in columns.
-    b : ndarray of shape (d,)
-        Variances of class means in this basis, in which those within classes are 1.
-    m : ndarray of shape (K, d)
-        Prior means, in this basis.
-    shots : ndarray of shape (n_levels,)
-        Numbers of rows of a class,
-    log_tau : ndarray of shape (n_levels,)
-        and the logarithm of tau for each.
-    log_prior : ndarray of shape (K,), default=None
-        Log shares of classes that are shared; None: the classes of a task are equally likely.
-    kappa : float, default=0
-        Rows that these count as.
-    nu : float, default=inf
-        Rows of a task that W counts as.
-    """
-
-    R: np.ndarray
-    b: np.ndarray
-    m: np.ndarray
-    shots: np.ndarray = None
-    log_tau: np.ndarray = None
+    R: np.ndarray  # (d, d): generalised eigenvectors, in columns
+    b: np.ndarray  # (d,): variances of class means in this basis; those within classes are 1
+    m: np.ndarray  # (K, d): prior means, in this basis
+    shots: np.ndarray = None  # (n_levels,): numbers of rows of a class,
+    log_tau: np.ndarray = None  # (n_levels,): and the logarithm of tau for each
+    # (K,): log shares of classes that tasks share; None: those of a task are equally likely
     log_prior: np.ndarray = None
-    kappa: float = 0.0
-    nu: float = np.inf
+    kappa: float = 0.0  # rows that these count as
+    nu: float = np.inf  # rows of a task that W counts as
 
     @classmethod
     def of(cls, m, B, W, lam=0.0, D=1.0):
@@ -239,19 +207,10 @@ def _solved(p, A, mu):
 
 
 def temperature(scores, offset, target, weight):
-    """Tau that makes ``softmax(tau * scores + offset)`` fit labels best, and the mean log loss.
+    """Log tau that makes ``softmax(tau * scores + offset)`` fit labels best, and the mean log loss.
 
-    Parameters
-    ----------
-    scores, offset : ndarray of shape (n, n_classes)
-        Offsets of -inf take classes out.
-    target : ndarray of shape (n,)
-        Places of the true classes.
-    weight : ndarray of shape (n,)
-
-    Returns
-    -------
-    log_tau, loss : float
+    Scores and offsets have the shape (n, n_classes), offsets of -inf take classes out; ``target``
+    are the places of the true classes.
     """
     there = np.isfinite(offset)
     offset = np.where(there, offset, -np.inf)

@@ -26,15 +26,14 @@ B0 differ). James, Stein (1961), Estimation with quadratic loss (on the share of
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
-from ..kernels.mixed_model import Moments, fixed_effects, fixed_effects_left_out
+from ..kernels.mixed_model import fixed_effects_left_out, pooled_effects
 from ..kernels.stacked import matvec
 from .regularization import folds_of
 
-__all__ = ["MIN_ERRORS", "MIN_TASKS", "SHOTS", "Pull", "learn_pull", "with_pooled"]
+__all__ = ["MIN_ERRORS", "MIN_TASKS", "SHOTS", "Pull", "learn_pull", "sure_share", "with_pooled"]
 
 SHOTS = (0, 1, 5, 20)
 MIN_TASKS = 10
@@ -43,50 +42,37 @@ MIN_ERRORS = 2.0  # standard errors that a gain must exceed to be sure
 
 @dataclass(frozen=True, eq=False)
 class Pull:
-    """a(n).
+    """a(n)."""
 
-    Parameters
-    ----------
-    n_rows, share : ndarray of shape (n_shots,)
-    """
-
-    n_rows: np.ndarray
-    share: np.ndarray
+    n_rows: np.ndarray  # (n_shots,)
+    share: np.ndarray  # (n_shots,)
 
     def __call__(self, n):
         """The share of B0, for numbers of rows."""
         return np.interp(np.log1p(n), np.log1p(self.n_rows), self.share)
 
 
-def with_pooled(model, moments, intercept):
+def with_pooled(model, moments):
     """A model that knows B0, of moments in its units without contextual effects."""
-    return replace(model, pooled=fixed_effects(model, moments, intercept=intercept, pooled=True))
+    return replace(model, pooled=pooled_effects(model, moments))
 
 
 def learn_pull(prior, tasks):
-    """a(n), by tasks that are left out; None where they are too few.
-
-    Parameters
-    ----------
-    prior : GaussianPrior
-    tasks : ndarray of shape (n_tasks,)
-        The tasks to look at.
-    """
+    """a(n), by tasks that are left out of some; None where they are too few."""
     if len(tasks) < MIN_TASKS:
         return None
     moments, seen = prior.plain(tasks), prior.training(tasks)
-    first = 0 if prior.intercept else 1
-    G, g, n = moments.M[first:-1, first:-1], moments.M[first:-1, -1], moments.M[0, 0]
+    G, g, n = moments.G, moments.g, moments.n
     size = np.where(n > 0, n, 1.0)  # a task may have lent all its rows
     gain, most = np.zeros((2, len(SHOTS), len(tasks)))
     folds = folds_of(moments, np.arange(len(tasks)))
-    of_others = partial(fixed_effects_left_out, prior.model, intercept=prior.intercept)
-    effects = zip(of_others(seen, folds), of_others(moments, folds, pooled=True), strict=True)
-    for out, (B, B0) in zip(folds, effects, strict=True):
+    means = fixed_effects_left_out(prior.model, seen, folds)
+    pooled_means = fixed_effects_left_out(prior.model, moments, folds, pooled=True)
+    for out, B, B0 in zip(folds, means, pooled_means, strict=True):
         model = replace(prior.model, B=B, pooled=B0)
         for i, k in enumerate(SHOTS):
             part = np.where(n[out] > k, k / size[out], 0.0)
-            some = Moments(moments.M[..., out] * part, moments.S[:, out])
+            some = moments.of(out).weighted(part)
             w, pooled = (prior.mean_of(model, some, np.full(len(out), a)) for a in (0.0, 1.0))
             delta = np.where(n[out] > k, pooled - w, 0.0)
             error = g[:, out] - matvec(G[..., out], w)
@@ -105,8 +91,13 @@ def _pull(n_shots, gain, most):
 
 def _share(gain, most, n_errors):
     """What is best, at most 1, less what may be chance."""
-    if not most.sum() > 0:
+    if not (most.sum() > 0 and gain.sum() > 0):
         return 0.0
     a = gain.sum() / most.sum()
-    error = n_errors * np.sqrt(np.sum((gain - a * most) ** 2)) / most.sum()
-    return float(min(a, 1.0) * max(1 - (error / a) ** 2, 0.0)) if a > 0 else 0.0
+    error = np.sqrt(np.sum((gain - a * most) ** 2)) / most.sum()
+    return float(min(a, 1.0) * sure_share(a, error, n_errors))
+
+
+def sure_share(value, error, n_errors=1.0):
+    """The share of a value that is more than chance, given its standard error."""
+    return 1 - (n_errors * error / max(value, n_errors * error)) ** 2

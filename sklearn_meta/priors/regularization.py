@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..kernels.mixed_model import Moments, Shrinkage, fit_mixed_model, log_densities
+from ..kernels.mixed_model import Shrinkage, fit_mixed_model, log_densities
 from ..kernels.stacked import stack
 
 __all__ = ["N_FOLDS", "ROUGH", "Held", "fit_regularized", "folds_of", "gain", "refit", "two_of"]
@@ -48,21 +48,11 @@ MIN_PER_SLOPE = 5  # tasks (rows, where they do not vary) for a fixed slope with
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Some tasks, on which the regularisation is chosen, and rows that calibrate intervals.
+    """Some tasks, on which the regularisation is chosen, and rows that calibrate intervals."""
 
-    Parameters
-    ----------
-    tasks : ndarray of shape (n_held,)
-        Positions among all tasks.
-    rows : ndarray of shape (n_held, n_rows, n_features + 2)
-        ``[1, x, y]`` of some rows of each, in random order.
-    weight : ndarray of shape (n_held, n_rows)
-        Row weights; 0 where a task has fewer rows.
-    """
-
-    tasks: np.ndarray
-    rows: np.ndarray
-    weight: np.ndarray
+    tasks: np.ndarray  # (n_held,): positions among all tasks
+    rows: np.ndarray  # (n_held, n_rows, n_features + 2): [1, x, y] of some, in random order
+    weight: np.ndarray  # (n_held, n_rows): row weights; 0 where a task has fewer rows
 
     def transformed(self, mean, scale):
         """``[1, ([x, y] - mean) / scale]``."""
@@ -70,10 +60,10 @@ class Held:
         rows[..., 1:] = (rows[..., 1:] - mean) / scale
         return replace(self, rows=rows)
 
-    def support(self, k, some, S):
-        """Moments of the first k rows of some of the tasks, with side information S."""
+    def support(self, k, some, whole):
+        """Moments of the first k rows of some of the tasks, whose moments are ``whole``."""
         rows = self.rows[some, :k] * np.sqrt(self.weight[some, :k])[..., None]
-        return Moments(stack(np.swapaxes(rows, 1, 2) @ rows), S)
+        return replace(whole, M=stack(np.swapaxes(rows, 1, 2) @ rows), rows=None)
 
     def concatenate(self, other):
         """These tasks and then the others."""
@@ -89,7 +79,7 @@ def folds_of(moments, tasks):
     return [np.sort(order[f::n_folds]) for f in range(n_folds)]
 
 
-def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_contexts=0, **settings):
+def fit_regularized(moments, random, nu, held, *, covariance, n_contexts=0, **settings):
     """Fit a mixed model with a regularised covariance.
 
     Parameters
@@ -101,7 +91,6 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
         Strength, in tasks.
     held : Held or None
         What ``"auto"`` looks at; nu is ``|R| + 1`` if there is none.
-    intercept : bool
     covariance : {"full", "diag", "spherical"}
     n_contexts : int, default=0
         So many features, the last, are contextual effects, which always have a prior.
@@ -117,38 +106,40 @@ def fit_regularized(moments, random, nu, held, *, intercept, covariance, n_conte
     scores : dict of float to float
         Log score of every strength that was tried, per row.
     """
-    slopes = slopes_of(moments, random, intercept, n_contexts)
+    slopes = slopes_of(moments, random, n_contexts)
     if settings.get("centred") and slopes is not None:
         slopes = slopes[slopes % (1 + len(moments.S)) > 0]
         slopes = slopes if len(slopes) else None
-    settings |= {"intercept": intercept, "slopes": slopes}
+    settings |= {"slopes": slopes}
     callback = settings.pop("callback", None)
-    two = fit_two(moments, random, covariance, **settings)
+    noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments) / 3)
+    how = {"covariance": two_of(covariance, random, moments.intercept), "shrinkage": noise}
+    two = fit_mixed_model(moments, random, **how, **settings)
     variances = two.sigma2 * np.diag(two.factor) ** 2
     active = variances > np.finfo(np.float64).tiny  # others are 0, or rounding of a constant target
     if covariance == "spherical" or len(random) < 2 or not active.any() or moments.n_tasks < 2:
         return two, two, np.inf, {}
     some = replace(two, random=random[active], factor=two.factor[np.ix_(active, active)])
     prior = Shrinkage(0.0, np.diag(variances[active]), NU1, two.sigma2)
-    fit = _Fit(some, prior, covariance, settings)
+
+    def fit(moments, nu, start=some, **how):
+        shrinkage = replace(prior, nu=float(nu))
+        if nu == 0:  # the plain likelihood, whose variances may be 0
+            start, shrinkage = None, None
+        how = settings | {"covariance": covariance, "shrinkage": shrinkage, "start": start} | how
+        return fit_mixed_model(moments, some.random, **how)
+
     scores = {}
     if nu == "auto":
-        grid = _grid(moments, some.random, intercept)
+        grid = _grid(moments, some.random)
         nu = grid[1] if len(grid) > 1 else grid[0]
         if held is not None and len(grid) > 1:
-            by_task = _scores(fit, moments, held, grid, intercept)
+            by_task = _scores(fit, moments, held, grid)
             nu = grid[_surely_best(by_task)]
             scores = dict(zip(map(float, grid), by_task.mean(axis=1).tolist(), strict=False))
     nu = min(nu, STRONGEST)
     model = fit(moments, nu, callback=callback)
     return two, _embedded(model, random, active), float(nu), scores
-
-
-def fit_two(moments, random, covariance="full", *, intercept=True, **settings):
-    """Fit with two variances, one of intercepts and one of slopes."""
-    noise = Shrinkage(0.0, None, NU1, _left_by_pooling(moments, intercept) / 3)
-    settings |= {"intercept": intercept, "covariance": two_of(covariance, random, intercept)}
-    return fit_mixed_model(moments, random, shrinkage=noise, **settings)
 
 
 def _embedded(model, random, active):
@@ -163,77 +154,53 @@ def two_of(covariance, random, intercept):
     return "two" if covariance != "spherical" and intercept and 0 in random else "spherical"
 
 
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """Fits of one problem with different strengths."""
-
-    two: object
-    prior: Shrinkage
-    covariance: str
-    settings: dict
-
-    def __call__(self, moments, nu, start=None, **settings):
-        start = self.two if start is None else start
-        shrinkage = replace(self.prior, nu=float(nu))
-        if nu == 0:  # the plain likelihood, whose variances may be 0
-            start, shrinkage = None, None
-        return fit_mixed_model(
-            moments,
-            self.two.random,
-            covariance=self.covariance,
-            shrinkage=shrinkage,
-            start=start,
-            **(self.settings | settings),
-        )
-
-
-def _left_by_pooling(moments, intercept):
+def _left_by_pooling(moments):
     """Variance of the residuals of one linear model of all rows; of the targets if rows are few."""
-    M = moments.M.sum(axis=-1)[0 if intercept else 1 :, 0 if intercept else 1 :]
-    n, p = moments.M[0, 0].sum(), len(M) - 1
+    M = moments.M.sum(axis=-1)[moments.first :, moments.first :]
+    n, p = moments.n.sum(), len(M) - 1
     if MIN_PER_SLOPE * p > n:
-        p = 1 if intercept else 0
+        p = int(moments.intercept)
     w = np.linalg.lstsq(M[:p, :p], M[:p, -1], rcond=1e-10)[0]
     return max(M[-1, -1] - M[:p, -1] @ w, 0.0) / max(n - p, 1.0)
 
 
-def slopes_of(moments, random, intercept, n_contexts=0):
+def slopes_of(moments, random, n_contexts=0):
     """Positions of fixed slopes with a prior: all, where they are many for the tasks, or none."""
-    p, q = len(moments.M) - (1 if intercept else 2), 1 + len(moments.S)
-    first = 1 if intercept else 0  # the mean of the intercept is flat
-    vary = moments.n_tasks > 1 and len(random) > (1 if intercept and 0 in random else 0)
-    n = moments.n_tasks if vary else moments.M[0, 0].sum()
+    p, q = len(moments.G), 1 + len(moments.S)
+    first = int(moments.intercept)  # whose mean is flat
+    vary = moments.n_tasks > 1 and len(random) > (first if 0 in random else 0)
+    n = moments.n_tasks if vary else moments.n.sum()
     many = MIN_PER_SLOPE * (p * q - first) > n or q > moments.n_tasks
     if p * q - first > 1 and many:
         return np.arange(first, p * q)
     return np.arange(p - n_contexts, p) * q if n_contexts else None
 
 
-def _grid(moments, random, intercept):
+def _grid(moments, random):
     """Strengths to choose from, in tasks."""
     unit = len(random) + 1
-    determined = (moments.M[0, 0] > unit).sum()
+    determined = (moments.n > unit).sum()
     return [m * unit for m in MULTIPLES if m > 0 or determined >= 2 * unit]
 
 
-def _scores(fit, moments, held, grid, intercept):
+def _scores(fit, moments, held, grid):
     """Log scores per row of tasks that were left out, shape (n_tried, n_held).
 
     From the weakest strength on, until one is surely worse than a weaker one. Every fit starts
     where the last one ended, which its tolerance forgets.
     """
-    folds, start = folds_of(moments, held.tasks), None
-    n_rows = moments.M[0, 0, held.tasks]
+    folds, start = folds_of(moments, held.tasks), {}
+    n_rows = moments.n[held.tasks]
     size = np.where(n_rows > 0, n_rows, 1.0)  # a task may weigh nothing
     scores = []
     for nu in grid:
         scores.append(np.empty(len(size)))
         for out in folds:
             train = moments.of(np.delete(held.tasks, out))
-            model = fit(train, nu, start, **ROUGH)
-            start = model if nu > 0 else None  # plain likelihood: variances may be 0
+            model = fit(train, nu, **start, **ROUGH)
+            start = {"start": model} if nu > 0 else {}  # plain likelihood: variances may be 0
             whole = moments.of(held.tasks[out])
-            scores[-1][out] = log_densities(model, whole, intercept=intercept) / size[out]
+            scores[-1][out] = log_densities(model, whole) / size[out]
         if any(gain(scores[-1], before) < -MIN_ERRORS for before in scores):
             break
     return np.array(scores)
@@ -256,17 +223,9 @@ def _surely_best(scores):
 
 
 def refit(prior, moments):
-    """A model of some tasks like that of a prior of more, from which it starts.
-
-    Parameters
-    ----------
-    prior : GaussianPrior
-    moments : Moments
-        In its standardised units.
-    """
+    """A model of the moments of some tasks like that of a prior of more, from which it starts."""
     model, nu = prior.model, prior.nu
-    settings = prior.settings | {"intercept": prior.intercept, "slopes": model.slopes}
-    settings |= ROUGH | {"callback": None}
+    settings = prior.settings | ROUGH | {"slopes": model.slopes, "callback": None}
     random = model.random
     if not nu:
         return fit_mixed_model(moments, random, **settings)

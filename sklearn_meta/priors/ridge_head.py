@@ -29,26 +29,17 @@ N_STEPS = 100
 EVERY = 10  # steps after which the tasks that were left out are looked at
 PATIENCE = 2  # looks without a gain
 NOISE_FLOOR = 1e-12  # of the variance of the targets
-LEAST_TASKS = 10  # of which some can be left out
+MIN_TASKS = 10  # of which some can be left out
 JITTER = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Features and targets of some tasks, multiplied by the square roots of row weights.
+    """Features and targets of some tasks, multiplied by the square roots of row weights."""
 
-    Parameters
-    ----------
-    Phi : ndarray of shape (n_tasks, n_rows, d)
-        A one in front.
-    y : ndarray of shape (n_tasks, n_rows, K)
-    n : ndarray of shape (n_tasks,)
-        Rows with a weight.
-    """
-
-    Phi: np.ndarray
-    y: np.ndarray
-    n: np.ndarray
+    Phi: np.ndarray  # (n_tasks, n_rows, d): with a one in front
+    y: np.ndarray  # (n_tasks, n_rows, K)
+    n: np.ndarray  # (n_tasks,): rows with a weight
 
     @classmethod
     def of(cls, phi, y, weight):
@@ -62,27 +53,16 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class HeadPrior:
-    """The prior of the last layer.
+    """The prior of the last layer."""
 
-    Parameters
-    ----------
-    m : ndarray of shape (d, K) or (d, 1)
-    L : ndarray of shape (d, d)
-    sigma2 : float
-    n_steps : int, default=0
-    shots, log_scale : ndarray of shape (n_levels,), default=None
-        Of classes: numbers of rows, and the logarithm of what scores are multiplied by for each.
-    gaussian : GaussianPrior, default=None
-        The same as one of linear models, for intervals.
-    """
-
-    m: np.ndarray
-    L: np.ndarray
+    m: np.ndarray  # (d, K) or (d, 1)
+    L: np.ndarray  # (d, d)
     sigma2: float
     n_steps: int = 0
+    # (n_levels,): of classes, numbers of rows, and logarithms of what scores are multiplied by
     shots: np.ndarray = None
     log_scale: np.ndarray = None
-    gaussian: object = None
+    gaussian: object = None  # GaussianPrior: the same as one of linear models, for intervals
 
     def _solved(self, rows):
         """Posterior of u, residuals ``sigma² a``, ``tr G^{-1}`` and ``log|G|`` of every task.
@@ -148,27 +128,14 @@ def _inverse(G, sigma2):
 def learn_head(prior, batches, tasks, rng, diagonal=False):
     """Improve a prior by expectation maximisation.
 
-    Parameters
-    ----------
-    prior : HeadPrior
-        Where to start.
-    batches : list of Rows
-    tasks : list of ndarray
-        The numbers of the tasks of every batch, from 0.
-    rng : numpy.random.Generator
-        Draws the fifth of the tasks that says how many steps to take.
-    diagonal : bool, default=False
-        Whether L is.
-
-    Returns
-    -------
-    HeadPrior
+    ``tasks`` are the numbers, from 0, of the tasks of every batch of Rows; ``rng`` draws the fifth
+    of them that says how many steps to take. ``diagonal``: whether L is.
     """
     n_tasks = sum(map(len, tasks))
     floor = NOISE_FLOOR * sum(np.sum(rows.y**2) for rows in batches)
     floor = max(floor / max(sum(rows.n.sum() for rows in batches), 1), np.finfo(float).tiny)
     n_steps = 0
-    if n_tasks >= LEAST_TASKS:
+    if n_tasks >= MIN_TASKS:
         out = rng.permutation(n_tasks) < n_tasks // 5
         train = [rows[~out[own]] for rows, own in zip(batches, tasks, strict=True)]
         judges = [rows[out[own]] for rows, own in zip(batches, tasks, strict=True)]

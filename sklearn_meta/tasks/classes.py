@@ -16,18 +16,10 @@ __all__ = ["TaskClasses", "of_one_type", "task_classes"]
 
 @dataclass(frozen=True, eq=False)
 class TaskClasses:
-    """The labels of every task, in order.
+    """The labels of every task, in order."""
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n_tasks, n_most)
-        Rows of tasks with fewer classes end in copies of their last label.
-    counts : ndarray of shape (n_tasks,)
-        Number of classes of every task.
-    """
-
-    labels: np.ndarray
-    counts: np.ndarray
+    labels: np.ndarray  # (n_tasks, n_most): those of tasks with fewer end in copies of the last
+    counts: np.ndarray  # (n_tasks,): number of classes of every task
 
     def __getitem__(self, tasks):
         return TaskClasses(self.labels[tasks], self.counts[tasks])
@@ -62,16 +54,7 @@ def of_one_type(labels):
 
 
 def task_classes(table):
-    """The labels of every task, and the place of each row's label among them.
-
-    Parameters
-    ----------
-    table : TaskTable
-
-    Returns
-    -------
-    classes : TaskClasses
-    places : ndarray of shape (n_rows,)
+    """The labels of every task, a TaskClasses, and the place of each row's label among them.
 
     Raises
     ------
@@ -104,9 +87,9 @@ def _ranks(table):
         return np.unique(y, return_inverse=True)[1]
     text = np.fromiter((isinstance(label, str) for label in y), dtype=bool, count=len(y))
     first = table.offsets[:-1][table.codes]
-    odd = np.flatnonzero(text != text[first])
-    if len(odd):
-        i = odd[0]
+    bad = np.flatnonzero(text != text[first])
+    if len(bad):
+        i = bad[0]
         raise ValueError(
             f"{table.where(i)}: y is {plain(y[i])!r}, and {plain(y[first[i]])!r} in the first row "
             "of this task: labels of a task must be all strings or all numbers."
@@ -125,9 +108,9 @@ def _check_numbers(values, rows, table):
     """Check that labels are text, or numbers without fractions."""
     if values.ndim != 1 or values.dtype.kind not in "biufUMm":
         raise ValueError(f"{table.where(rows[0])}: y is neither a string nor a number.")
-    odd = np.flatnonzero(values != np.round(values)) if values.dtype.kind == "f" else []
-    if len(odd):
+    bad = np.flatnonzero(values != np.round(values)) if values.dtype.kind == "f" else []
+    if len(bad):
         raise ValueError(
-            f"{table.where(rows[odd[0]])}: y is {plain(values[odd[0]])!r}. Unknown label type: "
+            f"{table.where(rows[bad[0]])}: y is {plain(values[bad[0]])!r}. Unknown label type: "
             "continuous. For numbers, take MetaRegressor or wrap a regressor."
         )

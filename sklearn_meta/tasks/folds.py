@@ -9,12 +9,7 @@ __all__ = ["task_folds"]
 def task_folds(cv, tasks, seed):
     """Pairs (train, test) of positions of tasks; to a splitter by groups each task is one.
 
-    Parameters
-    ----------
-    cv : int, splitter or iterable of pairs
-    tasks : sequence
-    seed : int
-        Shuffles the tasks where ``cv`` is a number of folds.
+    ``cv`` is a number of folds, for which the seed shuffles the tasks, a splitter, or pairs.
     """
     if isinstance(cv, (int, np.integer)):
         cv = KFold(cv, shuffle=True, random_state=seed)

@@ -59,9 +59,9 @@ def as_ids(values):
     try:
         set(out)
     except TypeError as error:
-        odd = next((v for v in out if type(v).__hash__ is None), out[0])
+        bad = next((v for v in out if type(v).__hash__ is None), out[0])
         raise TypeError(
-            f"the task id {odd!r} is a {type(odd).__name__}; ids are strings, numbers, timestamps, "
+            f"the task id {bad!r} is a {type(bad).__name__}; ids are strings, numbers, timestamps, "
             "or tuples of them."
         ) from error
     partly = [i for i, v in enumerate(out) if has_missing_part(v)]

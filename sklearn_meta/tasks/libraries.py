@@ -14,17 +14,8 @@ WAYS = {
 def in_memory(values, name):
     """Columns and rows as they are in memory; tables of pyarrow become dataframes of pandas.
 
-    Parameters
-    ----------
-    values : object
-        A table, or a column.
-    name : str
-        What messages call it.
-
-    Raises
-    ------
-    TypeError
-        If it is a query that has not been run, or pandas is missing.
+    A query that has not been run is a TypeError, as is a table for which pandas is missing;
+    messages call it ``name``.
     """
     library = type(values).__module__.partition(".")[0].strip("_")
     kind = type(values).__name__

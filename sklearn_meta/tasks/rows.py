@@ -10,7 +10,7 @@ from sklearn.utils.validation import _get_feature_names as get_feature_names
 from sklearn.utils.validation import _num_features as num_features
 from sklearn.utils.validation import _num_samples as n_rows_of
 
-__all__ = ["get_feature_names", "n_rows_of", "num_features", "safe_indexing", "unmasked"]
+__all__ = ["get_feature_names", "n_rows_of", "num_features", "ranges", "safe_indexing", "unmasked"]
 
 
 def safe_indexing(X, index, axis=0):
@@ -31,3 +31,9 @@ def unmasked(values):
     out = np.array(values.data, dtype=object)
     out[np.ma.getmaskarray(values)] = None
     return out
+
+
+def ranges(lengths):
+    """0, 1, ..., n - 1 for every length n, one after the other; and which length it was."""
+    of = np.repeat(np.arange(len(lengths)), lengths)
+    return np.arange(len(of)) - np.repeat(np.cumsum(lengths) - lengths, lengths), of

@@ -21,7 +21,7 @@ def without_missing(values):
 
 
 def stack_side(descriptors, labels, names=None, n_side=None):
-    """Stack the side information of tasks.
+    """Stack the side information of tasks to a table of objects.
 
     Parameters
     ----------
@@ -46,17 +46,12 @@ def stack_side(descriptors, labels, names=None, n_side=None):
         return None, None
     if n_side is None and isinstance(given[0], Mapping):
         names = list(dict.fromkeys(key for s in given if isinstance(s, Mapping) for key in s))
-    rows = []
-    for s, label in zip(descriptors, labels, strict=True):
-        row = None if s is None else _row(s, names, label)
-        if row is not None and n_side is None:
-            n_side = len(row)
-        if row is not None and len(row) != n_side:
-            raise ValueError(
-                f"{label}: its descriptor has {len(row)} entries, expected {n_side}. Put None "
-                "where an entry is not known, or use a mapping, which may lack keys."
-            )
-        rows.append(row)
+    rows = [
+        None if s is None else _row(s, names, label)
+        for s, label in zip(descriptors, labels, strict=True)
+    ]
+    way = "Put None where an entry is not known, or use a mapping, which may lack keys."
+    n_side = _check_lengths(rows, labels, n_side, way)
     table = np.full((len(rows), n_side), None, dtype=object)
     for t, row in enumerate(rows):
         if row is not None:
@@ -65,8 +60,7 @@ def stack_side(descriptors, labels, names=None, n_side=None):
 
 
 def _row(descriptor, names, label):
-    if isinstance(descriptor, Mapping) != (names is not None):
-        raise ValueError(f"{label}: descriptors must be all mappings or all arrays.")
+    _check_kind(descriptor, names, label)
     if names is not None:
         unknown = [key for key in descriptor if key not in names]
         if unknown:
@@ -81,32 +75,39 @@ def _row(descriptor, names, label):
                     "Give each of its parts a key of its own."
                 )
         return without_missing([descriptor.get(name) for name in names])
-    row = without_missing(np.atleast_1d(np.asarray(descriptor, dtype=object)))
-    if row.ndim != 1:
-        raise ValueError(f"{label}: its descriptor has shape {row.shape}, expected a vector.")
+    row = _vector(without_missing(np.atleast_1d(np.asarray(descriptor, dtype=object))), label)
     if any(isinstance(value, (Mapping, set)) for value in row):
         raise ValueError(f"{label}: its descriptor {descriptor!r} holds more than single values.")
     return row
 
 
+def _check_kind(descriptor, names, label):
+    if isinstance(descriptor, Mapping) != (names is not None):
+        raise ValueError(f"{label}: descriptors must be all mappings or all arrays.")
+
+
+def _vector(row, label):
+    if row.ndim != 1:
+        raise ValueError(f"{label}: its descriptor has shape {row.shape}, expected a vector.")
+    return row
+
+
+def _check_lengths(rows, labels, expected, way):
+    """The length of all rows that are known."""
+    for row, label in zip(rows, labels, strict=True):
+        if row is not None and expected is None:
+            expected = len(row)
+        if row is not None and len(row) != expected:
+            raise ValueError(
+                f"{label}: its descriptor has {len(row)} entries, expected {expected}. {way}"
+            )
+    return expected
+
+
 def stack_descriptors(descriptors, labels, names=None):
-    """Stack the side information of tasks to one table.
+    """The same to a table of numbers, dtype float64, of which every task has all or none has any.
 
-    Parameters
-    ----------
-    descriptors : list of array-like, mapping or None
-        One for each task.
-    labels : list of str
-        How messages call the tasks.
-    names : list, default=None
-        The keys in the order of the columns; those of the first mapping if None.
-
-    Returns
-    -------
-    table : ndarray of shape (n_tasks, n_descriptors), dtype float64, or None
-        None where no task has a descriptor.
-    names : list or None
-        The keys, where the descriptors are mappings.
+    ``names`` are the keys of the first mapping if None.
     """
     given = [descriptor is not None for descriptor in descriptors]
     if not any(given):
@@ -118,19 +119,13 @@ def stack_descriptors(descriptors, labels, names=None):
         )
     if names is None and isinstance(descriptors[0], Mapping):
         names = list(descriptors[0])
-    rows = [_descriptor_row(s, names, lab) for s, lab in zip(descriptors, labels, strict=True)]
-    lengths = {len(row) for row in rows}
-    if len(lengths) > 1:
-        bad = next(i for i, row in enumerate(rows) if len(row) != len(rows[0]))
-        raise ValueError(
-            f"{labels[bad]}: its descriptor has {len(rows[bad])} entries, expected {len(rows[0])}."
-        )
+    rows = [_numbers(s, names, label) for s, label in zip(descriptors, labels, strict=True)]
+    _check_lengths(rows, labels, None, "Give every task the same.")
     return np.array(rows, dtype=np.float64), names
 
 
-def _descriptor_row(descriptor, names, label):
-    if isinstance(descriptor, Mapping) != (names is not None):
-        raise ValueError(f"{label}: descriptors must be all mappings or all arrays.")
+def _numbers(descriptor, names, label):
+    _check_kind(descriptor, names, label)
     if names is not None:
         if set(descriptor) != set(names):
             raise ValueError(
@@ -149,9 +144,7 @@ def _descriptor_row(descriptor, names, label):
             f"{label}: its descriptor is not numeric ({descriptor!r}). Encode categories as "
             "numbers, for example 0 and 1."
         ) from error
-    row = np.atleast_1d(row)
-    if row.ndim != 1:
-        raise ValueError(f"{label}: its descriptor has shape {row.shape}, expected a vector.")
+    row = _vector(np.atleast_1d(row), label)
     if not have_squares(row).all():
         j = int(np.argmin(have_squares(row)))
         name = repr(names[j]) if names is not None else j

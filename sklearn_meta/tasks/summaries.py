@@ -19,8 +19,7 @@ from numpy.typing import ArrayLike
 
 from ..kernels.mixed_model import Moments
 from .ids import as_ids, factorize_ids
-from .rows import n_rows_of
-from .table import TaskTable, check_ids, padded_batches
+from .table import TaskTable, check_ids, padded_batches, split_ids
 from .validation import (
     as_table,
     as_weight,
@@ -28,7 +27,6 @@ from .validation import (
     check_target,
     column_names,
     plain,
-    split_columns,
 )
 
 __all__ = ["read_summaries", "summary_terms", "task_summaries"]
@@ -125,12 +123,7 @@ def task_summaries(
     (['a', 'b'], [2.0, 1.0], [7.0, 20.0])
     """
     given = as_table(X)
-    X, ids, _ = split_columns(given, task_column)
-    if ids is None:
-        if groups is None:
-            raise ValueError("Pass the task ids: groups= (an array) or task_column= (a column).")
-        ids = as_ids(groups)
-    check_ids(ids, n_rows_of(X))
+    X, ids, _ = split_ids(given, groups, task_column)
     names = column_names(X) or [f"x{j}" for j in range(X.shape[1])]
     terms = summary_terms(names, target)
 
@@ -166,14 +159,7 @@ def _like(table, columns):
 
 
 def read_summaries(table, target="y", task_column="task"):
-    """Read a table of summaries.
-
-    Parameters
-    ----------
-    table : dict of str to array-like, or dataframe or Arrow table
-        See :func:`task_summaries`.
-    target : str
-    task_column : str
+    """Read a table of summaries, see :func:`task_summaries`.
 
     Returns
     -------

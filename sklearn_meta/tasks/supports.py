@@ -13,6 +13,8 @@ from numbers import Integral
 
 import numpy as np
 
+from .rows import ranges
+
 MAX_SHOTS = 2**31  # more than any task has
 EMPTY = 1 / 3  # share of supports without rows, where the range begins with 0
 
@@ -21,22 +23,13 @@ __all__ = ["Episodes", "check_shots", "draw_episodes", "take_rows"]
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Supports and queries as row numbers of a table.
+    """Supports and queries as row numbers of a table, episode after episode."""
 
-    Parameters
-    ----------
-    tasks : ndarray of shape (n_episodes,)
-        The task of every episode.
-    support, query : ndarray of int
-        Rows, episode after episode.
-    support_offsets, query_offsets : ndarray of shape (n_episodes + 1,)
-    """
-
-    tasks: np.ndarray
+    tasks: np.ndarray  # (n_episodes,): the task of every episode
     support: np.ndarray
-    support_offsets: np.ndarray
+    support_offsets: np.ndarray  # (n_episodes + 1,)
     query: np.ndarray
-    query_offsets: np.ndarray
+    query_offsets: np.ndarray  # (n_episodes + 1,)
 
 
 def check_shots(n_shots):
@@ -56,21 +49,9 @@ def check_shots(n_shots):
 def draw_episodes(table, n_shots, n_blocks, rng):
     """Draw one set of episodes in which every row is a query once.
 
-    Rows of a fixed support (``table.role``) are support only.
-
-    Parameters
-    ----------
-    table : TaskTable
-    n_shots : (int, int)
-        Smallest and largest support. A task never gives more rows than stand outside the block.
-    n_blocks : int
-        Blocks of a task; fewer of a task with fewer rows. Of a single block, the largest part that
-        is support is half of the rows, and only the others are query.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    Episodes
+    Rows of a fixed support (``table.role``) are support only. Supports have ``n_shots``, a pair, at
+    least and at most, and never more rows than stand outside the block. Of a single block, the
+    largest part that is support is half of the rows, and only the others are query.
     """
     sizes, starts, codes = table.sizes, table.offsets[:-1], table.codes
     role = np.zeros(len(codes), dtype=np.int8) if table.role is None else table.role
@@ -81,8 +62,7 @@ def draw_episodes(table, n_shots, n_blocks, rng):
     n_free = sizes - n_fixed
     blocks = np.minimum(n_blocks, n_free)
 
-    tasks = np.repeat(np.arange(len(sizes)), blocks)
-    block = np.arange(len(tasks)) - np.repeat(np.cumsum(blocks) - blocks, blocks)
+    block, tasks = ranges(blocks)
     lo = n_fixed[tasks] + block * n_free[tasks] // np.maximum(blocks[tasks], 1)
     hi = n_fixed[tasks] + (block + 1) * n_free[tasks] // np.maximum(blocks[tasks], 1)
 
@@ -103,9 +83,9 @@ def draw_episodes(table, n_shots, n_blocks, rng):
     # the support is a run of the shuffled rows that begins behind the block and goes round
     begin = np.where(fixed, (turn * n_fixed[tasks]).astype(np.intp), hi)
     around = np.maximum(np.where(fixed, n_fixed[tasks], sizes[tasks]), 1)
-    place, of = _ranges(n_support)
+    place, of = ranges(n_support)
     support = starts[tasks][of] + (begin[of] + place) % around[of]
-    place, of = _ranges(hi - lo)
+    place, of = ranges(hi - lo)
     query = starts[tasks][of] + lo[of] + place
     return Episodes(
         tasks,
@@ -114,12 +94,6 @@ def draw_episodes(table, n_shots, n_blocks, rng):
         shuffled[query],
         np.concatenate([[0], np.cumsum(hi - lo)]),
     )
-
-
-def _ranges(lengths):
-    """0, 1, ..., n - 1 for every length n, one after the other; and which length it was."""
-    of = np.repeat(np.arange(len(lengths)), lengths)
-    return np.arange(len(of)) - np.repeat(np.cumsum(lengths) - lengths, lengths), of
 
 
 def take_rows(table, rows, offsets, tasks):

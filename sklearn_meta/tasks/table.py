@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .frames import SavesFrames
 from .ids import as_ids, factorize_ids, missing_ids
 from .libraries import in_memory
-from .rows import n_rows_of, safe_indexing
+from .rows import n_rows_of, ranges, safe_indexing
 from .task import Task
 from .validation import as_table, concat_rows, plain, split_columns, task_label
 
@@ -26,8 +26,9 @@ __all__ = [
     "constant_within_tasks",
     "distinct_rows",
     "merged",
-    "rows_of_tasks",
     "padded_batches",
+    "rows_of_tasks",
+    "split_ids",
     "tasks_from_table",
 ]
 
@@ -67,12 +68,7 @@ def tasks_from_table(
     >>> tasks_from_table(X, [0.1, 0.2, 0.3], task_column=1)
     [Task(id=7.0, n_rows=2), Task(id=8.0, n_rows=1)]
     """
-    X, ids, side = split_columns(as_table(X), task_column, descriptor_columns)
-    if ids is None:
-        if groups is None:
-            raise ValueError("Pass the task ids: groups= (an array) or task_column= (a column).")
-        ids = as_ids(groups)
-    check_ids(ids, n_rows_of(X))
+    X, ids, side = split_ids(as_table(X), groups, task_column, descriptor_columns)
     y = np.asarray(in_memory(y, "y"))
     if y.ndim == 0 or len(y) != n_rows_of(X):
         found = f"has {len(y)}" if y.ndim else f"is {y.item()!r}"
@@ -89,6 +85,17 @@ def tasks_from_table(
         Task(safe_indexing(X, index), y[index], id=plain(id_), descriptor=s)
         for id_, index, s in zip(unique, rows, descriptors, strict=True)
     ]
+
+
+def split_ids(X, groups, task_column, descriptor_columns=None):
+    """As :func:`split_columns`, with an id for every row: from a column, or from ``groups``."""
+    X, ids, side = split_columns(X, task_column, descriptor_columns)
+    if ids is None:
+        if groups is None:
+            raise ValueError("Pass the task ids: groups= (an array) or task_column= (a column).")
+        ids = as_ids(groups)
+    check_ids(ids, n_rows_of(X))
+    return X, ids, side
 
 
 def check_ids(ids, n_rows):
@@ -135,59 +142,50 @@ def distinct_rows(table):
 
 @dataclass(frozen=True, eq=False)
 class TaskTable(SavesFrames):
-    """Rows of many tasks, stored task after task.
+    """Rows of many tasks, stored task after task."""
 
-    Parameters
-    ----------
-    X : array or dataframe of shape (n_rows, n_features)
-    y : ndarray of shape (n_rows,)
-    offsets : ndarray of shape (n_tasks + 1,)
-        Task t is ``X[offsets[t]:offsets[t + 1]]``.
-    ids : ndarray of shape (n_tasks,), default=None
-    sample_weight : ndarray of shape (n_rows,), default=None
-    descriptors : ndarray of shape (n_tasks, n_descriptors), default=None
-    row_numbers : ndarray of shape (n_rows,), default=None
-        The place of every row in the user's table; None where the user gave single tasks.
-    role : ndarray of shape (n_rows,), dtype int8, default=None
-        What episodes may use a row for: 0 anything, 1 support only, 2 query only.
-    own_classes : TaskClasses, default=None
-        The labels of every task, where each has its own and y holds their places among these.
-    origin : ndarray of shape (n_rows,), default=None
-        Which row of the table that the learner and the descriptor were fitted on a row is; -1 for
-        a row that they have not seen, and None where they have seen none.
-    """
-
-    X: Any
-    y: Any
-    offsets: Any
-    ids: Any = None
-    sample_weight: Any = None
-    descriptors: Any = None
-    row_numbers: Any = None
-    role: Any = None
-    own_classes: Any = None
+    X: Any  # array or dataframe of shape (n_rows, n_features)
+    y: Any  # (n_rows,)
+    offsets: Any  # (n_tasks + 1,): task t is ``X[offsets[t]:offsets[t + 1]]``
+    ids: Any = None  # (n_tasks,)
+    sample_weight: Any = None  # (n_rows,)
+    descriptors: Any = None  # (n_tasks, n_descriptors)
+    row_numbers: Any = None  # (n_rows,): places in the user's table; None where tasks were given
+    role: Any = None  # (n_rows,), int8: for episodes, 0 anything, 1 support only, 2 query only
+    own_classes: Any = None  # TaskClasses, where each task has its own, and y places among these
+    # (n_rows,): which row of the table that the learner and the descriptor were fitted on it is;
+    # -1 for a row that they have not seen, and None where they have seen none
     origin: Any = None
 
     @classmethod
     def from_rows(cls, X, y, ids=None, sample_weight=None, side=None, side_names=None):
         """Sort the rows of a long table by task (the order of rows within a task stays)."""
         n_rows = n_rows_of(X)
-        if ids is None:
-            descriptors = None
-            if side is not None and n_rows:
-                codes = np.zeros(n_rows, dtype=np.intp)
-                descriptors = constant_within_tasks(side, codes, [None], side_names)
-            return cls(X, y, np.array([0, n_rows]), None, sample_weight, descriptors)
-        unique, codes = factorize_ids(ids)
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(unique)))])
+        one = np.full(1, None), np.zeros(n_rows, dtype=np.intp)
+        unique, codes = one if ids is None else factorize_ids(ids)
         descriptors = None
-        if side is not None:
+        if side is not None and n_rows:
             descriptors = constant_within_tasks(side, codes, unique, side_names)
+        if ids is None:
+            return cls(X, y, np.array([0, n_rows]), None, sample_weight, descriptors)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(unique)))])
         if (codes[1:] >= codes[:-1]).all():
             return cls(X, y, offsets, unique, sample_weight, descriptors, np.arange(n_rows))
         order = np.argsort(codes, kind="stable")
         weight = None if sample_weight is None else sample_weight[order]
         return cls(safe_indexing(X, order), y[order], offsets, unique, weight, descriptors, order)
+
+    @classmethod
+    def from_tasks(cls, tasks, blocks, targets, weights, **more):
+        """Stack what was read of tasks: tables, targets, and weights or None."""
+        offsets = np.concatenate([[0], np.cumsum([len(y) for y in targets], dtype=np.intp)])
+        ids = np.empty(len(tasks), dtype=object)
+        ids[:] = [task.id for task in tasks]
+        weight = None
+        if any(w is not None for w in weights):
+            pairs = zip(weights, targets, strict=True)
+            weight = np.concatenate([np.ones(len(y)) if w is None else w for w, y in pairs])
+        return cls(concat_rows(blocks), np.concatenate(targets), offsets, ids, weight, **more)
 
     @property
     def n_tasks(self):
@@ -207,6 +205,10 @@ class TaskTable(SavesFrames):
     def weights(self):
         """Row weights, 1 where none are given."""
         return np.ones(len(self.y)) if self.sample_weight is None else self.sample_weight
+
+    def sums(self, values):
+        """Sums of values of rows over every task."""
+        return np.bincount(self.codes, values, minlength=self.n_tasks)
 
     def label(self, t):
         """How messages call task ``t``."""
@@ -240,7 +242,7 @@ class TaskTable(SavesFrames):
             sizes = np.bincount(codes, minlength=self.n_tasks)
             tasks, numbers = np.arange(self.n_tasks), self.row_numbers
             if numbers is None:
-                numbers = np.arange(len(weight)) - np.repeat(self.offsets[:-1], self.sizes)
+                numbers, _ = ranges(self.sizes)
             else:  # tasks stand in the order in which they first appear
                 first = np.full(self.n_tasks, len(weight))
                 np.minimum.at(first, codes, numbers[kept])
@@ -260,15 +262,10 @@ class TaskTable(SavesFrames):
         return self.take(rows, offsets, slice(start, stop))
 
     def take(self, rows, offsets, tasks):
-        """A table of some rows, which ``offsets`` cut into these tasks.
+        """A table of some rows, task after task, which ``offsets`` cut into tasks.
 
-        Parameters
-        ----------
-        rows : ndarray of int, or slice
-            Task after task.
-        offsets : ndarray of shape (n_taken + 1,)
-        tasks : ndarray of shape (n_taken,), or slice
-            Whose ids and descriptors the tasks have.
+        ``tasks`` are those whose ids and descriptors they have; rows and tasks are places or
+        slices.
         """
 
         def part(values, index):
@@ -294,39 +291,19 @@ class TaskTable(SavesFrames):
 
 @dataclass(frozen=True, eq=False)
 class PaddedBatch:
-    """Tasks of similar size as arrays with a task axis.
+    """Tasks of similar size as arrays with a task axis."""
 
-    Parameters
-    ----------
-    tasks : ndarray of shape (n_batch,)
-        Positions of the tasks in their table.
-    X : ndarray of shape (n_batch, n_rows, n_features)
-    y : ndarray of shape (n_batch, n_rows)
-    weight : ndarray of shape (n_batch, n_rows)
-        Row weights; 0 where a row is padding. Padding is 0 in X, and in y where it is numbers.
-    """
-
-    tasks: np.ndarray
-    X: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
+    tasks: np.ndarray  # (n_batch,): positions of the tasks in their table
+    X: np.ndarray  # (n_batch, n_rows, n_features)
+    y: np.ndarray  # (n_batch, n_rows)
+    weight: np.ndarray  # (n_batch, n_rows): 0 for padding, which is 0 in X, and in y if numbers
 
 
 def padded_batches(table, max_cells=2**20):
-    """Cut a table into padded batches of tasks of similar size.
+    """Cut a table with numeric X into padded batches of tasks of similar size.
 
     Tasks are bucketed so that the longest of a batch has at most a quarter more rows (or one more)
     than the shortest, and a batch holds at most ``max_cells`` numbers (or one task).
-
-    Parameters
-    ----------
-    table : TaskTable
-        With numeric X.
-    max_cells : int, default=2**20
-
-    Yields
-    ------
-    PaddedBatch
     """
     sizes = table.sizes
     order = np.argsort(sizes, kind="stable")
@@ -373,67 +350,57 @@ def _pad(table, tasks, sizes, n_rows):
 def rows_of_tasks(blocks, at):
     """The rows of tasks that stand in several tables, as one table.
 
-    Parameters
-    ----------
-    blocks : sequence of TaskTable
-    at : ndarray of shape (n_tasks, 2)
-        The table of every task and its place there; -1 for a task without rows.
+    ``at``, of shape (n_tasks, 2), has the table of every task and its place there; -1 for a task
+    without rows.
     """
-    parts, codes = [], []
-    for b in np.unique(at[at[:, 0] >= 0, 0]):
-        tasks = np.flatnonzero(at[:, 0] == b)
-        place, table = at[tasks, 1], blocks[b]
-        sizes = table.sizes[place]
-        of = np.repeat(np.arange(len(tasks)), sizes)
-        rows = np.arange(len(of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        rows += table.offsets[place][of]
-        parts.append((table, rows, place))
-        codes.append(tasks[of])
-    if not parts:
+    used = np.unique(at[at[:, 0] >= 0, 0])
+    if len(used) == 0:
         return None
-    X = concat_rows([safe_indexing(table.X, rows) for table, rows, _ in parts])
-    y = np.concatenate([table.y[rows] for table, rows, _ in parts])
-    weight = _joined([(table.sample_weight, rows) for table, rows, _ in parts], 1.0)
-    origin = _joined([(table.origin, rows) for table, rows, _ in parts], -1)
-    side = None
-    if all(table.descriptors is not None for table, _, _ in parts):
-        width = parts[0][0].descriptors.shape[1]
-        side = np.full((len(at), width), None, dtype=parts[0][0].descriptors.dtype)
-        for b, (table, _, place) in zip(np.unique(at[at[:, 0] >= 0, 0]), parts, strict=True):
-            side[at[:, 0] == b] = table.descriptors[place]
-    return _by_task(X, y, weight, origin, np.concatenate(codes), len(at), descriptors=side)
+    parts, codes, side = [], [], None
+    for b in used:
+        tasks = np.flatnonzero(at[:, 0] == b)
+        table, place = blocks[b], at[tasks, 1]
+        rows, of = ranges(table.sizes[place])
+        parts.append((table, table.offsets[place][of] + rows))
+        codes.append(tasks[of])
+    if all(blocks[b].descriptors is not None for b in used):
+        some = blocks[used[0]].descriptors
+        side = np.full((len(at), some.shape[1]), None, dtype=some.dtype)
+        for b in used:
+            side[at[:, 0] == b] = blocks[b].descriptors[at[at[:, 0] == b, 1]]
+    return _by_task(parts, np.concatenate(codes), len(at), descriptors=side)
 
 
 def merged(seen, more):
     """Tables of the same tasks as one: of every task the rows of the first, then of the second."""
-    rows = [(table, np.arange(len(table.y))) for table in (seen, more)]
-    weight = _joined([(table.sample_weight, own) for table, own in rows], 1.0)
-    origin = _joined([(table.origin, own) for table, own in rows], -1)
     side = more.descriptors
     if side is None:
         side = seen.descriptors
     elif seen.descriptors is not None and side.dtype == object:
         unknown = np.array([all(v is None for v in row) for row in side])
         side = np.where(unknown[:, None], seen.descriptors, side)
-    X, y = concat_rows([seen.X, more.X]), np.concatenate([seen.y, more.y])
+    parts = [(table, np.arange(len(table.y))) for table in (seen, more)]
     codes = np.concatenate([seen.codes, more.codes])
-    return _by_task(X, y, weight, origin, codes, more.n_tasks, ids=more.ids, descriptors=side)
+    return _by_task(parts, codes, more.n_tasks, ids=more.ids, descriptors=side)
 
 
-def _joined(parts, missing):
-    """Values of some rows of several tables, ``missing`` where a table has none."""
-    if all(values is None for values, _ in parts):
-        return None
-    return np.concatenate(
-        [np.full(len(rows), missing) if v is None else v[rows] for v, rows in parts]
-    )
+def _by_task(parts, codes, n_tasks, **tasks):
+    """Some rows of several tables, in the order of their tasks."""
 
+    def joined(name, missing):
+        known = [(getattr(table, name), rows) for table, rows in parts]
+        if all(values is None for values, _ in known):
+            return None
+        filled = [np.full(len(rows), missing) if v is None else v[rows] for v, rows in known]
+        return np.concatenate(filled)[order]
 
-def _by_task(X, y, weight, origin, codes, n_tasks, **tasks):
-    """Rows in the order of their tasks."""
     order = np.argsort(codes, kind="stable")
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=n_tasks))])
-    weight, origin = (None if values is None else values[order] for values in (weight, origin))
+    X = concat_rows([safe_indexing(table.X, rows) for table, rows in parts])
     return TaskTable(
-        safe_indexing(X, order), y[order], offsets, sample_weight=weight, origin=origin, **tasks
+        safe_indexing(X, order),
+        joined("y", None),
+        np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=n_tasks))]),
+        sample_weight=joined("sample_weight", 1.0),
+        origin=joined("origin", -1),
+        **tasks,
     )

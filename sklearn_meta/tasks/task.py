@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .ids import has_missing_part, is_missing
-from .rows import n_rows_of, safe_indexing, unmasked
+from .rows import n_rows_of, ranges, safe_indexing, unmasked
 from .validation import task_label
 
 __all__ = [
@@ -177,20 +177,10 @@ def _as_task(id_, item, position):
 
 
 def split_support(task, n_shots, rng):
-    """Draw the support rows of a task; the rest are its query.
+    """Draw the support rows of a task, ``n_shots``; the rest are its query.
 
-    Parameters
-    ----------
-    task : Task
-    n_shots : int
-        Number of support rows. With ``task.support`` they are drawn from the fixed support only.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    support, query : ndarray of int
-        Row numbers. ``support`` for fewer shots is the beginning of that for more, given equal
-        state of ``rng``.
+    Both are row numbers. With ``task.support`` the support is drawn from it only; that for fewer
+    shots is the beginning of that for more, given equal state of ``rng``.
     """
     fixed = fixed_support(task)
     if fixed is None:
@@ -202,19 +192,8 @@ def split_support(task, n_shots, rng):
 def split_support_per_class(task, n_shots, rng):
     """Draw a support with ``n_shots`` rows of every class; the rest are the query.
 
-    Parameters
-    ----------
-    task : Task
-    n_shots : int
-        Number of support rows of a class. With ``task.support`` they are drawn from the fixed
-        support only.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    support, query : ndarray of int, or None
-        Row numbers; None if some class has fewer rows, or none are left. ``support`` for more shots
-        holds that for fewer, given equal state of ``rng``.
+    As :func:`split_support`, but that the support for more shots holds that for fewer; None if some
+    class has fewer rows, or none are left.
     """
     fixed = fixed_support(task)
     pool = np.arange(n_rows_of(task.X)) if fixed is None else np.flatnonzero(fixed)
@@ -222,7 +201,7 @@ def split_support_per_class(task, n_shots, rng):
     _, codes, counts = np.unique(np.asarray(task.y)[order], return_inverse=True, return_counts=True)
     by_class = np.argsort(codes, kind="stable")
     place = np.empty(len(order), dtype=np.intp)  # of a row among those of its class
-    place[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place[by_class], _ = ranges(counts)
     support = order[place < n_shots]
     query = order[place >= n_shots] if fixed is None else np.flatnonzero(~fixed)
     if len(query) == 0 or len(counts) == 0 or counts.min() < n_shots:

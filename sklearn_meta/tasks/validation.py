@@ -1,7 +1,8 @@
 """The border: every value that a user hands over is checked here, once.
 
-Messages name the task, the column, the row, the value, and the way out. Rows are checked for all
-tasks at a time; only when something is wrong is the culprit looked for.
+Messages name the task, the column, the row, the value, and the way out: ``where(i)`` says in words
+which row of which task row i is. Rows are checked for all tasks at a time; only when something is
+wrong is the culprit looked for.
 """
 
 import sys
@@ -51,21 +52,19 @@ def task_label(id_, position):
 
 def with_address(error, label):
     """The same error, its message beginning with the task that it is about."""
-    text = str(error)
-    if text.startswith(label):
-        return error
-    try:
-        return type(error)(f"{label}: {text}")
-    except TypeError:  # an exception class with other arguments
-        return ValueError(f"{label}: {text}")
+    return error if str(error).startswith(label) else _retold(error, f"{label}: {error}")
 
 
 def with_hint(error, hint):
     """The same error with a way out behind its message."""
+    return _retold(error, f"{error}{hint}") if hint else error
+
+
+def _retold(error, text):
     try:
-        return type(error)(f"{error}{hint}") if hint else error
-    except TypeError:
-        return ValueError(f"{error}{hint}")
+        return type(error)(text)
+    except TypeError:  # an exception class with other arguments
+        return ValueError(text)
 
 
 def plain(value):
@@ -139,16 +138,10 @@ def _column_position(X, column, role):
             "Ridge()), task_column=...); BaggingRegressor makes arrays of dataframes: give it the "
             "index."
         )
-    n_found = names.count(column)
-    if n_found == 0:
+    if column not in names:
         raise ValueError(
             f"X has no column {column!r} ({role}={column!r}); its columns are "
             f"{_shortened(names)}. Add the column, or name the right one in {role}."
-        )
-    if n_found > 1:
-        raise ValueError(
-            f"X has {n_found} columns named {column!r} ({role}={column!r}): one would be used as "
-            "a feature. Drop or rename the others."
         )
     return names.index(column)
 
@@ -200,14 +193,14 @@ def split_columns(X, task_column=None, descriptor_columns=None):
 def check_columns(X, reference, label):
     """Check that the X of a task has the columns of the first task (or of meta-training)."""
     names, n_features = reference
-    found = num_features(X)
+    found, own = num_features(X), column_names(X)
+    if names is not None and own is not None:
+        missing = _shortened([n for n in names if n not in own])
+        unknown = _shortened([n for n in own if n not in list(names)])
     if found != n_features:
         extra = ""
-        if names is not None and column_names(X) is not None:
-            own = column_names(X)
-            missing = _shortened([n for n in names if n not in own]) or "none"
-            unknown = _shortened([n for n in own if n not in list(names)]) or "none"
-            extra = f" (missing: {missing}; unknown: {unknown})"
+        if names is not None and own is not None:
+            extra = f" (missing: {missing or 'none'}; unknown: {unknown or 'none'})"
         raise ValueError(
             f"{label}: X has {found} features, expected {n_features}{extra}. All tasks need the "
             "same columns."
@@ -216,10 +209,8 @@ def check_columns(X, reference, label):
         return
     own = get_feature_names(X)
     if own is not None and list(own) != list(names):
-        missing = [n for n in names if n not in own]
-        unknown = [n for n in own if n not in names]
         if missing or unknown:
-            what = f"column {_shortened(missing)} is missing and {_shortened(unknown)} is unknown"
+            what = f"column {missing} is missing and {unknown} is unknown"
         else:
             what = f"the columns are in another order, {_shortened(own)}"
         raise ValueError(
@@ -270,15 +261,8 @@ def _with_common_categories(blocks):
 def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False, min_rows=1):
     """Bring a table of features to a 2-D float array.
 
-    Parameters
-    ----------
-    X : array-like or dataframe of shape (n_rows, n_features)
-    where : callable
-        ``where(i)`` says in words which row of which task row ``i`` is.
-    allow_nan : bool, default=False
-        Whether the wrapped estimator copes with missing values itself.
-    min_rows : int, default=1
-        0 allows an empty support.
+    ``allow_nan``: the wrapped estimator copes with missing values itself; ``min_rows=0`` allows an
+    empty support.
     """
     check_times(X)
     try:
@@ -293,8 +277,7 @@ def check_features(X, *, where, dtype=(np.float64, np.float32), allow_nan=False,
         bad = np.isinf(out) if allow_nan else ~np.isfinite(out)
         if bad.any():
             i, j = np.argwhere(bad)[0]
-            kind = "NaN" if np.isnan(out[i, j]) else "infinity"
-            raise ValueError(_not_finite(where(i), _column_name(X, j), kind))
+            raise _not_finite(where(i), _column_name(X, j), out[i, j])
     _check_size(out, lambda j: f"column {_column_name(X, j)} of X", where)
     return out
 
@@ -330,11 +313,7 @@ def have_squares(values):
 def _check_size(values, name, where):
     """Refuse numbers whose squares overflow: variances, distances and losses would not be finite.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_columns)
-    name, where : callable
-        What messages call column ``j`` and row ``i``.
+    ``name(j)`` is what messages call a column.
     """
     if values.dtype.kind != "f" or values.size == 0:
         return
@@ -357,8 +336,7 @@ def check_finite(X, where):
         column = np.asarray(X[name])
         if column.dtype.kind == "f" and not np.isfinite(column).all():
             i = int(np.argmin(np.isfinite(column)))
-            kind = "NaN" if np.isnan(column[i]) else "infinity"
-            raise ValueError(_not_finite(where(i), _column_name(X, j), kind))
+            raise _not_finite(where(i), _column_name(X, j), column[i])
         if column.dtype.kind == "c":
             raise addressed(ValueError("Complex data not supported"), X, where)
         _check_size(column[:, None], lambda _, j=j: f"column {_column_name(X, j)} of X", where)
@@ -391,14 +369,15 @@ def time_kind(y):
     return y.dtype.kind if y.dtype.kind in "mM" else ""
 
 
-def _not_finite(where, column, kind):
-    way = "Replace it, or drop the row."
-    if kind == "NaN":
+def _not_finite(where, column, value):
+    kind, way = "infinity", "Replace it, or drop the row."
+    if value is None or value != value:
+        kind = "NaN"
         way = (
             "Impute it, with TableEncoder or SimpleImputer in a Pipeline inside, drop the row, or "
             "use an estimator that accepts NaN."
         )
-    return f"{where}: column {column} of X contains {kind}. {way}"
+    return ValueError(f"{where}: column {column} of X contains {kind}. {way}")
 
 
 def _column_name(X, j):
@@ -415,7 +394,6 @@ def addressed(error, X, where, numeric=False, transformed=False):
         Of scikit-learn or of a wrapped estimator.
     X : array or dataframe
     where : callable
-        ``where(i)`` says in words which row of which task row ``i`` is.
     numeric : bool, default=False
         Whether all cells must be numbers; else only cells that the error quotes are blamed.
     transformed : bool, default=False
@@ -453,8 +431,7 @@ def addressed(error, X, where, numeric=False, transformed=False):
                 "columns."
             )
         if value is None or isinstance(value, float):
-            kind = "NaN" if value is None or value != value else "infinity"
-            return ValueError(_not_finite(where(i), column, kind))
+            return _not_finite(where(i), column, value)
         way = "Encode it, with TableEncoder or a ColumnTransformer in a Pipeline inside"
         if "unknown categor" in text:
             way = "Set handle_unknown='ignore' on the encoder to let new categories pass"
@@ -519,15 +496,7 @@ def _is_number(value):
 
 
 def check_target(y, *, classifier, where):
-    """Bring the targets to a 1-D array: numbers for a regressor, labels for a classifier.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_rows,)
-    classifier : bool
-    where : callable
-        ``where(i)`` says in words which row of which task row ``i`` is.
-    """
+    """Bring the targets to a 1-D array: numbers for a regressor, labels for a classifier."""
     values = np.asarray(unmasked(in_memory(y, "y")))
     if values.ndim == 2 and values.shape[1] == 1:
         warnings.warn(
@@ -555,11 +524,11 @@ def check_target(y, *, classifier, where):
             f"{where(missing[0])}: Input y contains NaN. Drop the rows without a target."
         )
     if values.dtype.kind in "cO":
-        odd = [i for i, v in enumerate(values) if isinstance(v, (complex, np.complexfloating))]
-        odd = [i for i in odd if values[i].imag] or odd
-        if odd:
+        bad = [i for i, v in enumerate(values) if isinstance(v, (complex, np.complexfloating))]
+        bad = [i for i in bad if values[i].imag] or bad
+        if bad:
             raise ValueError(
-                f"{where(odd[0])}: Complex data not supported: y is {plain(values[odd[0]])!r}."
+                f"{where(bad[0])}: Complex data not supported: y is {plain(values[bad[0]])!r}."
             )
     if classifier:
         return _labels(values, where)
@@ -630,25 +599,15 @@ def _check_finite_target(values, where):
     bad = ~np.isfinite(values)
     if bad.any():
         i = int(np.argmax(bad))
-        kind = (
-            "NaN"
-            if np.isnan(values[i])
-            else f"infinity or a value too large for dtype({str(values.dtype)!r})"
-        )
+        kind = f"infinity or a value too large for dtype({str(values.dtype)!r})"
+        kind = "NaN" if np.isnan(values[i]) else kind
         raise ValueError(f"{where(i)}: Input y contains {kind}. Drop the rows without a target.")
 
 
 def as_weight(sample_weight, n_rows, *, where=lambda i: f"row {i}", all_zero=False):
-    """Bring row weights to a float array: finite, not negative, one for each row.
+    """Bring row weights to a float array: finite, not negative, one for each row; None stays.
 
-    Parameters
-    ----------
-    sample_weight : float, array-like of shape (n_rows,) or None
-    n_rows : int
-    where : callable
-        ``where(i)`` says in words which row of which task row ``i`` is.
-    all_zero : bool, default=False
-        Whether all of them may be zero.
+    A single number is that of all rows; ``all_zero`` allows that no row has any weight.
     """
     if sample_weight is None:
         return None
