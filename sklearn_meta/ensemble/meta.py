@@ -234,8 +234,8 @@ class _MetaStack(Composition, BaseMetaEstimator):
                 scale.append(np.sqrt(one.mean_by_task(errors**2).mean()))
                 scores[k] = one.split(np.abs(errors) / max(scale[-1], np.finfo(float).tiny))
                 losses = np.column_stack([losses, one.mean_by_task(errors**2)])
-            judged = [names[c] for c in columns] + [STACK] * (classes is None)
-            results.append(_rows(k, one, losses, judged, table.ids))
+            ranked = [names[c] for c in columns] + [STACK] * (classes is None)
+            results.append(_rows(k, one, losses, ranked, table.ids))
         used = np.flatnonzero(weights.max(axis=0) >= MIN_WEIGHT)
         weights = _normalized(weights, used)
         for name in (names[c] for c in columns if c not in used):
