@@ -154,9 +154,8 @@ class Case:
 
     @cached_property
     def table(self):
-        # Stacks learn weights; the default ones fit all that they know many times.
-        default_stack = self.wrapped is None and self.cls in FRONT
-        n_tasks = 3 if default_stack else 10 if isinstance(self.wrapped, list) else 6
+        # Weights of stacks take three tasks; the default ones fit all that they know many times.
+        n_tasks = 3 if self.wrapped is None and self.cls in FRONT else 6
         return make_table(self(), n_tasks=n_tasks, n_classes=self.n_classes)
 
     def new_tasks(self, n_tasks):
@@ -218,7 +217,7 @@ CANDIDATES = {
     ],
     MetaClassifier: [
         ("pooled", Pooled(LogisticRegression())),
-        ("hierarchical", HierarchicalBayes(LogisticRegression(), random_effects="intercept")),
+        ("own", Independent(LogisticRegression())),
     ],
 }
 WRAPPED = {

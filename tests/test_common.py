@@ -65,11 +65,11 @@ EACH_CLASSIFIER = list({case.cls: case for case in CLASSIFIERS}.values())
 each_pair = pytest.mark.parametrize("make", PAIRS, ids=str)
 each_pair_or_case = pytest.mark.parametrize("make", PAIRS + CASES, ids=str)
 each_case = pytest.mark.parametrize("make", CASES, ids=str)
-# Networks see arrays; what has none is given dataframes as they come: here all that has none, too,
-# and the default stacks, which encode tables.
+# Networks see arrays; what has none is given dataframes as they come: here all that has none, too.
 RAW = [case for case in CASES if "Hist" in str(case) or "Pipeline" in str(case)]
-RAW += [case for case in PAIRS if case.cls in FRONT and case.wrapped is None]
 each_raw = pytest.mark.parametrize("make", dict.fromkeys(EACH + RAW), ids=str)
+STACKS = [case for case in PAIRS if case.cls in FRONT and case.wrapped is None]  # encode tables
+each_raw_or_stack = pytest.mark.parametrize("make", dict.fromkeys(EACH + RAW + STACKS), ids=str)
 each = pytest.mark.parametrize("make", EACH, ids=str)
 
 pytestmark = [
@@ -259,7 +259,7 @@ def test_ids_by_column_of_every_table(make):
     assert_ids_by_column(make, np.insert(table.X, 3, number, axis=1), -1)
 
 
-@each_raw
+@each_raw_or_stack
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 @pytest.mark.filterwarnings("error:X has feature names", "error:X does not have valid feature")
 def test_dataframes(make, library):
