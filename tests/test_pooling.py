@@ -44,7 +44,7 @@ def test_the_best_weights_are_those_of_a_general_minimiser(seed):
     rng = np.random.default_rng(seed)
     for pool in (squared_pool(seed=seed)[0], log_pool(seed)):
         v = rng.dirichlet(np.ones(pool.n_tasks))
-        a = pool.best(v)
+        a = pool.best(v[None])[0]
         assert (a >= 0).all() and np.isclose(a.sum(), 1)
         assert_allclose(v @ pool.losses(a), minimised(pool, v), rtol=2e-4)
 

@@ -24,6 +24,7 @@ N_DRAWS = 100
 MAX_ITER = 200  # of EM; a tenth of it is enough but at the borders
 TOL = 1e-6
 MIN_PROBABILITY = 1e-6
+MAX_CELLS = 2**20  # rows times draws at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,18 +56,19 @@ class SquaredPool:
         """Losses of shape (n_tasks, n_candidates)."""
         return np.diagonal(self.G, axis1=1, axis2=2)
 
-    def best(self, v):
-        """The weights of least loss, for weights v of the tasks.
+    def best(self, V):
+        """The weights of least loss, for each row of V: weights of the tasks.
 
         With ``G = R'R`` the solution of ``min |Ra|² + (1'a - 1)²``, ``a >= 0``, has the conditions
         of optimality of the constrained problem, but for its sum.
         """
-        G = np.tensordot(v, self.G, axes=1)
-        G = G / max(np.trace(G), np.finfo(float).tiny)
+        G = np.tensordot(V, self.G, axes=1)
+        G = G / np.maximum(np.trace(G, axis1=1, axis2=2), np.finfo(float).tiny)[:, None, None]
         values, vectors = np.linalg.eigh(G)
-        root = np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
-        a, _ = nnls(np.vstack([root, np.ones(len(G))]), np.append(np.zeros(len(G)), 1.0))
-        return a / a.sum()
+        root = np.sqrt(np.clip(values, 0.0, None))[:, :, None] * np.swapaxes(vectors, 1, 2)
+        root = np.pad(root, ((0, 0), (0, 1), (0, 0)), constant_values=1.0)
+        a = np.stack([nnls(R, np.eye(len(R))[-1])[0] for R in root])
+        return a / a.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,16 +97,21 @@ class LogPool:
         """Losses of shape (n_tasks, n_candidates)."""
         return np.stack([self.losses(e) for e in np.eye(self.P.shape[1])], axis=1)
 
-    def best(self, v):
-        """The weights of least loss, for weights v of the tasks."""
-        w = v[self.tasks] * self.share
-        a = np.full(self.P.shape[1], 1 / self.P.shape[1])
-        for _ in range(MAX_ITER):
-            before = a
-            a = a * (self.P.T @ (w / (self.P @ a)))
-            a = a / a.sum()
-            if np.abs(a - before).max() < TOL:
-                break
+    def best(self, V):
+        """The weights of least loss, for each row of V: weights of the tasks."""
+        n, K = self.P.shape
+        a, size = np.full((len(V), K), 1 / K), max(1, MAX_CELLS // n)
+        for lo in range(0, len(V), size):
+            going = np.arange(lo, min(lo + size, len(V)))
+            w = V[going][:, self.tasks] * self.share
+            for _ in range(MAX_ITER):
+                before = a[going]
+                after = before * ((w / (before @ self.P.T)) @ self.P)
+                a[going] = after = after / after.sum(axis=1, keepdims=True)
+                moves = np.abs(after - before).max(axis=1) >= TOL
+                if not moves.any():
+                    break
+                going, w = going[moves], w if moves.all() else w[moves]
         return a
 
 
@@ -113,4 +120,4 @@ def bagged_weights(pool, rng, importance=1.0):
     draws = rng.dirichlet(np.ones(pool.n_tasks), N_DRAWS) * importance
     losses = draws @ pool.of_candidates()
     alone = np.bincount(losses.argmin(axis=1), minlength=losses.shape[1]) / N_DRAWS
-    return (np.mean([pool.best(v) for v in draws], axis=0) + alone) / 2
+    return (pool.best(draws).mean(axis=0) + alone) / 2
