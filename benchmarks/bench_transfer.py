@@ -1,4 +1,4 @@
-"""Transfer from many sources to one small target, on eight real tables, against ADAPT.
+"""Transfer from many sources to one small target, on eighteen real tables, against ADAPT.
 
     python benchmarks/bench_transfer.py
     python benchmarks/bench_transfer.py --adapt TrAdaBoostR2 --tables exam oxboys
