@@ -55,8 +55,8 @@ ENGINES := $(ENV)/engines
 
 test-engines: env
 	$(MAKE) --no-print-directory VIRTUAL_ENV= ENV="$(ENGINES)" PYTHON=$(PY) install-engines
-	$(ONE_THREAD) "$(ENGINES)/bin/python" -m pytest -n auto --dist loadfile \
-	    tests/test_summaries.py tests/test_distributed.py $(ARGS)
+	$(ONE_THREAD) "$(ENGINES)/bin/python" -m pytest -n auto --dist loadfile tests/test_summaries.py::test_pyspark \
+	    tests/test_summaries.py::test_fugue tests/test_distributed.py::test_ray_changes_nothing $(ARGS)
 
 doctest: install-test
 	$(ONE_THREAD) $(PY) -m pytest -n auto --doctest-modules --doctest-glob='*.md' --doctest-glob='*.rst' \
