@@ -8,24 +8,24 @@ own model. They are stacked with weights that depend on the number of its rows
 
 import copy
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import is_classifier
-from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from ..base import BaseMetaEstimator
+from ..base import BaseMetaEstimator, with_parameters
 from ..base.candidates import candidates, judged, learn_sources, risks
 from ..base.docstrings import documented
 from ..base.labels import SharedClasses
 from ..base.sources import reasons, task_ids
 from ..learners import BlackBoxLearner, classes_of, in_chunks
 from ..learners.blackbox import ask
-from ..learners.privates import N_JOBS, Interval, StrOptions
+from ..learners.privates import Interval, StrOptions
 from ..learners.refit import Fitter
 from ..tasks.columns import View, aligned, aligned_tasks, presence
 from ..tasks.validation import addressed, check_features, time_kind, with_address
@@ -68,6 +68,7 @@ class OpenClasses(SharedClasses):
 
 
 @documented
+@with_parameters
 class TransferMetaLearner(BaseMetaEstimator):
     r"""Many sources, one small target: which source helps, how much, and when none does.
 
@@ -166,41 +167,23 @@ class TransferMetaLearner(BaseMetaEstimator):
     True
     """
 
-    _parameter_constraints: dict = {
-        **BaseMetaEstimator._parameter_constraints,
+    estimator: Any = None
+    _: KW_ONLY
+    selection: str = "stack"
+    source_weight: float = 1.0
+    temperature: float | str = "auto"
+    columns: str = "same"
+    task_column: str | int | None = None
+    handle_unknown: str = "prior"
+    random_state: int | np.random.RandomState | None = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
         "selection": [StrOptions({"best", "weighted", "stack"})],
         "source_weight": [Interval(Real, 0, None, closed="neither")],
         "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "columns": [StrOptions({"same", "shared"})],
-        "random_state": ["random_state"],
-        "n_jobs": N_JOBS,
     }
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        selection="stack",
-        source_weight=1.0,
-        temperature="auto",
-        columns="same",
-        task_column=None,
-        handle_unknown="prior",
-        random_state=None,
-        n_jobs=None,
-    ) -> None:
-        self.estimator = estimator
-        self.selection = selection
-        self.source_weight = source_weight
-        self.temperature = temperature
-        self.columns = columns
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
-    def _default_estimator(self):
-        return Ridge()
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -267,7 +250,8 @@ class TransferMetaLearner(BaseMetaEstimator):
 
     def _adapt(self, learner, meta_model, table, fit_params):
         settings = self.selection, self.source_weight, self.temperature
-        blocks = [replace(table, origin=None).block(t, t + 1) for t in range(table.n_tasks)]
+        table = replace(table, origin=None)
+        blocks = [table.block(t, t + 1) for t in range(table.n_tasks)]
         rows = np.empty((table.n_tasks, 1), dtype=object)
         reports = table.n_tasks == 1  # tasks of a table may be as many as sources
         rows[:, 0] = in_chunks(_adapt_one, blocks, self.n_jobs, meta_model, settings, reports)

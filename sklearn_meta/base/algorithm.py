@@ -61,7 +61,7 @@ class Needs:
 
 
 class Algorithm(ABC):
-    """What a subclass of :class:`BaseMetaEstimator` provides, besides its ``__init__``."""
+    """What a subclass of :class:`BaseMetaEstimator` provides, besides its parameters."""
 
     def _default_estimator(self):
         """The estimator that ``estimator=None`` stands for."""

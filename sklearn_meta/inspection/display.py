@@ -22,6 +22,11 @@ SHARED = {
     ax : matplotlib Axes, default=None
         Where to draw; a new figure if None.
     """,
+    "of_stack": """
+    estimator : MetaRegressor or MetaClassifier
+        Fitted.
+    {drawn}
+    """,
     "drawn": """
     {ax}
 

@@ -61,9 +61,7 @@ class WeightsDisplay(Display):
 
         Parameters
         ----------
-        estimator : MetaRegressor or MetaClassifier
-            Fitted.
-        {drawn}
+        {of_stack}
         """
         _check_stack(cls, estimator)
         pairs = zip(estimator.candidates_, estimator.weights_.T, strict=True)
@@ -142,9 +140,7 @@ class ComparisonDisplay(Display):
 
         Parameters
         ----------
-        estimator : MetaRegressor or MetaClassifier
-            Fitted.
-        {drawn}
+        {of_stack}
         """
         _check_stack(cls, estimator)
         return cls.from_results(comparison(estimator), ax=ax)
